@@ -1,0 +1,224 @@
+"""The command ``gconvae``: parses options, calls the library, prints and draws.
+
+Only the options are imported at start; everything heavy waits until a command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae import __version__
+from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from gconvae.datasets import CloudDataset
+    from gconvae.metrics import Report
+    from gconvae.runs import Run
+
+__all__ = ["main"]
+
+TEST_FRACTION = 0.2
+"""Share of a file's clouds kept as test set."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Words after ``gconvae``; None = those of the process.
+    Returns:
+        Exit code: 0, or 2 after one line on stderr where the input was wrong.
+    """
+    words = _underscored(sys.argv[1:] if arguments is None else arguments)
+    # other packages' deprecations are nothing that a user of this command can act on
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    warnings.showwarning = _one_line_warning  # type: ignore[assignment]  # wider arguments
+    try:
+        parsed = _parser().parse_args(words)
+        command = parsed.command
+        {"train": _train, "sample": _sample}[command](parsed[command])
+    except (argparse.ArgumentError, ValueError, FileNotFoundError, FloatingPointError) as error:
+        print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="gconvae", description="Generate small sparse point sets.", exit_on_error=False
+    )
+    parser.add_argument("--version", action="version", version=f"gconvae {__version__}")
+    commands = parser.add_subcommands(dest="command", required=True)
+    commands.add_subcommand("train", _train_parser(), help="train, sample, compare and draw")
+    commands.add_subcommand("sample", _sample_parser(), help="new clouds from a trained model")
+    return parser
+
+
+def _train_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Trains a model, samples from it, compares with held-out clouds and draws.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    for options in (DataOptions, ModelOptions, TrainingOptions):
+        parser.add_class_arguments(options)
+    parser.add_class_arguments(SampleOptions, skip={"seed"})  # one seed for all
+    parser.add_argument(
+        "--out", type=Path | None, help="new run folder; by default a free one in runs/"
+    )
+    return parser
+
+
+def _sample_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Draws new clouds from a trained model.", exit_on_error=False
+    )
+    parser.add_argument("run", type=Path, help="run folder of gconvae train")
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_class_arguments(SampleOptions)
+    parser.add_argument("--out", type=Path, default=Path("samples.npz"), help="npz file to write")
+    parser.add_argument(
+        "--figure", type=Path | None, help="picture of the first 100 (png, pdf, svg)"
+    )
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _train(given: Namespace) -> None:
+    started = time.perf_counter()
+    options = TrainingOptions(**_part(given, TrainingOptions))
+    # imports and the slow parts come after every cheap check
+    folder = given.out if given.out is not None else _default_folder(given)
+    from gconvae import datasets, models
+    from gconvae.training import VALID_FRACTION, fit
+
+    train, test = _train_and_test(given)
+    train, valid = datasets.split(train, VALID_FRACTION, seed=options.seed)
+    shape = _part(given, ModelOptions)
+    shape["num_points"] = shape["num_points"] or train.points.shape[1]
+    model = models.create(shape.pop("model"), seed=options.seed, **shape)
+    print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
+    run = fit(model, train, valid, **asdict(options), out=folder)
+    _save_config(given, folder)
+    _describe(run, valid, test, SampleOptions(**_part(given, SampleOptions)))
+    print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
+
+
+def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
+    """Samples, compares with held-out clouds, draws and prints."""
+    from gconvae import datasets, metrics, plots
+
+    assert run.folder is not None  # the command always names one
+    folder, model = run.folder, run.model
+    generated = model.sample(options.count, seed=options.seed)
+    made = {
+        "reconstructed": datasets.from_points(
+            model.reconstruct(test.points, test.mask), image_size=test.image_size
+        ),
+        "generated": datasets.from_points(generated, image_size=test.image_size),
+    }
+    datasets.to_file(made["generated"], folder / "samples.npz")
+    reports = {
+        name: metrics.compare(test, sample, reference=valid, seed=options.seed)
+        for name, sample in made.items()
+    }
+    for name, report in reports.items():
+        report.save(folder / f"report_{name}.json")
+    samples = {"real": test.clouds, **{name: sample.clouds for name, sample in made.items()}}
+    plots.save(plots.compare_grids(samples), folder / "clouds.png")
+    plots.save(plots.feature_histograms(samples), folder / "features.png")
+    plots.save(plots.loss_curves(run.history), folder / "losses.png")
+    _print_result(run, reports)
+
+
+def _print_result(run: Run, reports: dict[str, Report]) -> None:
+    manifest = run.manifest
+    print(
+        f"best epoch {manifest['best_epoch']} of {manifest['epochs_run']}, "
+        f"{manifest['seconds']:.0f} s, neighbor search {manifest['neighbor_search']}, "
+        f"{manifest['threads']} threads, {manifest['device']}"
+    )
+    for name, report in reports.items():
+        print(f"\n{name} against held-out real clouds\n{report}")
+    print()
+
+
+def _sample(given: Namespace) -> None:
+    for file in (given.out, given.figure):
+        if file is not None and file.exists() and not given.overwrite:
+            raise ValueError(
+                f"out and figure must not exist yet (or --overwrite true), got {file}"
+            )
+    from gconvae import datasets, plots, runs
+
+    options = SampleOptions(**_part(given, SampleOptions))
+    model = runs.load(given.run)
+    made = datasets.from_points(
+        model.sample(options.count, seed=options.seed), image_size=model.scaling.image_size
+    )
+    datasets.to_file(made, given.out)
+    print(f"{len(made)} clouds: {given.out}")
+    if given.figure is not None:
+        plots.save(plots.cloud_grid(made.points, made.mask), given.figure)
+        print(f"figure: {given.figure}")
+
+
+def _train_and_test(given: Namespace) -> tuple[CloudDataset, CloudDataset]:
+    from gconvae import datasets
+
+    if given.data is None:
+        return (
+            datasets.SuperpixelMNIST(given.digit, "train"),
+            datasets.SuperpixelMNIST(given.digit, "test"),
+        )
+    return datasets.split(datasets.from_file(given.data), TEST_FRACTION, seed=given.seed)
+
+
+def _default_folder(given: Namespace) -> Path:
+    from gconvae.runs import free_folder
+
+    if given.data is not None:
+        return free_folder(Path("runs") / Path(given.data).stem)
+    digits = [given.digit] if isinstance(given.digit, int) else given.digit
+    return free_folder(Path("runs") / f"digit-{''.join(map(str, digits))}")
+
+
+def _save_config(given: Namespace, folder: Path) -> None:
+    """What ``--config`` takes to run the same again into another folder."""
+    from gconvae.runs import write_json
+
+    classes = (DataOptions, ModelOptions, TrainingOptions, SampleOptions)
+    kept = {name: value for options in classes for name, value in _part(given, options).items()}
+    write_json(kept, folder / "config.yaml")  # JSON is YAML
+
+
+def _part(given: Namespace, options: type[Any]) -> dict[str, Any]:
+    """The fields of one options class, all of which lie flat in the command's options."""
+    return {field.name: given[field.name] for field in fields(options)}
+
+
+def _underscored(words: Sequence[str]) -> list[str]:
+    """``--batch-size`` for ``--batch_size``: both are common."""
+    return [
+        re.sub(r"^--[a-z-]+", lambda name: "--" + name[0][2:].replace("-", "_"), word)
+        for word in words
+    ]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    print(f"gconvae: warning: {' '.join(str(message).split())}", file=sys.stderr)

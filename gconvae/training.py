@@ -1,0 +1,435 @@
+"""Training: the Lightning module and data around a VAE, and :func:`fit`, which uses them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from gconvae import datasets, losses, neighbors, runs
+from gconvae.clouds import Clouds
+from gconvae.options import TrainingOptions
+from gconvae.randomness import generator
+from gconvae.runs import History, Run
+from gconvae.scaling import FeatureScaling
+from gconvae.vae import VAE
+
+__all__ = ["fit"]
+
+VALID_FRACTION = 0.17
+"""Share of the clouds kept for validation when no validation set is given."""
+
+PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning", "numpy", "scipy")
+
+
+def fit(
+    model: VAE,
+    data: datasets.CloudDataset | Tensor | Any,
+    valid: datasets.CloudDataset | Tensor | Any | None = None,
+    loss: str | nn.Module = "third_axis",
+    beta: float = 1.0,
+    epochs: int = 100,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    patience: int | None = 20,
+    seed: int = 0,
+    neighbors: str = "torch-cluster",
+    scaling: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Run:
+    r"""Trains a copy of a model and keeps its best epoch by validation loss.
+
+    .. math:: L = \frac1B \sum_b \left[ L_{rec}(x_b, \hat x_b) + \beta \, L_{KL}(x_b) \right]
+
+    with both terms in scaled units and summed over nodes and latents, optimized by Adam.
+    Everything random derives from ``seed``; torch's deterministic algorithms are on inside and
+    restored after.
+
+    Args:
+        model: Left as it is.
+        data: Training clouds: a data set of :mod:`gconvae.datasets`, or points (B, N, 3).
+        valid: Validation clouds; None = a seeded 17 % of ``data``.
+        loss: A name of :func:`gconvae.losses.available`, or a module from (target, output,
+            target_mask) to one value a cloud, shape (B,).
+        beta: Factor of the KL term.
+        epochs: Passes over the training clouds, at most.
+        batch_size: Clouds a step; the last step of an epoch takes what is left.
+        learning_rate: Of Adam.
+        patience: Epochs without a better validation loss after which training stops; None = never.
+        seed: Of the split, the order and the latent noise; initial weights are the model's own.
+        neighbors: Neighbour search of a named loss, see :func:`gconvae.neighbors.nearest`.
+        scaling: ``"pixels"`` of the image, ``"range"`` of the training clouds, ``"keep"`` the
+            model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
+        threads: CPU threads for torch; None = as they are. Other counts give other bits.
+        out: A new folder for model, history and manifest; None = nothing is written.
+        progress: Show a progress bar.
+    Raises:
+        ValueError: If an option is out of range, clouds are not valid or do not fit the model, or
+            ``out`` is not empty.
+        FloatingPointError: If the loss stops being finite.
+    References:
+        | beta-VAE (Higgins et al., 2017), ICLR
+    Example:
+        >>> import gconvae
+        >>> data = gconvae.datasets.SuperpixelMNIST(digit=8, split="test")[:60]
+        >>> model = gconvae.models.create("convae", hidden=32, seed=0)
+        >>> run = gconvae.fit(model, data, epochs=2, seed=0, progress=False)
+        >>> run.history["epoch"]
+        [1, 2]
+    """
+    options = TrainingOptions(
+        loss=loss if isinstance(loss, str) else type(loss).__name__,
+        beta=beta,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+        neighbors=neighbors,  # type: ignore[arg-type]  # _check refuses other words
+        scaling=scaling,  # type: ignore[arg-type]
+        device=device,  # type: ignore[arg-type]
+        threads=threads,
+    )
+    _check(options)
+    train, valid = _train_and_valid(data, valid, seed)
+    trained = copy.deepcopy(model)
+    trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.device)
+    sets = [
+        _training_clouds(trained, part, name) for part, name in ((train, "data"), (valid, "valid"))
+    ]
+    if isinstance(loss, str):
+        loss = losses.create(loss, backend=neighbors)
+    if out is not None:
+        runs.check_saveable(model)
+        out = runs.claim_folder(out)
+    started = time.perf_counter()
+    with _deterministic(threads), _quiet_lightning():
+        task = _Task(trained, loss, options)
+        trainer = _trainer(task, options, out, progress)
+        loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
+        trainer.fit(task, train_dataloaders=loaders[0], val_dataloaders=loaders[1])
+        used = _used_search(loss, task.device, torch.get_num_threads())
+    trained.load_state_dict(task.best_weights)
+    trained = trained.cpu().eval()
+    manifest = {
+        "options": dataclasses.asdict(options),
+        "best_epoch": task.best_epoch,
+        "epochs_run": len(task.history["epoch"]),
+        "seconds": round(time.perf_counter() - started, 1),
+        "train": {"clouds": len(train), "sha256": train.checksum()},
+        "valid": {"clouds": len(valid), "sha256": valid.checksum()},
+        **used,
+        **runs.environment(PACKAGES),
+    }
+    if out is not None:
+        runs.write_history(task.history, out / "history.csv")
+        runs.write_json(manifest, out / "manifest.json")
+        runs.save_model(trained, out)
+    return Run(trained, task.history, manifest, out)
+
+
+class _Task(pl.LightningModule):
+    """One training: the model with its loss, the epoch means, and the best weights so far."""
+
+    def __init__(self, model: VAE, loss: nn.Module, options: TrainingOptions) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.options = options
+        self.history: History = {"epoch": []}
+        self.best_loss = math.inf
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        return self._step(batch, "train", self.current_epoch, step)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:
+        # the same noise in every epoch, so that epochs differ by their weights only
+        self._step(batch, "valid", 0, step)
+
+    def _step(self, batch: tuple[Tensor, Tensor], stage: str, epoch: int, step: int) -> Tensor:
+        scaled, mask = batch
+        posterior = self.model.encoder(scaled, mask)
+        noise = torch.randn(
+            posterior.mean.shape,
+            generator=generator(self.options.seed, f"{stage} latent", epoch=epoch, step=step),
+        ).to(scaled)
+        z = posterior.mean + posterior.stddev * noise  # (B, L)
+        output = self.model.scaling.from_unit(self.model.decoder(z))  # (B, N, F)
+        rec = self.loss(scaled, output, None if mask.all() else mask)  # (B,)
+        kl = losses.kl_standard_normal(posterior)  # (B,)
+        sums = torch.stack([rec.detach().sum(), kl.detach().sum(), rec.new_tensor(len(rec))])
+        self._sums[stage] = self._sums[stage] + sums if stage in self._sums else sums
+        return (rec + self.options.beta * kl).mean()
+
+    def _finish_stage(self, stage: str) -> float:
+        rec, kl, count = self._sums.pop(stage).tolist()
+        loss = (rec + self.options.beta * kl) / count
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the {stage} loss is {loss} in epoch {self.current_epoch + 1}; "
+                f"a learning_rate below {self.options.learning_rate:g} may help"
+            )
+        for column, value in (("loss", loss), ("rec", rec / count), ("kl", kl / count)):
+            self.history.setdefault(f"{stage}_{column}", []).append(value)
+        return loss
+
+    def on_validation_epoch_end(self) -> None:
+        self.history["epoch"].append(self.current_epoch + 1)
+        self._finish_stage("train")  # validation is the last part of Lightning's training epoch
+        loss = self._finish_stage("valid")
+        self.log("valid_loss", loss)
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, self.current_epoch + 1
+            state = self.model.state_dict()
+            self.best_weights = {key: value.detach().clone() for key, value in state.items()}
+
+
+class _ResidentClouds(Dataset[tuple[Tensor, Tensor]]):
+    """Scaled clouds in memory, indexed by a whole batch at a time."""
+
+    def __init__(self, scaled: Tensor, mask: Tensor) -> None:
+        self.scaled, self.mask = scaled, mask
+
+    def __len__(self) -> int:
+        return len(self.scaled)
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scaled[rows], self.mask[rows]
+
+
+class _Batches(Sampler[Tensor]):
+    """Row numbers of each batch, in an order that is a function of (seed, epoch)."""
+
+    def __init__(self, num_clouds: int, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.num_clouds, self.batch_size = num_clouds, batch_size
+        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_clouds / self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(self.num_clouds)
+        if self.shuffle:
+            random = generator(self.seed, "order", epoch=self.epoch)
+            order = torch.randperm(self.num_clouds, generator=random)
+        return iter(order.split(self.batch_size))
+
+
+class _SaveHistory(Callback):
+    """Writes the history after every epoch, so that a long training can be watched."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert isinstance(task, _Task)
+        runs.write_history(task.history, self.path)
+
+
+class _ProgressBar(Callback):
+    """One bar over all steps, with the losses of the last epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        # a log file gets a line every 10 s, a terminal a moving bar
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        total = self.epochs * int(trainer.num_training_batches)
+        self.bar = tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, task: pl.LightningModule, *step: Any
+    ) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert isinstance(task, _Task)
+        if self.bar is not None:
+            train, valid = (task.history[f"{stage}_loss"][-1] for stage in ("train", "valid"))
+            self.bar.set_description(
+                f"epoch {task.current_epoch + 1}/{self.epochs}", refresh=False
+            )
+            self.bar.set_postfix_str(
+                f"loss {train:.1f}, valid {valid:.1f}, best epoch {task.best_epoch}", refresh=False
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, task: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _trainer(
+    task: _Task, options: TrainingOptions, out: Path | None, progress: bool
+) -> pl.Trainer:
+    callbacks: list[Callback] = []
+    if options.patience is not None:
+        callbacks.append(EarlyStopping("valid_loss", patience=options.patience))
+    if out is not None:
+        callbacks.append(_SaveHistory(out / "history.csv"))
+    if progress:
+        callbacks.append(_ProgressBar(options.epochs))
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(options.device, options.device),
+        devices=1,
+        max_epochs=options.epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoader[Any]:
+    batches = _Batches(len(clouds.points), options.batch_size, options.seed, shuffle)
+    # batch_size None: one index is a whole batch, and nothing is collated item by item
+    return DataLoader(
+        _ResidentClouds(clouds.points, clouds.mask),
+        batch_size=None,
+        sampler=batches,
+        generator=generator(options.seed, "loader"),
+    )
+
+
+def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str) -> Clouds:
+    """Clouds in order and in scaled units, on the CPU."""
+    clouds = model.prepare(data.points, data.mask)
+    model.scaling.check_range(clouds.points, clouds.mask, name)
+    scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
+    return Clouds(scaled.cpu(), clouds.mask.cpu())
+
+
+def _train_and_valid(
+    data: Any, valid: Any, seed: int
+) -> tuple[datasets.CloudDataset, datasets.CloudDataset]:
+    data = data if isinstance(data, datasets.CloudDataset) else datasets.from_points(data)
+    if valid is None:
+        return datasets.split(data, VALID_FRACTION, seed=seed)
+    if not isinstance(valid, datasets.CloudDataset):
+        valid = datasets.from_points(valid, image_size=data.image_size)
+    return data, valid
+
+
+def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> FeatureScaling:
+    if name == "auto":
+        name = "range" if train.image_size is None else "pixels"
+    if name == "keep":
+        return model.scaling
+    if name == "range":
+        return FeatureScaling.fitted(train.points, train.mask)
+    if train.image_size is None:
+        raise ValueError("scaling='pixels' needs data with an image_size, got None")
+    return FeatureScaling.pixels(train.image_size, train.points.shape[-1])
+
+
+def _check(options: TrainingOptions) -> None:
+    at_least_one = ("epochs", "batch_size", "patience", "threads")
+    for name in at_least_one:
+        value = getattr(options, name)
+        optional = name in ("patience", "threads")
+        if not (optional and value is None) and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if not options.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, got {options.learning_rate}")
+    if not options.beta >= 0:
+        raise ValueError(f"beta must be at least 0, got {options.beta}")
+    choices = {
+        "scaling": ("auto", "pixels", "range", "keep"),
+        "neighbors": ("torch-cluster", "dense", "auto"),
+        "device": ("auto", "cpu", "cuda"),
+    }
+    for name, allowed in choices.items():
+        if getattr(options, name) not in allowed:
+            raise ValueError(
+                f"{name} must be one of {', '.join(allowed)}, got {getattr(options, name)!r}"
+            )
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
+
+
+@contextmanager
+def _deterministic(threads: int | None) -> Iterator[None]:
+    """Deterministic algorithms and the wanted threads inside the block, as before after it."""
+    was_on = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    had_threads = torch.get_num_threads()
+    had_workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS wants it for reproducible sums
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads or had_threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
+        torch.set_num_threads(had_threads)
+        if had_workspace is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG")
+        else:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = had_workspace
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silences Lightning's hints that do not apply here; errors and all other warnings pass."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # the clouds lie in memory, so worker processes would only cost time
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _used_search(loss: nn.Module, device: torch.device, threads: int) -> dict[str, Any]:
+    search = getattr(loss, "backend", None)
+    if search is not None:
+        search = neighbors.resolve_backend(search, device, torch.float32)
+    return {"neighbor_search": search, "device": str(device), "threads": threads}

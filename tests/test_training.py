@@ -1,0 +1,801 @@
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gconvae
+from gconvae import models, neighbors
+from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
+from gconvae.losses import ThirdAxisChamfer
+from gconvae.runs import Run
+from gconvae.scaling import FeatureScaling
+from gconvae.vae import VAE
+
+
+@pytest.fixture(scope="module")
+def eights() -> CloudDataset:
+    return SuperpixelMNIST(8, "test")[:120]
+
+
+def small(seed: int = 0, **options: Any) -> VAE:
+    return models.create("convae", hidden=32, channels=(4, 8, 8), seed=seed, **options)
+
+
+def quick(data: Any, model: VAE | None = None, **options: Any) -> Run:
+    """A training of a second."""
+    options = {"epochs": 2, "batch_size": 50, "progress": False} | options
+    return gconvae.fit(model or small(), data, **options)
+
+
+def weights(model: VAE) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+def same_training(first: Run, second: Run) -> bool:
+    """Whether history, weights and samples of two trainings have the same bits."""
+    return (
+        first.history == second.history
+        and torch.equal(weights(first.model), weights(second.model))
+        and torch.equal(first.model.sample(5, seed=1), second.model.sample(5, seed=1))
+    )
+
+
+class Recording(nn.Module):
+    """The real loss, which notes what it sees; training and validation apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = ThirdAxisChamfer(backend="dense")
+        self.seen: dict[str, list[Tensor]] = {"train": [], "valid": []}
+        self.threads: set[int] = set()
+        self.deterministic: set[bool] = set()
+
+    def forward(self, target: Tensor, output: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.seen["train" if output.requires_grad else "valid"].append(target.clone())
+        self.threads.add(torch.get_num_threads())
+        self.deterministic.add(torch.are_deterministic_algorithms_enabled())
+        return self.loss(target, output, mask)
+
+
+class Scripted(nn.Module):
+    """The real loss in training; in validation the given value of each epoch."""
+
+    def __init__(self, valid: list[float]) -> None:
+        super().__init__()
+        self.loss = ThirdAxisChamfer(backend="dense")
+        self.valid = list(valid)
+
+    def forward(self, target: Tensor, output: Tensor, mask: Tensor | None = None) -> Tensor:
+        if output.requires_grad:
+            return self.loss(target, output, mask)
+        return torch.full((len(target),), self.valid.pop(0))
+
+
+def scripted(eights: CloudDataset, values: list[float], **options: Any) -> Run:
+    # one validation batch an epoch, and no KL, so that the validation loss is the scripted value
+    options = {"epochs": len(values), "beta": 0.0, "batch_size": 100} | options
+    return quick(eights, loss=Scripted(values), **options)
+
+
+# what comes out
+
+
+def test_the_callers_model_is_unchanged(eights: CloudDataset) -> None:
+    model = small()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    run = quick(from_points(eights.points), model)
+    after = model.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before | after)
+    assert model.training
+    assert all(weight.grad is None for weight in model.parameters())
+    assert model.scaling.high.tolist() == [27, 27, 1]
+    assert run.model is not model
+
+
+def test_a_trained_model_can_be_trained_on(eights: CloudDataset) -> None:
+    first = quick(eights, epochs=4)
+    assert not first.model.training  # as load gives it too
+    second = quick(eights, first.model, epochs=4)
+    assert second.history["train_rec"][0] < first.history["train_rec"][0]
+    assert not first.model.training
+
+
+def test_the_trained_copy_has_moved_in_every_part(eights: CloudDataset) -> None:
+    model = small()
+    run = quick(eights, model)
+    unmoved = [
+        name
+        for (name, new), old in zip(
+            run.model.named_parameters(), model.parameters(), strict=True
+        )
+        if torch.equal(new, old)
+    ]
+    assert unmoved == []
+
+
+def test_the_trained_model_is_ready_to_use(eights: CloudDataset) -> None:
+    run = quick(eights)
+    assert not run.model.training
+    assert run.model.device.type == "cpu"
+    assert run.model.reconstruct(eights.points).shape == (120, 25, 3)
+
+
+def test_history_has_rec_kl_and_total_of_both_sets_for_every_epoch(eights: CloudDataset) -> None:
+    history = quick(eights, epochs=3).history
+    wanted = {f"{part}_{term}" for part in ("train", "valid") for term in ("loss", "rec", "kl")}
+    assert set(history) == {"epoch", *wanted}
+    assert history["epoch"] == [1, 2, 3]
+    assert all(len(column) == 3 for column in history.values())
+    assert all(math.isfinite(value) for column in history.values() for value in column)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 5.0])
+def test_total_loss_is_rec_plus_beta_times_kl(eights: CloudDataset, beta: float) -> None:
+    history = quick(eights, beta=beta).history
+    for part in ("train", "valid"):
+        for i in range(2):
+            wanted = history[f"{part}_rec"][i] + beta * history[f"{part}_kl"][i]
+            assert history[f"{part}_loss"][i] == pytest.approx(wanted, rel=1e-9)
+            assert history[f"{part}_kl"][i] > 0
+
+
+def test_training_lowers_both_losses(eights: CloudDataset) -> None:
+    history = quick(eights, epochs=12).history
+    assert history["train_loss"][-1] < 0.8 * history["train_loss"][0]
+    assert history["valid_loss"][-1] < 0.8 * history["valid_loss"][0]
+
+
+def test_a_larger_beta_gives_a_smaller_kl(eights: CloudDataset) -> None:
+    free, bound = (quick(eights, beta=beta, epochs=12).history for beta in (0.0, 100.0))
+    assert bound["valid_kl"][-1] < 0.2 * free["valid_kl"][-1]
+
+
+def test_history_counts_every_cloud_once_in_uneven_batches(eights: CloudDataset) -> None:
+    class FirstColumn(nn.Module):
+        def forward(self, target: Tensor, output: Tensor, *_: Any) -> Tensor:
+            return target[:, 0, 0] + 0.0 * output.sum((1, 2))
+
+    valid = eights[100:]
+    history = quick(eights[:100], valid=valid, loss=FirstColumn(), batch_size=99).history
+    wanted = eights.points[:100, 0, 0].mean().item()
+    assert history["train_rec"] == pytest.approx([wanted, wanted], rel=1e-6)
+    wanted = valid.points[:, 0, 0].mean().item()
+    assert history["valid_rec"] == pytest.approx([wanted, wanted], rel=1e-6)
+
+
+# the work of an epoch
+
+
+def test_the_last_partial_batch_is_used(eights: CloudDataset) -> None:
+    loss = Recording()
+    quick(eights, valid=eights[:45], loss=loss, batch_size=35, epochs=1)
+    assert [len(target) for target in loss.seen["train"]] == [35, 35, 35, 15]
+    assert [len(target) for target in loss.seen["valid"]] == [35, 10]
+
+
+def test_every_training_cloud_is_seen_once_an_epoch_in_pixel_units(eights: CloudDataset) -> None:
+    loss = Recording()
+    quick(eights, valid=eights[:10], loss=loss, batch_size=35)
+    wanted = sorted((eights.points * torch.tensor([1.0, 1.0, 27.0])).flatten(1).tolist())
+    for epoch in (loss.seen["train"][:4], loss.seen["train"][4:]):
+        seen = sorted(torch.cat(epoch).flatten(1).tolist())
+        torch.testing.assert_close(torch.tensor(seen), torch.tensor(wanted))
+
+
+def test_the_order_of_clouds_changes_from_epoch_to_epoch(eights: CloudDataset) -> None:
+    loss = Recording()
+    quick(eights, loss=loss, batch_size=20)
+    half = len(loss.seen["train"]) // 2
+    first, second = torch.cat(loss.seen["train"][:half]), torch.cat(loss.seen["train"][half:])
+    assert not torch.equal(first, second)
+    # not only the batches: their composition too
+    assert not torch.equal(first[:20].sum(0), second[:20].sum(0))
+
+
+def test_a_batch_larger_than_the_set_is_one_step(eights: CloudDataset) -> None:
+    loss = Recording()
+    quick(eights[:20], loss=loss, batch_size=1000, epochs=1)
+    assert [len(target) for target in loss.seen["train"]] == [17]
+
+
+def test_without_a_validation_set_a_seeded_17_percent_is_kept_aside(
+    eights: CloudDataset,
+) -> None:
+    loss = Recording()
+    quick(eights[:100], loss=loss, epochs=1)
+    train, valid = gconvae.datasets.split(eights[:100], 0.17, seed=0)
+    scale = torch.tensor([1.0, 1.0, 27.0])
+    torch.testing.assert_close(torch.cat(loss.seen["valid"]), valid.points * scale)
+    assert sum(len(target) for target in loss.seen["train"]) == len(train) == 83
+
+
+def test_a_given_validation_set_leaves_all_data_for_training(eights: CloudDataset) -> None:
+    loss = Recording()
+    quick(eights[:100], valid=eights[100:].points, loss=loss, epochs=1)
+    assert sum(len(target) for target in loss.seen["train"]) == 100
+    assert sum(len(target) for target in loss.seen["valid"]) == 20
+
+
+def test_validation_noise_is_fixed_and_training_noise_is_not(eights: CloudDataset) -> None:
+    # steps too small to change a weight: what still differs between epochs is noise
+    history = quick(eights, learning_rate=1e-30, epochs=3).history
+    assert history["valid_loss"][0] == history["valid_loss"][1] == history["valid_loss"][2]
+    assert len(set(history["train_rec"])) == 3
+
+
+def test_validation_noise_follows_the_seed(eights: CloudDataset) -> None:
+    losses = [
+        quick(eights[:100], valid=eights[100:], learning_rate=1e-30, epochs=1, seed=seed)
+        for seed in (0, 1)
+    ]
+    assert losses[0].history["valid_rec"] != losses[1].history["valid_rec"]
+
+
+def test_latents_are_drawn_in_training(eights: CloudDataset) -> None:
+    class Outputs(Recording):
+        outputs: list[Tensor]
+
+        def forward(self, target: Tensor, output: Tensor, mask: Any = None) -> Tensor:
+            self.outputs.append(output.detach().clone())
+            return self.loss(target, output, mask)
+
+    loss = Outputs()
+    loss.outputs = []
+    same = from_points(eights.points[:1].expand(40, -1, -1), image_size=28)
+    quick(same, valid=same, loss=loss, epochs=1)
+    assert torch.pdist(loss.outputs[0].flatten(1)).min() > 1e-3
+
+
+# the best epoch
+
+
+def test_the_best_epoch_is_kept_not_the_last(eights: CloudDataset) -> None:
+    run = scripted(eights, [5.0, 4.0, 6.0, 7.0])
+    assert run.history["valid_loss"] == [5.0, 4.0, 6.0, 7.0]
+    assert run.manifest["best_epoch"] == 2
+    stopped_there = scripted(eights, [5.0, 4.0])
+    went_on = scripted(eights, [5.0, 4.0, 3.0, 2.0])
+    assert torch.equal(weights(run.model), weights(stopped_there.model))
+    assert not torch.equal(weights(run.model), weights(went_on.model))
+
+
+def test_the_saved_weights_are_those_of_the_best_epoch(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    scripted(eights, [5.0, 4.0, 6.0], out=tmp_path / "run")
+    wanted = scripted(eights, [5.0, 4.0]).model
+    assert torch.equal(weights(gconvae.load(tmp_path / "run")), weights(wanted))
+
+
+def test_the_best_epoch_counts_beta_times_kl(eights: CloudDataset) -> None:
+    # rec alone would choose epoch 1; the KL falls from epoch to epoch under a large beta
+    run = scripted(eights, [1.0, 1.001, 1.002, 1.003], beta=1000.0)
+    history = run.history
+    assert history["valid_kl"][0] > history["valid_kl"][-1]
+    best = min(range(4), key=lambda i: history["valid_loss"][i])
+    assert run.manifest["best_epoch"] == best + 1 != 1
+
+
+def test_of_equal_epochs_the_first_is_kept(eights: CloudDataset) -> None:
+    assert scripted(eights, [4.0, 4.0, 4.0]).manifest["best_epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "epochs"),
+    [
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3),
+        ([5.0, 6.0, 4.0, 5.0, 6.0, 7.0], 2, 5),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, 2),
+        ([1.0, 2.0, 3.0, 4.0], None, 4),
+        ([4.0, 3.0, 2.0, 1.0], 1, 4),
+    ],
+)
+def test_training_stops_after_so_many_epochs_without_a_better_one(
+    eights: CloudDataset, values: list[float], patience: int | None, epochs: int
+) -> None:
+    run = scripted(eights, values, patience=patience)
+    assert len(run.history["epoch"]) == epochs
+    assert run.manifest["epochs_run"] == epochs
+
+
+# the same bits
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
+    eights: CloudDataset,
+) -> None:
+    torch.manual_seed(1)
+    first = quick(eights, small())
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - the global state is what must not matter
+    random.seed(99)
+    torch.rand(17)
+    quick(eights, small(), seed=5, epochs=1)
+    assert same_training(first, quick(eights, small()))
+
+
+def test_a_trained_model_can_be_trained_again_to_the_same_bits(eights: CloudDataset) -> None:
+    model = small()
+    assert same_training(quick(eights, model), quick(eights, model))
+
+
+def test_another_seed_gives_another_training(eights: CloudDataset) -> None:
+    first, second = quick(eights), quick(eights, seed=1)
+    assert first.history["train_loss"] != second.history["train_loss"]
+
+
+def test_the_progress_bar_changes_no_bit(eights: CloudDataset) -> None:
+    assert same_training(quick(eights), quick(eights, progress=True))
+
+
+def test_saving_changes_no_bit(eights: CloudDataset, tmp_path: Path) -> None:
+    assert same_training(quick(eights), quick(eights, out=tmp_path / "run"))
+
+
+@pytest.mark.parametrize("loss", ["third_axis", "matched_intensity"])
+def test_either_neighbour_search_gives_the_same_loss_curve(
+    eights: CloudDataset, loss: str
+) -> None:
+    first, second = (
+        quick(eights, loss=loss, neighbors=search, epochs=4)
+        for search in ("torch-cluster", "dense")
+    )
+    assert [run.manifest["neighbor_search"] for run in (first, second)] == [
+        "torch-cluster",
+        "dense",
+    ]
+    assert same_training(first, second)
+
+
+def test_the_search_asked_for_is_the_search_used(
+    eights: CloudDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    original = neighbors.resolve_backend
+
+    def spy(backend: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(backend)
+        return original(backend, *arguments, **options)
+
+    monkeypatch.setattr(neighbors, "resolve_backend", spy)
+    for backend in neighbors.BACKENDS:
+        asked.clear()
+        quick(eights, neighbors=backend, epochs=1)
+        assert set(asked) == {backend}
+
+
+def test_auto_saves_the_search_that_was_really_used(eights: CloudDataset) -> None:
+    run = quick(eights, neighbors="auto", epochs=1)
+    used = neighbors.resolve_backend("auto", "cpu", torch.float32, num_nodes=25)
+    assert run.manifest["neighbor_search"] == used
+
+
+def test_the_two_losses_train_differently(eights: CloudDataset) -> None:
+    histories = [quick(eights, loss=name).history for name in ("third_axis", "matched_intensity")]
+    assert histories[0]["train_rec"] != histories[1]["train_rec"]
+
+
+def test_a_loss_of_ones_own_is_as_good_as_a_named_one(eights: CloudDataset) -> None:
+    assert same_training(quick(eights), quick(eights, loss=ThirdAxisChamfer()))
+
+
+# own clouds
+
+
+def foreign(num_clouds: int = 120, seed: int = 0) -> Tensor:
+    """Positions in [-1, 1], third feature in GeV up to 500; every limit is reached often."""
+    random = torch.Generator().manual_seed(seed)
+    points = torch.rand(num_clouds, 25, 3, generator=random)
+    points[:, :3] = points[:, :3].round()
+    return points * torch.tensor([2.0, 2.0, 500.0]) + torch.tensor([-1.0, -1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "form", [lambda p: p, lambda p: p.double().numpy(), lambda p: from_points(p)]
+)
+def test_a_foreign_set_trains_samples_and_plots(form: Callable[[Tensor], Any]) -> None:
+    run = quick(form(foreign()), epochs=4)
+    assert run.history["train_rec"][-1] < run.history["train_rec"][0]
+    made = run.model.sample(200, seed=0)
+    low, high = made.amin((0, 1)), made.amax((0, 1))
+    slack = torch.tensor([2e-5, 2e-5, 5e-3])
+    assert (low >= torch.tensor([-1.0, -1.0, 0.0]) - slack).all()
+    assert (high <= torch.tensor([1.0, 1.0, 500.0]) + slack).all()
+    assert made[..., 2].mean() > 20  # GeV, not [0, 1]
+    figure = gconvae.plots.cloud_grid(made)
+    figure.canvas.draw()
+    assert figure.axes
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_own_clouds_of_any_distribution_train_though_valid_reaches_further(seed: int) -> None:
+    # with a long tail the farthest node of all is often not one of the training split
+    points = torch.randn(80, 25, 3, generator=torch.Generator().manual_seed(seed))
+    points[..., 2] = points[..., 2].exp()
+    run = quick(points, epochs=1)
+    assert torch.isfinite(run.model.sample(5)).all()
+
+
+def test_a_validation_value_far_outside_the_range_is_an_error_that_says_so() -> None:
+    valid = foreign(10, seed=1)
+    valid[3, 4, 2] = 5000.0
+    with pytest.raises(ValueError, match=r"valid must lie in \[0, 500\].*5000"):
+        quick(foreign(), valid=valid)
+
+
+def test_pixel_data_outside_their_image_are_an_error_that_says_so(eights: CloudDataset) -> None:
+    points = eights.points.clone()
+    points[3, 4, 0] = 40.0
+    with pytest.raises(ValueError, match=r"data must lie in \[0, 27\].*40"):
+        quick(from_points(points, image_size=28), valid=eights)
+
+
+def test_pixels_are_the_range_where_the_data_say_that_they_are_an_image(
+    eights: CloudDataset,
+) -> None:
+    scaling = quick(eights, epochs=1).model.scaling
+    assert (scaling.low.tolist(), scaling.high.tolist()) == ([0, 0, 0], [27, 27, 1])
+    larger = from_points(eights.points, image_size=64)
+    assert quick(larger, epochs=1).model.scaling.high.tolist() == [63, 63, 1]
+
+
+def test_the_range_of_other_data_is_that_of_the_training_clouds() -> None:
+    data, valid = foreign(), foreign(10, seed=1) * 0.5
+    scaling = quick(data, valid=valid, epochs=1).model.scaling
+    nodes = data.flatten(0, 1)
+    for found, wanted in ((scaling.low, nodes.amin(0)), (scaling.high, nodes.amax(0))):
+        torch.testing.assert_close(found, wanted, rtol=0.2, atol=0.2)
+
+
+def test_range_can_be_asked_for_on_an_image(eights: CloudDataset) -> None:
+    scaling = quick(eights, valid=eights, scaling="range", epochs=1).model.scaling
+    torch.testing.assert_close(scaling.low, eights.points.amin((0, 1)))
+    torch.testing.assert_close(scaling.high, eights.points.amax((0, 1)))
+
+
+def test_keep_leaves_the_models_own_scaling(eights: CloudDataset) -> None:
+    model = small()
+    model.scaling = FeatureScaling(torch.full((3,), -5.0), torch.full((3,), 50.0))
+    scaling = quick(eights, model, scaling="keep", epochs=1).model.scaling
+    assert (scaling.low.tolist(), scaling.high.tolist()) == ([-5.0] * 3, [50.0] * 3)
+
+
+def ragged(num_clouds: int = 60) -> tuple[Tensor, Tensor]:
+    counts = 3 + torch.arange(num_clouds) % 23
+    return foreign(num_clouds), torch.arange(25) < counts.unsqueeze(1)
+
+
+def test_ragged_clouds_train() -> None:
+    run = quick(from_points(*ragged()), epochs=6)
+    assert run.history["train_rec"][-1] < run.history["train_rec"][0]
+    assert run.model.sample(3).shape == (3, 25, 3)
+
+
+def test_masked_nodes_do_not_matter_to_a_training() -> None:
+    points, mask = ragged()
+    spoiled = points.masked_fill(~mask.unsqueeze(-1), float("nan"))
+    assert same_training(quick(from_points(points, mask)), quick(from_points(spoiled, mask)))
+
+
+def test_the_loss_gets_the_mask_of_ragged_clouds() -> None:
+    counts = []
+
+    class Counting(nn.Module):
+        def forward(self, target: Tensor, output: Tensor, mask: Tensor) -> Tensor:
+            counts.append(int(mask.sum()))
+            return output.sum((1, 2))
+
+    points, mask = ragged()
+    quick(from_points(points, mask), valid=from_points(points, mask), loss=Counting(), epochs=1)
+    assert sum(counts) == 2 * int(mask.sum())
+
+
+def test_clouds_smaller_than_the_network_train(eights: CloudDataset) -> None:
+    run = quick(from_points(eights.points[:, :10], image_size=28), epochs=1)
+    assert run.model.sample(2).shape == (2, 25, 3)
+
+
+# the run folder
+
+
+def test_the_run_folder_holds_model_history_and_manifest(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    run = quick(eights, out=tmp_path / "deep" / "run")
+    assert run.folder == tmp_path / "deep" / "run"
+    assert run.folder is not None
+    names = {path.name for path in run.folder.iterdir()}
+    assert {"model.json", "model.safetensors", "history.csv", "manifest.json"} <= names
+    assert not [name for name in names if name.startswith(".") or "partial" in name]
+
+
+def test_without_a_folder_nothing_is_written(
+    eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert quick(eights).folder is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_history_csv_equals_the_history_to_the_last_bit(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    run = quick(eights, out=str(tmp_path / "run"))
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    read = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    assert read == run.history
+
+
+def test_the_manifest_on_disk_is_the_manifest_of_the_run(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    run = quick(eights, out=tmp_path / "run", seed=3)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest == json.loads(json.dumps(run.manifest))
+    assert manifest["options"]["seed"] == 3
+    assert manifest["options"]["batch_size"] == 50
+    assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert manifest["versions"]["gconvae"] == gconvae.__version__
+    assert manifest["neighbor_search"] == "torch-cluster"
+    assert manifest["threads"] == torch.get_num_threads()
+    assert (manifest["train"]["clouds"], manifest["valid"]["clouds"]) == (100, 20)
+    train, valid = gconvae.datasets.split(eights, seed=3)
+    assert manifest["train"]["sha256"] == train.checksum()
+    assert manifest["valid"]["sha256"] == valid.checksum()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_place_that_is_taken_is_refused_before_work_and_left_untouched(
+    eights: CloudDataset, tmp_path: Path, kind: str
+) -> None:
+    out, note = tmp_path / "run", tmp_path / "run"
+    if kind == "folder":
+        out.mkdir()
+        note = out / "note.txt"
+    note.write_text("mine")
+    loss = Recording()
+    with pytest.raises(ValueError, match="out must be a new or empty folder"):
+        quick(eights, loss=loss, out=out)
+    assert loss.seen == {"train": [], "valid": []}
+    assert note.read_text() == "mine"
+    assert sorted(tmp_path.rglob("*")) == sorted({out, note})
+
+
+def test_a_refused_training_makes_no_folder(eights: CloudDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="beta"):
+        quick(eights, beta=-1.0, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_put_together_by_hand_is_refused_before_work(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    model, loss = small(), Recording()
+    own = VAE(model.encoder, model.decoder, model.prior, model.scaling)
+    with pytest.raises(ValueError, match=r"gconvae\.models\.create.*by hand"):
+        quick(eights, own, loss=loss, out=tmp_path / "run")
+    assert loss.seen["train"] == []
+    assert list(tmp_path.iterdir()) == []
+    assert same_training(quick(eights, own), quick(eights, model))  # without a folder it trains
+
+
+# what goes wrong
+
+
+class Broken(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, target: Tensor, output: Tensor, *_: Any) -> Tensor:
+        return self.value * output.sum((1, 2))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_training_with_one_clear_error(
+    eights: CloudDataset, tmp_path: Path, value: float
+) -> None:
+    with pytest.raises(FloatingPointError, match=r"train loss is (nan|inf) in epoch 1"):
+        quick(eights, loss=Broken(value), out=tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="no finished training"):
+        gconvae.load(tmp_path / "run")
+
+
+def test_a_training_that_explodes_is_one_clear_error(eights: CloudDataset) -> None:
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        quick(eights, learning_rate=1e20, epochs=5)
+
+
+def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudDataset) -> None:
+    class Mean(nn.Module):
+        def forward(self, target: Tensor, output: Tensor, *_: Any) -> Tensor:
+            return (target - output).square().mean()
+
+    with pytest.raises(ValueError, match="loss must"):
+        quick(eights, loss=Mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"epochs": None}, "epochs must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": "100"}, "batch_size must be a whole number"),
+        ({"patience": 0}, "patience must be a whole number of at least 1, got 0"),
+        ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be"),
+        ({"learning_rate": "fast"}, "learning_rate must be"),
+        ({"beta": -0.1}, "beta must be at least 0"),
+        ({"beta": float("nan")}, "beta must be at least 0"),
+        ({"beta": float("inf")}, "beta must be"),
+        ({"beta": None}, "beta must be"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"seed": 0.5}, "seed must be a whole number"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"loss": "chamfer"}, "loss must be one of third_axis, matched_intensity, got 'chamfer'"),
+        ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, auto"),
+        ({"scaling": "unit"}, "scaling must be one of auto, pixels, range, keep"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
+    ],
+)
+def test_an_option_out_of_range_is_one_clear_error_and_no_folder(
+    eights: CloudDataset, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        quick(eights, out=tmp_path / "run", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_clear_error(eights: CloudDataset) -> None:
+    with pytest.raises(ValueError, match="device must be available, got 'cuda'"):
+        quick(eights, device="cuda")
+
+
+def with_nan() -> Tensor:
+    points = foreign(20)
+    points[7, 3, 1] = float("nan")
+    return points
+
+
+@pytest.mark.parametrize("which", ["data", "valid"])
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (with_nan(), "finite.*cloud 7, node 3"),
+        (torch.rand(20, 25), "shape"),
+        (torch.rand(20, 25, 4), "3 features"),
+        (torch.ones(20, 25, 3, dtype=torch.int64), "floating-point"),
+        (torch.rand(0, 25, 3), "at least one cloud"),
+        (foreign(20).repeat(1, 2, 1), "at most 25 nodes"),
+    ],
+)
+def test_clouds_that_cannot_be_used_are_one_clear_error(
+    which: str, points: Tensor, message: str
+) -> None:
+    sets = {"data": foreign(), "valid": foreign(20)} | {which: points}
+    with pytest.raises(ValueError, match=message):
+        quick(sets["data"], valid=sets["valid"])
+
+
+@pytest.mark.parametrize("data", [None, 3, "runs/eights", []])
+def test_data_that_are_no_clouds_are_one_clear_error(data: Any) -> None:
+    with pytest.raises(ValueError, match="points must"):
+        quick(data)
+
+
+def test_one_cloud_is_too_few_to_train_on(eights: CloudDataset) -> None:
+    with pytest.raises(ValueError, match="at least 2 clouds"):
+        quick(eights[:1])
+
+
+def test_pixels_without_an_image_are_one_clear_error() -> None:
+    with pytest.raises(ValueError, match="'pixels' needs data with an image_size"):
+        quick(foreign(), scaling="pixels")
+
+
+# what is left behind
+
+
+def global_state() -> dict[str, Any]:
+    return {
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "only warned": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "dtype": torch.get_default_dtype(),
+        "environment": dict(os.environ),
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "python": random.getstate(),
+        "level": logging.getLogger("lightning.pytorch").level,
+        "root level": logging.getLogger().level,
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "folder": Path.cwd(),
+    }
+
+
+@pytest.fixture
+def unusual_state(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Global settings that are not the defaults, so that a reset to defaults is seen."""
+    threads, level = torch.get_num_threads(), logging.getLogger("lightning.pytorch").level
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(threads + 1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+    logging.getLogger("lightning.pytorch").setLevel(level)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_global_state_is_as_before(eights: CloudDataset, fails: bool) -> None:
+    quick(eights, epochs=1)  # what Lightning sets once at its first use is not ours
+    before = global_state()
+    if fails:
+        with pytest.raises(FloatingPointError):
+            quick(eights, loss=Broken(math.nan), threads=1)
+    else:
+        quick(eights, threads=1)
+    after = global_state()
+    assert [key for key in before if before[key] != after[key]] == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.usefixtures("unusual_state")
+def test_unusual_global_state_is_as_before(eights: CloudDataset, fails: bool) -> None:
+    before = global_state()
+    if fails:
+        with pytest.raises(FloatingPointError):
+            quick(eights, loss=Broken(math.nan), threads=1)
+    else:
+        quick(eights, threads=1)
+    after = global_state()
+    assert [key for key in before if before[key] != after[key]] == []
+
+
+def test_inside_a_training_torch_is_deterministic_on_the_wanted_threads(
+    eights: CloudDataset,
+) -> None:
+    wanted = 2 if torch.get_num_threads() == 1 else 1
+    loss = Recording()
+    run = quick(eights, loss=loss, threads=wanted, epochs=1)
+    assert loss.threads == {wanted} == {run.manifest["threads"]}
+    assert loss.deterministic == {True}
+
+
+def test_without_progress_nothing_is_printed(
+    eights: CloudDataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quick(eights)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_progress_bar_goes_to_stderr_and_counts_every_step(
+    eights: CloudDataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quick(eights, progress=True, epochs=3)  # 100 training clouds in batches of 50
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "6/6" in err
