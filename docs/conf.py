@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 from gconvae import __version__
 
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+# other packages' deprecations, which autodoc's imports would print
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+
 project = "gconvae"
 author = "the gconvae authors"
-copyright = author  # noqa: A001  # Sphinx's own name
-release = __version__
-version = __version__
+version = release = __version__
 
 extensions = [
     "myst_parser",
@@ -24,22 +31,18 @@ extensions = [
 ]
 exclude_patterns = ["_build", "Thumbs.db", ".DS_Store"]
 
-# every reference to a name of gconvae must lead somewhere; other packages' pages are out of reach
-# without the network
+# every reference to a name of gconvae must lead somewhere; the pages of other packages are out of
+# reach without the network
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!gconvae\b).*")]
 
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-# a default such as 1 / 16 stays as it is written
-autodoc_preserve_defaults = True
+autodoc_preserve_defaults = True  # 1 / 16 stays 1 / 16
 autodoc_default_options = {"members": True, "show-inheritance": True}
 add_module_names = False
 python_maximum_signature_line_length = 88
 
-napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_use_ivar = True  # else attributes are described twice
 napoleon_use_rtype = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -52,3 +55,15 @@ html_css_files = ["gconvae.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_copyright = False
+
+
+def _is_unexplained_field(
+    app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leaves out "Alias for field number 0": the class describes its fields."""
+    return True if type(value).__name__ == "_tuplegetter" else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connects what no option can say."""
+    app.connect("autodoc-skip-member", _is_unexplained_field)

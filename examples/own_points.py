@@ -55,5 +55,7 @@ if __name__ == "__main__":
     parser.add_argument("--small", action="store_true", help="a few seconds, to see it work")
     parser.add_argument("--out", type=Path, default=Path("runs/example-rings"))
     given = parser.parse_args()
-    chosen = replace(Settings(), num_clouds=300, hidden=64, epochs=2) if given.small else Settings()
+    chosen = (
+        replace(Settings(), num_clouds=300, hidden=64, epochs=2) if given.small else Settings()
+    )
     main(chosen, given.out)

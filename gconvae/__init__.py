@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gconvae import (
         clouds,
         datasets,
+        files,
         losses,
         metrics,
         models,
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "clouds",
     "datasets",
+    "files",
     "fit",
     "load",
     "losses",

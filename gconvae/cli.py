@@ -31,6 +31,12 @@ TEST_FRACTION = 0.2
 """Share of a file's clouds kept as test set."""
 
 
+DIGIT_NAMES = (
+    "zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"
+)  # fmt: skip
+"""Run folders of the bundled digits."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(words)
         command = parsed.command
         {"train": _train, "sample": _sample}[command](parsed[command])
-    except (argparse.ArgumentError, ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (argparse.ArgumentError, ValueError, OSError, FloatingPointError) as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -75,7 +81,7 @@ def _train_parser() -> ArgumentParser:
         parser.add_class_arguments(options)
     parser.add_class_arguments(SampleOptions, skip={"seed"})  # one seed for all
     parser.add_argument(
-        "--out", type=Path | None, help="new run folder; by default a free one in runs/"
+        "--out", type=str | None, help="new run folder; by default a free one in runs/"
     )
     return parser
 
@@ -84,12 +90,12 @@ def _sample_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Draws new clouds from a trained model.", exit_on_error=False
     )
-    parser.add_argument("run", type=Path, help="run folder of gconvae train")
+    parser.add_argument("run", type=str, help="run folder of gconvae train")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_class_arguments(SampleOptions)
-    parser.add_argument("--out", type=Path, default=Path("samples.npz"), help="npz file to write")
+    parser.add_argument("--out", type=str, default="samples.npz", help="npz file to write")
     parser.add_argument(
-        "--figure", type=Path | None, help="picture of the first 100 (png, pdf, svg)"
+        "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
     )
     parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
     return parser
@@ -97,9 +103,10 @@ def _sample_parser() -> ArgumentParser:
 
 def _train(given: Namespace) -> None:
     started = time.perf_counter()
+    # before the slow imports: both check their values
     options = TrainingOptions(**_part(given, TrainingOptions))
-    # imports and the slow parts come after every cheap check
-    folder = given.out if given.out is not None else _default_folder(given)
+    drawn = SampleOptions(**_part(given, SampleOptions))
+    folder = Path(given.out) if given.out is not None else _default_folder(given)
     from gconvae import datasets, models
     from gconvae.training import VALID_FRACTION, fit
 
@@ -111,7 +118,7 @@ def _train(given: Namespace) -> None:
     print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
     run = fit(model, train, valid, **asdict(options), out=folder)
     _save_config(given, folder)
-    _describe(run, valid, test, SampleOptions(**_part(given, SampleOptions)))
+    _describe(run, valid, test, drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
 
@@ -155,23 +162,26 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
 
 
 def _sample(given: Namespace) -> None:
-    for file in (given.out, given.figure):
+    options = SampleOptions(**_part(given, SampleOptions))
+    out, figure = Path(given.out), None if given.figure is None else Path(given.figure)
+    for file in (out, figure):
         if file is not None and file.exists() and not given.overwrite:
             raise ValueError(
                 f"out and figure must not exist yet (or --overwrite true), got {file}"
             )
     from gconvae import datasets, plots, runs
 
-    options = SampleOptions(**_part(given, SampleOptions))
+    if figure is not None:
+        plots.check_path(figure)
     model = runs.load(given.run)
     made = datasets.from_points(
         model.sample(options.count, seed=options.seed), image_size=model.scaling.image_size
     )
-    datasets.to_file(made, given.out)
-    print(f"{len(made)} clouds: {given.out}")
-    if given.figure is not None:
-        plots.save(plots.cloud_grid(made.points, made.mask), given.figure)
-        print(f"figure: {given.figure}")
+    datasets.to_file(made, out)
+    print(f"{len(made)} clouds: {out}")
+    if figure is not None:
+        plots.save(plots.cloud_grid(made.points, made.mask), figure)
+        print(f"figure: {figure}")
 
 
 def _train_and_test(given: Namespace) -> tuple[CloudDataset, CloudDataset]:
@@ -191,7 +201,8 @@ def _default_folder(given: Namespace) -> Path:
     if given.data is not None:
         return free_folder(Path("runs") / Path(given.data).stem)
     digits = [given.digit] if isinstance(given.digit, int) else given.digit
-    return free_folder(Path("runs") / f"digit-{''.join(map(str, digits))}")
+    names = [DIGIT_NAMES[digit] for digit in digits if digit in range(10)]
+    return free_folder(Path("runs") / "-".join(names))
 
 
 def _save_config(given: Namespace, folder: Path) -> None:

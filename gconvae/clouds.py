@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 FEATURES = ("x", "y", "intensity")
-"""Feature order in every tensor: x (px, across), y (px, down), intensity (in [0, 1])."""
+"""Feature order in every tensor, which is x (px, across), y (px, down), intensity (in [0, 1])."""
 
 INTENSITY = 2
 """Column of the intensity, by which nodes are ordered."""
@@ -168,7 +168,8 @@ def unpack(
     Returns:
         Points (B, N, F), 0 where there is no node, and the mask (B, N).
     Raises:
-        ValueError: If ``batch`` is not ascending, or a cloud has more than ``num_nodes`` nodes.
+        ValueError: If ``batch`` is not ascending or goes beyond ``num_clouds``, or a cloud has
+            more than ``num_nodes`` nodes.
     Example:
         >>> unpack(torch.ones(3, 2), torch.tensor([0, 0, 1]))[1]
         tensor([[ True,  True],
@@ -176,7 +177,12 @@ def unpack(
     """
     if (batch[1:] < batch[:-1]).any():
         raise ValueError("batch must be ascending, so that the nodes of a cloud lie together")
-    num_clouds = int(batch[-1]) + 1 if num_clouds is None else num_clouds
+    last = int(batch[-1])
+    num_clouds = last + 1 if num_clouds is None else num_clouds
+    if last >= num_clouds:
+        raise ValueError(
+            f"num_clouds must be above the last cloud number {last}, got {num_clouds}"
+        )
     counts = torch.bincount(batch, minlength=num_clouds)  # (B,)
     largest = int(counts.max())
     num_nodes = largest if num_nodes is None else num_nodes
@@ -231,6 +237,9 @@ def from_data(data: Any, num_nodes: int | None = None) -> Clouds:
             raise ValueError("data must hold at least one graph, got none")
         for i, graph in enumerate(graphs):
             _check_graph(graph, f"data[{i}]")
+        widths = sorted({graph.x.shape[1] for graph in graphs})
+        if len(widths) > 1:
+            raise ValueError(f"data must have the same number of features in x, got {widths}")
         if len({graph.y is None for graph in graphs}) > 1:
             raise ValueError("data must have a label y on every graph or on none, got a mixture")
         data = Batch.from_data_list(graphs)
@@ -253,7 +262,9 @@ def _as_tensor(values: Any, name: str) -> Tensor:
         array = np.asarray(values)
         if array.dtype == np.float64 and not isinstance(values, np.ndarray):
             array = array.astype(np.float32)  # nested lists carry no dtype of their own
-        return torch.as_tensor(array)
+        # torch takes only writable arrays with strides above 0 in this machine's byte order
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return torch.as_tensor(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name} must be a tensor or an array of numbers, got {type(values).__name__}: {error}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
+from gconvae import files
 from gconvae.clouds import INTENSITY, Clouds, as_clouds, from_data, sort_nodes
 from gconvae.randomness import generator
 
@@ -90,6 +93,11 @@ class CloudDataset(InMemoryDataset):
         """The digit of each cloud, shape (B,), or None."""
         return self.clouds.labels
 
+    def copy(self, idx: Any = None) -> CloudDataset:
+        """A data set of its own, of all clouds or of those that an index, slice or mask names."""
+        chosen = self if idx is None else self.index_select(idx)
+        return CloudDataset(chosen.clouds, self.image_size)
+
     def checksum(self) -> str:
         """SHA-256 of points, mask and labels: the same for the same clouds on every machine."""
         digest = hashlib.sha256()
@@ -162,6 +170,8 @@ def from_points(
     """
     clouds = as_clouds(points, mask, labels, num_features=3)
     points, mask = sort_nodes(clouds.points.float().cpu(), clouds.mask.cpu())
+    if not torch.isfinite(points).all():
+        raise ValueError(f"points must be finite in float32, got {clouds.points.abs().max():g}")
     kept = None if clouds.labels is None else clouds.labels.cpu()
     return CloudDataset(Clouds(points, mask, kept), image_size)
 
@@ -204,7 +214,7 @@ def from_pyg(
         graphs = [graph for graph in graphs if graph.y is not None and int(graph.y) in digits]
     if not graphs:
         raise ValueError(f"dataset must hold at least one graph of digit {digit}, got none")
-    largest = max(len(graph.pos) for graph in graphs)
+    largest = max(graph.num_nodes or 0 for graph in graphs)
     points, mask, labels = from_data(graphs, num_nodes=max(largest, num_points))
     if positions == "yx" or (positions == "auto" and is_mnist):
         points = points[..., [1, 0, *range(2, points.shape[-1])]]
@@ -231,11 +241,12 @@ def from_file(path: str | os.PathLike[str], *, image_size: int | None = None) ->
     if not path.is_file():
         raise FileNotFoundError(f"path must be an npz file, there is none at {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw:  # numpy would leave a damaged file open
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError(f"path must be an npz file, got a single array in {path}")
+                raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise ValueError(
             f"path must be a whole npz file without pickled objects, got {path}: {error}"
         ) from None
@@ -268,9 +279,8 @@ def to_file(data: CloudDataset, path: str | os.PathLike[str]) -> Path:
     if data.image_size is not None:
         arrays["image_size"] = np.array(data.image_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial.npz")
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     return path
 
 
@@ -305,7 +315,10 @@ def split(
 def _checked_digits(digit: int | Sequence[int] | None) -> list[int]:
     if digit is None:
         return list(range(10))
-    digits = [digit] if isinstance(digit, int) else list(digit)
-    if not digits or any(isinstance(d, bool) or d not in range(10) for d in digits):
+    digits = list(digit) if isinstance(digit, Iterable) else [digit]
+    # numpy integers are Integral too, and a bool would pass for 0 or 1
+    if not digits or any(
+        isinstance(d, bool) or not isinstance(d, Integral) or d not in range(10) for d in digits
+    ):
         raise ValueError(f"digit must be 0 to 9, a list of them or None, got {digit!r}")
     return digits

@@ -62,6 +62,8 @@ def third_axis_chamfer(
         >>> third_axis_chamfer(target, output)  # (1 + 4) + (1 + 1)
         tensor([7.])
     """
+    target = _checked(target, target_mask, "target")
+    output = _checked(output, output_mask, "output")
     _check_pair(target, output)
 
     def one_way(a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None) -> Tensor:
@@ -116,6 +118,8 @@ def matched_intensity_chamfer(
         >>> matched_intensity_chamfer(target, output)  # 2 * (4 + 9)
         tensor([26.])
     """
+    target = _checked(target, target_mask, "target")
+    output = _checked(output, output_mask, "output")
     _check_pair(target, output)
     if target.shape[-1] < 3:
         raise ValueError(
@@ -325,18 +329,36 @@ def _weighted_sum(terms: Tensor, mask: Tensor | None, weight: Tensor | None, nam
             raise ValueError(
                 f"{name} must have shape {tuple(terms.shape)}, got {tuple(weight.shape)}"
             )
-        terms = terms * weight
+        terms = terms * (weight if mask is None else weight.masked_fill(~mask, 0.0))
     if mask is not None:
         terms = terms.masked_fill(~mask, 0.0)
     return terms.sum(1)
 
 
-def _check_pair(target: Tensor, output: Tensor) -> None:
-    if target.dim() != 3 or output.dim() != 3:
+def _checked(points: Tensor, mask: Tensor | None, name: str) -> Tensor:
+    """The clouds with 0 in masked places, where anything may stand that must not spread."""
+    if points.dim() != 3:
         raise ValueError(
-            "target and output must have shape (clouds, nodes, features), got "
-            f"{tuple(target.shape)} and {tuple(output.shape)}"
+            f"{name} must have shape (clouds, nodes, features), got {tuple(points.shape)}"
         )
+    if points.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one node, got shape {tuple(points.shape)}")
+    if mask is None:
+        return points
+    if mask.dtype != torch.bool or mask.shape != points.shape[:2]:
+        raise ValueError(
+            f"{name}_mask must hold booleans of shape {tuple(points.shape[:2])}, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    empty = (~mask.any(1)).nonzero()
+    if len(empty):
+        raise ValueError(
+            f"{name}_mask must leave a node in every cloud, cloud {int(empty[0])} has none"
+        )
+    return points.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _check_pair(target: Tensor, output: Tensor) -> None:
     if target.shape[0] != output.shape[0] or target.shape[2] != output.shape[2]:
         raise ValueError(
             "target and output must have the same number of clouds and features, got "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gconvae import clouds
+from gconvae import clouds, files
 
 __all__ = ["Report", "Row", "as_sample", "compare", "feature_w1"]
 
@@ -106,15 +106,8 @@ class Report:
         Raises:
             FileNotFoundError: If the folder of ``path`` does not exist.
         """
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"path must lie in an existing folder, got {path}")
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.whole(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:

@@ -25,6 +25,10 @@ def _convae(
     padding: int = 1,
     image_size: int = 28,
 ) -> VAE:
+    if num_features < 3:
+        raise ValueError(
+            f"num_features must be at least 3, two positions and an intensity, got {num_features}"
+        )
     shape: dict[str, Any] = {
         "num_points": num_points,
         "num_features": num_features,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
+
+Neighbors = Literal["torch-cluster", "dense", "auto"]
+Scaling = Literal["auto", "pixels", "range", "keep"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; the same names and defaults as :func:`gconvae.fit`.
+    """How to train; the same names and defaults as gconvae.fit.
 
     Attributes:
         loss: Reconstruction loss: third_axis (eq. 1 of the slides) or matched_intensity (eq. 2).
@@ -70,10 +75,25 @@ class TrainingOptions:
     learning_rate: float = 1e-3
     patience: int | None = 20
     seed: int = 0
-    neighbors: Literal["torch-cluster", "dense", "auto"] = "torch-cluster"
-    scaling: Literal["auto", "pixels", "range", "keep"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    neighbors: Neighbors = "torch-cluster"
+    scaling: Scaling = "auto"
+    device: Device = "auto"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        for name in ("epochs", "batch_size"):
+            _check_count(name, getattr(self, name))
+        for name in ("patience", "threads"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        _check_count("seed", self.seed, least=0)
+        _check_number("learning_rate", self.learning_rate, above=True)
+        _check_number("beta", self.beta, above=False)
+        for name, choices in (("neighbors", Neighbors), ("scaling", Scaling), ("device", Device)):
+            if getattr(self, name) not in get_args(choices):
+                allowed = ", ".join(get_args(choices))
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -87,3 +107,21 @@ class SampleOptions:
 
     count: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        _check_count("count", self.count)
+        _check_count("seed", self.seed, least=0)
+
+
+def _check_count(name: str, value: Any, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _check_number(name: str, value: Any, *, above: bool) -> None:
+    """Above 0, or at least 0, and finite."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0 or (above and value == 0):
+        rule = "above 0" if above else "at least 0"
+        raise ValueError(f"{name} must be {rule} and finite, got {value!r}")

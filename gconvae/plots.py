@@ -23,9 +23,10 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from gconvae import clouds, metrics
+from gconvae import clouds, files, metrics
 
 __all__ = [
+    "check_path",
     "cloud_grid",
     "compare_grids",
     "feature_histograms",
@@ -110,7 +111,7 @@ def cloud_grid(
         >>> len(cloud_grid(clouds).axes)  # and the colour bar
         101
     """
-    sample = _as_clouds(points if mask is None else (points, mask), "points")
+    sample = _as_clouds(points, "points", mask)
     return compare_grids(
         {title or "": sample},
         rows=rows,
@@ -207,7 +208,7 @@ def images_and_clouds(
         >>> len(images_and_clouds(images, clouds).axes)
         7
     """
-    sample = _as_clouds(points if mask is None else (points, mask), "points")
+    sample = _as_clouds(points, "points", mask)
     pictures = _as_images(images, len(sample.points))
     _check_positive(rows=rows, columns=columns)
     height, width = pictures.shape[1:]
@@ -225,6 +226,8 @@ def images_and_clouds(
             _draw_image(upper, picture, frame)
         for lower, nodes in zip(axes[columns:], list(_each(sample))[chosen], strict=False):
             _draw_nodes(lower, nodes, frame, sample.points.shape[1])
+        for empty in (panel for panel in axes if not panel.has_data()):
+            empty.remove()
     _color_bar(figure, bar, frame)
     return figure
 
@@ -300,7 +303,6 @@ def loss_curves(history: Mapping[str, Sequence[float]], *, figure: Figure | None
         'epoch'
     """
     curves = _as_curves(history)
-    epochs = curves["epoch"]
     panels = [panel for panel in _PANELS if any(f"{s}_{t}" in curves for s, t in _lines(panel))]
     figure = _spread(figure, (4.5 * len(panels), 3.4))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -372,6 +374,21 @@ def report(report: metrics.Report, *, figure: Figure | None = None) -> Figure:
     return figure
 
 
+def check_path(path: Path) -> str:
+    """The format that the suffix of a figure's path names: png, pdf or svg.
+
+    Raises:
+        ValueError: If the suffix is another.
+    Example:
+        >>> check_path(Path("clouds.png"))
+        'png'
+    """
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix not in _UNDATED:
+        raise ValueError(f"path must end in {', '.join(_UNDATED)}, got {path}")
+    return suffix
+
+
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> None:
     """Writes a figure, whole or not at all, without the date: same figure, same file.
 
@@ -384,18 +401,10 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> Non
         ValueError: If the suffix is another.
     """
     path = Path(path)
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in _UNDATED:
-        raise ValueError(f"path must end in {', '.join(_UNDATED)}, got {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path must lie in an existing folder, got {path}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with rc_context({"svg.hashsalt": "gconvae"}):  # else the ids of an svg are random
-            figure.savefig(partial, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    suffix = check_path(path)
+    # else the ids of an svg are random
+    with files.whole(path) as temporary, rc_context({"svg.hashsalt": "gconvae"}):
+        figure.savefig(temporary, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
 
 
 _SPLITS = ("train", "valid")
@@ -429,8 +438,11 @@ def _spread(figure: Figure | None, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _as_clouds(sample: Any, name: str) -> clouds.Clouds:
-    checked = metrics.as_sample(sample, name)
+def _as_clouds(sample: Any, name: str, mask: Any = None) -> clouds.Clouds:
+    if mask is None:
+        checked = metrics.as_sample(sample, name)
+    else:
+        checked = clouds.as_clouds(sample, mask, name=name)
     if checked.points.shape[-1] <= clouds.INTENSITY:
         raise ValueError(
             f"{name} must have an intensity as third feature, "
@@ -550,8 +562,8 @@ def _heading(name: str, drawn: Sequence[Floats], frame: _Frame) -> str:
 
 def _blocks(
     figure: Figure | None, headings: Sequence[str], height: float, width: float
-) -> tuple[Figure, list[SubplotSpec], Axes]:
-    """Places for grids of this size in inches, side by side, and the axes of their colour bar."""
+) -> tuple[Figure, list[SubplotSpec], SubplotSpec]:
+    """Places for grids of this size in inches, side by side, and for their colour bar."""
     gap, margin, bar_width, bar_text = 0.2, 0.1, 0.14, 0.55
     lines = max(heading.count("\n") + 1 if heading else 0 for heading in headings)
     number, head = len(headings), margin + 0.22 * lines
@@ -577,7 +589,7 @@ def _blocks(
         middle, above = (place.x0 + place.x1) / 2, place.y1 + 0.06 / total_height
         if heading:
             figure.text(middle, above, heading, ha="center", va="bottom", fontsize="large")
-    return figure, blocks, figure.add_subplot(grid[0, number])
+    return figure, blocks, grid[0, number]
 
 
 def _panels(
@@ -624,7 +636,8 @@ def _count_outside(nodes: Floats, frame: _Frame) -> int:
     return int((~((nodes[:, :2] >= low) & (nodes[:, :2] <= high)).all(1)).sum())
 
 
-def _color_bar(figure: Figure, axes: Axes, frame: _Frame) -> None:
+def _color_bar(figure: Figure, place: SubplotSpec, frame: _Frame) -> None:
+    axes = figure.add_subplot(place)
     bar = figure.colorbar(ScalarMappable(frame.norm, COLORMAP), cax=axes, label="intensity")
     bar.outline.set_visible(False)
 

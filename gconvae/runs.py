@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from gconvae import models
+from gconvae import files, models
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
@@ -37,7 +37,7 @@ FORMAT = 1
 """Version of the layout of ``model.json``."""
 
 History = dict[str, list[float]]
-"""One list a column, an entry an epoch: epoch, train_loss, train_rec, train_kl, valid_loss, ..."""
+"""A list a column (epoch, train_loss, train_rec, train_kl, valid_loss, ...), an entry an epoch."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,26 @@ def load(folder: str | os.PathLike[str]) -> VAE:
         state = load_file(weights)
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise ValueError(f"folder must hold a whole model, {folder} is damaged: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"{described} must be of format {FORMAT}, got {description!r}")
-    model = models.create(description["name"], **description["options"])
-    model.scaling = FeatureScaling(
-        state["scaling.low"], state["scaling.high"], description["extent"]
-    )
+    model = _described(description, described)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{weights} must fit {described}: {error}") from None
     return model.eval()
+
+
+def _described(description: Any, source: Path) -> VAE:
+    """The untrained model of a ``model.json``; its feature ranges come with the weights."""
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError(f"{source} must be of format {FORMAT}, got {description!r}")
+    for key, kind in {"name": str, "options": dict, "extent": float}.items():
+        if not isinstance(description.get(key), kind):
+            raise ValueError(
+                f"{source} must hold {key} of type {kind.__name__}, got {description.get(key)!r}"
+            )
+    model = models.create(description["name"], **description["options"])
+    model.scaling = FeatureScaling(model.scaling.low, model.scaling.high, description["extent"])
+    return model
 
 
 def check_saveable(model: VAE) -> None:
@@ -109,7 +118,8 @@ def save_model(model: VAE, folder: Path) -> None:
     assert model.catalogue_entry is not None  # check_saveable
     name, options = model.catalogue_entry
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _write_whole(folder / "model.safetensors", lambda path: save_file(state, path))
+    with files.whole(folder / "model.safetensors") as temporary:
+        temporary.write_bytes(save(state))  # save_file would hide it from other users
     description = {
         "format": FORMAT,
         "name": name,
@@ -143,20 +153,16 @@ def free_folder(wanted: Path) -> Path:
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Writes JSON whole or not at all."""
-    text = json.dumps(content, indent=2) + "\n"
-    _write_whole(path, lambda temporary: temporary.write_text(text))
+    with files.whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_history(history: History, path: Path) -> None:
     """Writes one CSV row an epoch, whole or not at all, floats to the last bit."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(history)
-            writer.writerows(zip(*history.values(), strict=True))
-
-    _write_whole(path, write)
+    with files.whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(history)
+        writer.writerows(zip(*history.values(), strict=True))
 
 
 def environment(packages: Sequence[str]) -> dict[str, Any]:
@@ -173,9 +179,3 @@ def environment(packages: Sequence[str]) -> dict[str, Any]:
         "system": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    temporary.replace(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,8 @@ class FeatureScaling(nn.Module):
             raise ValueError(
                 f"high must be above low in every feature, got {low.tolist()} and {high.tolist()}"
             )
+        if not 0 < extent < math.inf:
+            raise ValueError(f"extent must be finite and above 0, got {extent}")
         self.extent = float(extent)
         self.register_buffer("low", low.clone())
         self.register_buffer("high", high.clone())
@@ -67,7 +71,9 @@ class FeatureScaling(nn.Module):
 
     @classmethod
     def fitted(cls, points: Tensor, mask: Tensor | None = None) -> FeatureScaling:
-        """The range of the training clouds; a feature that never changes gets a range of 1.
+        """The range of the training clouds.
+
+        A feature that never changes gets a range of 1, or of its own size where that is larger.
 
         Args:
             points: Training clouds in data units, shape (B, N, F).
@@ -78,7 +84,7 @@ class FeatureScaling(nn.Module):
         """
         nodes = points.flatten(0, 1) if mask is None else points[mask]  # (P, F)
         low, high = nodes.amin(0), nodes.amax(0)
-        return cls(low, torch.where(high > low, high, low + 1))
+        return cls(low, torch.where(high > low, high, low + low.abs().clamp(min=1)))
 
     @property
     def image_size(self) -> int | None:
@@ -100,14 +106,19 @@ class FeatureScaling(nn.Module):
         """The decoder's [0, 1] to scaled units."""
         return unit * self.extent
 
-    def check_range(self, points: Tensor, mask: Tensor, name: str) -> None:
-        """Refuses clouds that the decoder could never produce.
+    def check_range(self, points: Tensor, mask: Tensor, name: str, *, margin: float = 0.0) -> None:
+        """Refuses clouds that do not have the units of this scaling.
 
+        Args:
+            points: Data units, shape (B, N, F).
+            mask: Shape (B, N).
+            name: What the error message calls ``points``.
+            margin: How far beyond [low, high] nodes may lie, in units of that range.
         Raises:
-            ValueError: If a real node lies outside [low, high]; the message names the feature.
+            ValueError: If a real node lies farther outside; the message names the feature.
         """
         nodes = points[mask]  # (P, F)
-        tolerance = 1e-4 * (self.high - self.low)
+        tolerance = (margin + 1e-4) * (self.high - self.low)
         least, most = nodes.amin(0), nodes.amax(0)
         outside = (least < self.low - tolerance) | (most > self.high + tolerance)
         if outside.any():

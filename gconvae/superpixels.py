@@ -45,7 +45,7 @@ def from_images(
     r"""Cuts each image into superpixels and returns the brightest of them as a cloud.
 
     The stroke of an image is :math:`S = \{p : I_p > \text{threshold}\}`. SLIC divides it into
-    segments :math:`S_1, S_2, \dots`, none of which holds background, and a node is
+    segments :math:`S_k`, none of which holds background, and a node is
 
     .. math::
 

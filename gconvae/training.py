@@ -28,7 +28,7 @@ from gconvae.options import TrainingOptions
 from gconvae.randomness import generator
 from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
-from gconvae.vae import VAE
+from gconvae.vae import RANGE_MARGIN, VAE
 
 __all__ = ["fit"]
 
@@ -110,12 +110,15 @@ def fit(
         device=device,  # type: ignore[arg-type]
         threads=threads,
     )
-    _check(options)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
     train, valid = _train_and_valid(data, valid, seed)
-    trained = copy.deepcopy(model)
+    trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.device)
     sets = [
-        _training_clouds(trained, part, name) for part, name in ((train, "data"), (valid, "valid"))
+        # the decoder could never produce training clouds outside the ranges; others may reach on
+        _training_clouds(trained, train, "data", margin=0.0),
+        _training_clouds(trained, valid, "valid", margin=RANGE_MARGIN),
     ]
     if isinstance(loss, str):
         loss = losses.create(loss, backend=neighbors)
@@ -128,7 +131,11 @@ def fit(
         trainer = _trainer(task, options, out, progress)
         loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
         trainer.fit(task, train_dataloaders=loaders[0], val_dataloaders=loaders[1])
-        used = _used_search(loss, task.device, torch.get_num_threads())
+        used = {
+            "neighbor_search": _used_search(loss, task.device, sets[0].points.shape[1]),
+            "device": str(task.device),
+            "threads": torch.get_num_threads(),
+        }
     trained.load_state_dict(task.best_weights)
     trained = trained.cpu().eval()
     manifest = {
@@ -182,6 +189,11 @@ class _Task(pl.LightningModule):
         z = posterior.mean + posterior.stddev * noise  # (B, L)
         output = self.model.scaling.from_unit(self.model.decoder(z))  # (B, N, F)
         rec = self.loss(scaled, output, None if mask.all() else mask)  # (B,)
+        if rec.shape != scaled.shape[:1]:
+            raise ValueError(
+                f"loss must return one value a cloud, shape ({len(scaled)},), "
+                f"got shape {tuple(rec.shape)}"
+            )
         kl = losses.kl_standard_normal(posterior)  # (B,)
         sums = torch.stack([rec.detach().sum(), kl.detach().sum(), rec.new_tensor(len(rec))])
         self._sums[stage] = self._sums[stage] + sums if stage in self._sums else sums
@@ -334,10 +346,10 @@ def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoad
     )
 
 
-def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str) -> Clouds:
+def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, margin: float) -> Clouds:
     """Clouds in order and in scaled units, on the CPU."""
-    clouds = model.prepare(data.points, data.mask)
-    model.scaling.check_range(clouds.points, clouds.mask, name)
+    clouds = model.prepare(data.points, data.mask, name=name)
+    model.scaling.check_range(clouds.points, clouds.mask, name, margin=margin)
     scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
     return Clouds(scaled.cpu(), clouds.mask.cpu())
 
@@ -363,31 +375,6 @@ def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> Feat
     if train.image_size is None:
         raise ValueError("scaling='pixels' needs data with an image_size, got None")
     return FeatureScaling.pixels(train.image_size, train.points.shape[-1])
-
-
-def _check(options: TrainingOptions) -> None:
-    at_least_one = ("epochs", "batch_size", "patience", "threads")
-    for name in at_least_one:
-        value = getattr(options, name)
-        optional = name in ("patience", "threads")
-        if not (optional and value is None) and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if not options.learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {options.learning_rate}")
-    if not options.beta >= 0:
-        raise ValueError(f"beta must be at least 0, got {options.beta}")
-    choices = {
-        "scaling": ("auto", "pixels", "range", "keep"),
-        "neighbors": ("torch-cluster", "dense", "auto"),
-        "device": ("auto", "cpu", "cuda"),
-    }
-    for name, allowed in choices.items():
-        if getattr(options, name) not in allowed:
-            raise ValueError(
-                f"{name} must be one of {', '.join(allowed)}, got {getattr(options, name)!r}"
-            )
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
 
 
 @contextmanager
@@ -428,8 +415,9 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _used_search(loss: nn.Module, device: torch.device, threads: int) -> dict[str, Any]:
-    search = getattr(loss, "backend", None)
-    if search is not None:
-        search = neighbors.resolve_backend(search, device, torch.float32)
-    return {"neighbor_search": search, "device": str(device), "threads": threads}
+def _used_search(loss: nn.Module, device: torch.device, num_nodes: int) -> str | None:
+    """What became of the loss's choice of search; None where a loss has none."""
+    backend = getattr(loss, "backend", None)
+    if backend is None:
+        return None
+    return neighbors.resolve_backend(backend, device, torch.float32, num_nodes)

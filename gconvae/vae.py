@@ -20,6 +20,10 @@ CHUNK = 2048
 """Clouds that go through the decoder at a time, so that memory does not grow with the request."""
 
 
+RANGE_MARGIN = 1.0
+"""How far clouds may reach beyond the feature ranges, in ranges; farther away, units differ."""
+
+
 class VAE(nn.Module):
     r"""Encoder q(z|x), decoder and prior p(z), used in data units.
 
@@ -65,23 +69,26 @@ class VAE(nn.Module):
         """Where the model's numbers lie."""
         return self.scaling.low.device
 
-    def prepare(self, points: Any, mask: Any = None) -> Clouds:
+    def prepare(self, points: Any, mask: Any = None, *, name: str = "points") -> Clouds:
         """Checks clouds, puts their nodes in order, and cuts or pads them to the network's N.
 
         Args:
             points: Data units, shape (B, N, F), or a PyG ``Batch`` or list of ``Data``.
             mask: Shape (B, N), or None for all real.
+            name: What error messages call ``points``.
         Returns:
             Clouds in data units on the model's device.
         Raises:
-            ValueError: If the clouds are not valid, or one has more real nodes than the network.
+            ValueError: If the clouds are not valid, one has more real nodes than the network, or
+                one lies more than a whole feature range away from what the model was made for.
         """
         num_features = len(self.scaling.low)
         if _is_graphs(points):
             points, mask, _ = from_data(points)
-        clouds = as_clouds(points, mask, num_features=num_features)
-        points = clouds.points.to(self.device, self.scaling.low.dtype)
+        clouds = as_clouds(points, mask, name=name, num_features=num_features)
+        points = clouds.points.to(self.scaling.low)
         points, mask = sort_nodes(points, clouds.mask.to(self.device))
+        self.scaling.check_range(points, mask, name, margin=RANGE_MARGIN)
         wanted = getattr(self.encoder, "num_points", None)
         if wanted is not None and points.shape[1] != wanted:
             points, mask = _resize(points, mask, wanted)
@@ -150,8 +157,8 @@ class VAE(nn.Module):
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        z = self.prior.sample(num_samples, generator(seed, "sample")).to(self.device)  # (B, L)
-        made = torch.cat([self.decode(part) for part in z.split(CHUNK)])
+        z = self.prior.sample(num_samples, generator(seed, "sample"))  # (B, L)
+        made = torch.cat([self.decode(part) for part in z.to(self.scaling.low).split(CHUNK)])
         return to_data(made) if as_data else made
 
     def _scaled(self, clouds: Clouds) -> Tensor:

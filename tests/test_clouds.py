@@ -123,7 +123,9 @@ def test_a_real_node_that_is_not_finite_is_refused_with_its_place(form: Any, val
 
 @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (2, 4, 3, 1)])
 def test_a_wrong_number_of_axes_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"points must have shape \(clouds, nodes, features\), got"):
+    with pytest.raises(
+        ValueError, match=r"points must have shape \(clouds, nodes, features\), got"
+    ):
         as_clouds(torch.zeros(shape))
 
 
@@ -385,7 +387,7 @@ def test_from_data_pads_to_the_given_number_of_nodes() -> None:
         ([graph(), graph(features=2)], r"features"),
         ([graph(), graph(0)], "data must have a real node in every cloud, cloud 1 has none"),
         ([graph(0)], "data must hold at least one node"),
-        ([Data(pos=torch.zeros(3, 2).long(), x=torch.rand(3, 1))], "data must hold floating-point"),
+        ([Data(pos=torch.zeros(3, 2).long(), x=torch.rand(3, 1))], "must hold floating-point"),
         ([Data(pos=torch.full((3, 2), torch.nan), x=torch.rand(3, 1))], "data must be finite"),
         ([graph(y=torch.tensor([0.5]))], "labels must be integers"),
     ],

@@ -46,7 +46,7 @@ def ragged(num_clouds: int = 12, num_nodes: int = 9, seed: int = 0) -> CloudData
 
 
 def assert_in_step(data: CloudDataset, labels: list[int], original: CloudDataset) -> None:
-    """Graphs, points, mask and labels of ``data`` are all the clouds ``labels`` of ``original``."""
+    """Graphs, points, mask and labels of ``data`` are the clouds ``labels`` of ``original``."""
     assert len(data) == len(labels)
     assert data.labels is not None
     assert data.labels.tolist() == labels
@@ -591,9 +591,7 @@ def test_a_subset_of_pygs_class_is_swapped_too(real_class: MNISTSuperpixels) -> 
     assert torch.equal(data.points, wanted)
 
 
-@pytest.mark.parametrize(
-    ("positions", "swapped"), [("auto", False), ("xy", False), ("yx", True)]
-)
+@pytest.mark.parametrize(("positions", "swapped"), [("auto", False), ("xy", False), ("yx", True)])
 def test_plain_graphs_are_swapped_only_where_asked(
     real_class: MNISTSuperpixels, positions: Any, swapped: bool
 ) -> None:

@@ -72,11 +72,6 @@ def test_the_pieces_of_the_network_are_free(options: dict[str, Any]) -> None:
     assert posterior.mean.shape == (2, options["latent_dim"])
 
 
-def test_the_kernel_width_is_free_too() -> None:
-    with pytest.raises(ValueError, match="kernel"):
-        models.create("convae", no_such_option=1)  # the message lists the options that there are
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

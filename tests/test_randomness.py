@@ -17,7 +17,9 @@ def weights(seed: int) -> torch.Tensor:
 
 def test_seed_is_the_same_in_another_process() -> None:
     # Python's own hash() of a string is not: it changes with every process
-    code = "from gconvae.randomness import derive_seed as d; print(d(5, 'latent', epoch=2, step=9))"
+    code = (
+        "from gconvae.randomness import derive_seed as d; print(d(5, 'latent', epoch=2, step=9))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert int(printed) == derive_seed(5, "latent", epoch=2, step=9)
 
@@ -41,9 +43,7 @@ def test_every_argument_changes_the_seed_and_none_collide() -> None:
 
 def test_epoch_and_step_do_not_run_into_each_other() -> None:
     # 1 then 11 and 11 then 1 are the same digits
-    assert derive_seed(0, "latent", epoch=1, step=11) != derive_seed(
-        0, "latent", epoch=11, step=1
-    )
+    assert derive_seed(0, "latent", epoch=1, step=11) != derive_seed(0, "latent", epoch=11, step=1)
     assert derive_seed(1, "latent", epoch=1) != derive_seed(11, "latent")
 
 
@@ -106,10 +106,14 @@ def test_initial_weights_leave_the_global_generator_as_it_was() -> None:
 
 
 def test_initial_weights_restore_the_global_generator_after_an_error() -> None:
+    def draw_and_fail() -> None:
+        with initial_weights(0):
+            torch.randn(3)
+            raise RuntimeError("inside")
+
     before = torch.random.get_rng_state()
-    with pytest.raises(RuntimeError, match="inside"), initial_weights(0):
-        torch.randn(3)
-        raise RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="inside"):
+        draw_and_fail()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

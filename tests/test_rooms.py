@@ -18,6 +18,7 @@ PACKAGE = Path(gconvae.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     # level 0
     "clouds": set(),
+    "files": set(),
     "options": set(),
     "priors": set(),
     "randomness": set(),
@@ -30,19 +31,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"clouds"},
     # level 2
     "nn": {"clouds", "neighbors"},
-    "datasets": {"clouds", "superpixels"},
+    "datasets": {"clouds", "superpixels", "files"},
     "observation": {"clouds", "matching"},
     "losses": {"clouds", "neighbors", "matching"},
-    "metrics": {"clouds", "neighbors", "matching", "reference"},
+    "metrics": {"clouds", "neighbors", "matching", "reference", "files"},
     # level 3
     "vae": {"clouds", "priors", "scaling", "observation"},
-    "plots": {"clouds", "metrics"},
+    "plots": {"clouds", "metrics", "files"},
     # level 4
     "models": {"nn", "vae", "clouds", "neighbors", "priors", "scaling", "observation"},
     # level 5; runs before training, which writes run folders
-    "runs": {"models", "scaling", "vae"},
+    "runs": {"models", "scaling", "vae", "files"},
     "training": {
-        *("clouds", "options", "priors"),
+        *("clouds", "files", "options", "priors"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "losses", "metrics"),
         *("vae", "models", "runs"),
@@ -188,9 +189,7 @@ def test_only_the_command_line_prints() -> None:
 def modules_after(statement: str) -> set[str]:
     """Top-level packages that a fresh process holds after a statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in json.loads(done.stdout)}
 
 

@@ -219,7 +219,9 @@ def test_the_source_has_no_call_that_could_unpickle() -> None:
     tree = ast.parse(Path(runs.__file__).read_text())
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert "load_file" in calls
-    assert calls & {"torch.load", "pickle.load", "pickle.loads", "eval", "exec", "np.load"} == set()
+    assert (
+        calls & {"torch.load", "pickle.load", "pickle.loads", "eval", "exec", "np.load"} == set()
+    )
 
 
 def test_a_model_put_together_by_hand_is_refused(tmp_path: Path) -> None:

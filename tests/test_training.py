@@ -118,9 +118,7 @@ def test_the_trained_copy_has_moved_in_every_part(eights: CloudDataset) -> None:
     run = quick(eights, model)
     unmoved = [
         name
-        for (name, new), old in zip(
-            run.model.named_parameters(), model.parameters(), strict=True
-        )
+        for (name, new), old in zip(run.model.named_parameters(), model.parameters(), strict=True)
         if torch.equal(new, old)
     ]
     assert unmoved == []

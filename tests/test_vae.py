@@ -84,7 +84,9 @@ def test_node_order_does_not_matter_to_encode(model: VAE) -> None:
 
 def test_order_of_clouds_only_orders_the_posteriors(model: VAE) -> None:
     points = some_points()
-    torch.testing.assert_close(model.encode(points.flip(0)).mean, model.encode(points).mean.flip(0))
+    torch.testing.assert_close(
+        model.encode(points.flip(0)).mean, model.encode(points).mean.flip(0)
+    )
 
 
 def test_masked_nodes_do_not_matter_to_encode(model: VAE) -> None:
@@ -178,9 +180,7 @@ def as_loaded(graphs: list[Data]) -> Batch:
 @pytest.mark.parametrize("form", [list, Batch.from_data_list, as_loaded])
 def test_encode_takes_pyg_graphs(model: VAE, form: Callable[[list[Data]], Any]) -> None:
     points, mask = some_points(), some_mask()
-    assert_same_posterior(
-        model.encode(form(as_graphs(points, mask))), model.encode(points, mask)
-    )
+    assert_same_posterior(model.encode(form(as_graphs(points, mask))), model.encode(points, mask))
 
 
 def test_encode_takes_our_own_datasets(model: VAE) -> None:

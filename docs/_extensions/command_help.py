@@ -1,4 +1,4 @@
-"""``command-help`` directive: what ``gconvae COMMAND --help`` prints."""
+"""Directive ``command-help``: what ``gconvae COMMAND --help`` prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def _help(command: str) -> str:
             del os.environ["COLUMNS"]
         else:
             os.environ["COLUMNS"] = before
-    return printed.getvalue()
+    # jsonargparse puts an invisible character into one option
+    return "".join(c for c in printed.getvalue() if c.isprintable() or c == "\n")
 
 
 class CommandHelp(SphinxDirective):
@@ -40,6 +41,7 @@ class CommandHelp(SphinxDirective):
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """The block, rebuilt where the command line changes."""
         self.env.note_dependency(cli.__file__)
         text = _help(" ".join(self.arguments))
         if not text:
@@ -48,5 +50,6 @@ class CommandHelp(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Adds the directive."""
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # docutils takes the 12 of \frac12 for one number, where TeX takes two
 _BARE_FRACTION = re.compile(r"\\([dt]?frac)\s*(\w)\s*(\w)")
 
-_NUM_CHILDREN = {
+_NUM_PARTS = {
     "mfrac": 2,
     "msub": 2,
     "msup": 2,
@@ -30,19 +30,37 @@ _NUM_CHILDREN = {
     "munderover": 3,
 }
 
+_NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
+ElementTree.register_namespace("", _NAMESPACE[1:-1])
+
+_ACCENTS = set("ˆ˜ˉ→˙¨ˇ˘´`")
+
 
 def to_mathml(source: str, *, block: bool) -> str:
     r"""A formula in LaTeX's notation as a ``<math>`` element.
 
     Raises:
-        MathError: If the formula has a command that is not known, or its parts do not fit.
+        MathError: If the formula has an unknown command, or one with too few parts.
     """
     formula = tex2mathml(_BARE_FRACTION.sub(r"\\\1{\2}{\3}", source), as_block=block)
-    for element in ElementTree.fromstring(formula).iter():
-        name = element.tag.split("}")[-1]
-        if len(element) != _NUM_CHILDREN.get(name, len(element)):
+    # the one name that HTML knows and XML does not
+    root = ElementTree.fromstring(formula.replace("&ApplyFunction;", "&#x2061;"))
+    for element in list(root.iter()):
+        name = element.tag.removeprefix(_NAMESPACE)
+        if len(element) != _NUM_PARTS.get(name, len(element)):
             raise MathError(f"<{name}> has {len(element)} parts")
-    return formula
+        if name == "munderover" and element[2].text in _ACCENTS:
+            _lift_index(element)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _lift_index(element: ElementTree.Element) -> None:
+    r"""Puts b of \hat x_b beside the x: docutils puts it below."""
+    letter, index, accent = element
+    hat = ElementTree.Element(f"{_NAMESPACE}mover", accent="true")
+    hat.extend([letter, accent])
+    element.tag = f"{_NAMESPACE}msub"
+    element[:] = [hat, index]
 
 
 def _draw(translator: HTML5Translator, node: nodes.math | nodes.math_block, block: bool) -> None:

@@ -160,7 +160,7 @@ def test_decoder_equals_the_loop(padding: int) -> None:
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
-@pytest.mark.parametrize("channels", [(4,), (4, 2), (2, 3, 4, 5), [3, 3, 3]])
+@pytest.mark.parametrize("channels", [(8,), (8, 6), (8, 6, 7, 9), [8, 8, 8]])
 @pytest.mark.parametrize(("num_points", "num_features"), [(17, 2), (20, 3), (33, 8)])
 def test_any_sizes_fit_together(
     num_points: int, num_features: int, channels: tuple[int, ...], padding: int
@@ -170,7 +170,7 @@ def test_any_sizes_fit_together(
         num_features=num_features,
         latent_dim=6,
         channels=channels,
-        hidden=7,
+        hidden=60,
         padding=padding,
     )
     posterior = encoder(random_points(5, num_points, num_features))
@@ -320,7 +320,9 @@ def test_widths_below_one_are_refused_by_their_name(
 @pytest.mark.parametrize("network", [ConvEncoder, ConvDecoder])
 @pytest.mark.parametrize("channels", [(), (16, 0), (-1,)])
 def test_wrong_channels_are_refused(network: type[nn.Module], channels: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="channels must be one or more whole numbers above 0, got"):
+    with pytest.raises(
+        ValueError, match="channels must be one or more whole numbers above 0, got"
+    ):
         network(channels=channels)
 
 

@@ -1,0 +1,231 @@
+"""The documentation: every public name has its place, and every block of code is right."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from test_rooms import MAY_IMPORT
+
+import gconvae
+from gconvae import cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+FOR_ALL = {"randomness", "files"}
+"""Modules that every other may import."""
+
+FENCE = re.compile(r"^(`{3,}|:{3,})\{?([\w-]*)\}?.*?\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(DOCS).as_posix()
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """Language and content of each block of code on a page, in order."""
+    found = [(match[2], match[3]) for match in FENCE.finditer(page.read_text())]
+    return [(language, text) for language, text in found if language in languages]
+
+
+def modules() -> list[ModuleType]:
+    """All modules that a user may import; a folder's files are reached through the folder."""
+    names = [info.name for info in pkgutil.iter_modules(gconvae.__path__, "gconvae.")]
+    return [importlib.import_module(name) for name in names]
+
+
+# API pages
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_every_module_has_a_page_that_takes_all_its_public_names(module: ModuleType) -> None:
+    page = DOCS / "api" / f"{module.__name__.removeprefix('gconvae.')}.md"
+    text = page.read_text()
+    assert f".. automodule:: {module.__name__}\n" in text
+    assert not re.search(r":(no-|exclude-)?members:", text)  # conf.py takes what __all__ names
+
+
+def test_every_page_of_the_api_is_in_its_table_of_contents() -> None:
+    listed = (DOCS / "api" / "index.md").read_text().split("```{toctree}")[1].split()
+    pages = {path.stem for path in (DOCS / "api").glob("*.md")} - {"index"}
+    assert pages <= set(listed)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages."""
+    folder = tmp_path_factory.mktemp("html")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_public_name_is_in_the_inventory(built: Path) -> None:
+    from sphinx.util.inventory import InventoryFile
+
+    with (built / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", lambda base, name: name)
+    known = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
+    wanted = {f"gconvae.{name}" for name in gconvae.__all__}
+    for module in modules():
+        wanted |= {f"{module.__name__}.{name}" for name in module.__all__}
+    assert wanted - known == set()
+
+
+def test_a_built_page_loads_nothing_from_the_network(built: Path) -> None:
+    loaded = re.compile(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"((?:https?:)?//[^\"]*)")
+    found = {
+        address for page in built.rglob("*.html") for address in loaded.findall(page.read_text())
+    }
+    assert found == set()
+
+
+# the table of modules
+
+
+def test_the_table_of_modules_is_the_one_that_the_imports_are_checked_against() -> None:
+    rows = re.findall(r"^\| \d \| `(\w+)` \|.*\| (.*) \|$", (DOCS / "design.md").read_text(), re.M)
+    listed = {room: {word for word in below.split(", ") if word != "-"} for room, below in rows}
+    rooms = [info.name for info in pkgutil.iter_modules(gconvae.__path__)]
+    assert sorted(listed) == sorted(rooms)
+    for position, (room, _) in enumerate(rows):
+        if listed[room] == {"all above"}:
+            listed[room] = {name for name, _ in rows[:position]}
+        elif listed[room] == {"all above but plots"}:
+            listed[room] = {name for name, _ in rows[:position]} - {"plots"}
+        allowed = MAY_IMPORT[room] & set(rooms) - {room}
+        assert listed[room] - FOR_ALL == allowed - FOR_ALL, room
+
+
+# blocks of code
+
+
+def run_blocks(page: Path, namespace: dict[str, Any]) -> None:
+    """Runs the Python of a page from top to bottom, and compares what sessions print."""
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
+    found = blocks(page, "python", "pycon")
+    for number, (language, text) in enumerate(found):
+        name = f"{page.name}[{number}]"
+        if language == "python":
+            exec(compile(text, name, "exec"), namespace)
+        else:
+            example = parser.get_doctest(text, namespace, name, str(page), 0)
+            runner.run(example, clear_globs=False)
+            namespace.update(example.globs)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to run in, a network of a hundredth of the size, one epoch."""
+    create, fit, compare = gconvae.models.create, gconvae.fit, gconvae.metrics.compare
+
+    def small_model(*args: Any, **options: Any) -> Any:
+        return create(*args, **options | {"hidden": 16, "channels": (2, 2, 2)})
+
+    def short_fit(*args: Any, **options: Any) -> Any:
+        return fit(*args, **options | {"epochs": 1, "progress": False})
+
+    def rough_compare(*args: Any, **options: Any) -> Any:
+        return compare(*args, **options | {"num_splits": 5, "num_bootstrap": 5})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gconvae.models, "create", small_model)
+    monkeypatch.setattr(gconvae, "fit", short_fit)
+    monkeypatch.setattr(gconvae.metrics, "compare", rough_compare)
+
+
+PYTHON_PAGES = [page for page in PAGES if blocks(page, "python", "pycon")]
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_name)
+@pytest.mark.usefixtures("quick")
+def test_the_python_of_a_page_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # what `gconvae sample` of the tutorial writes
+    np.savez("eights.npz", points=np.zeros((5, 25, 3), np.float32))
+    run_blocks(page, {"__name__": "__main__"})
+
+
+def test_a_wrong_block_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "wrong.md"
+    page.write_text("```python\nx = 1\n```\n\n```pycon\n>>> x + 1\n3\n```\n")
+    with pytest.raises(AssertionError):
+        run_blocks(page, {})
+
+
+COMMANDS = [
+    (page, line)
+    for page in PAGES
+    for _, text in blocks(page, "shell")
+    for line in text.splitlines()
+    if "gconvae" in shlex.split(line, comments=True)
+]
+
+
+def test_the_pages_name_commands() -> None:
+    assert {"train", "sample"} <= {line.split("gconvae ")[1].split()[0] for _, line in COMMANDS}
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_a_command_of_a_page_is_understood(
+    page: Path, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _, text in blocks(DOCS / "cli.md", "yaml"):
+        (tmp_path / text.split()[1]).write_text(text)
+    words = shlex.split(line, comments=True)
+    cli._parser().parse_args(cli._underscored(words[words.index("gconvae") + 1 :]))
+
+
+def test_the_run_folder_of_the_pages_is_the_default_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    default = cli._default_folder(cli._parser().parse_args(["train"]).train).as_posix()
+    sampled = {line.split()[4] for _, line in COMMANDS if "gconvae sample" in line}
+    assert sampled == {default}
+    assert default in (DOCS / "figures" / "eights.txt").read_text()
+
+
+# formulas
+
+
+@pytest.fixture
+def mathml(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
+    return importlib.import_module("mathml")
+
+
+def outline(mathml: ModuleType, source: str) -> str:
+    """Names and letters of a formula, without spaces, attributes and the outer element."""
+    formula = mathml.to_mathml(source, block=False)
+    inner = re.sub(r"^<math[^>]*>|</math>$", "", formula)
+    return re.sub(r"\s+(?=<)|(?<=>)\s+|(?<=<\w{2})\s[^>]*|\s\w+=\"[^\"]*\"", "", inner)
+
+
+def test_a_fraction_of_two_bare_digits_has_two_parts(mathml: ModuleType) -> None:
+    assert outline(mathml, r"\tfrac12") == "<mfrac><mn>1</mn><mn>2</mn></mfrac>"
+
+
+def test_an_index_stays_beside_a_letter_with_an_accent(mathml: ModuleType) -> None:
+    hat = "<mover><mi>x</mi><mo>ˆ</mo></mover>"
+    assert outline(mathml, r"\hat x_b") == f"<msub>{hat}<mi>b</mi></msub>"
+
+
+@pytest.mark.parametrize("source", [r"\unheardof x", r"\frac{1}"])
+def test_a_formula_that_cannot_be_drawn_is_an_error(mathml: ModuleType, source: str) -> None:
+    from docutils.utils.math import MathError
+
+    with pytest.raises(MathError):
+        mathml.to_mathml(source, block=True)
