@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Independent
 
 from gconvae.neighbors import nearest_padded, squared_distance
 
@@ -264,13 +264,13 @@ def kl_standard_normal(posterior: Independent[Any]) -> Tensor:
         >>> kl_standard_normal(Independent(Normal(torch.ones(1, 4), torch.ones(1, 4)), 1))
         tensor([2.])
     """
-    mean, stddev = posterior.mean, posterior.stddev
-    # log(stddev) keeps the precision that log(stddev squared) loses for small values
+    # Independent.stddev is the root of a square, which loses small values and their gradient
+    mean, stddev = posterior.mean, posterior.base_dist.stddev
     return 0.5 * (mean.square() + stddev.square() - 1).sum(-1) - stddev.log().sum(-1)
 
 
 def kl_monte_carlo(
-    posterior: Distribution,
+    posterior: Independent[Any],
     prior: Any,
     generator: torch.Generator,
     num_samples: int = 1,
@@ -304,7 +304,7 @@ def kl_monte_carlo(
         device=generator.device,
         dtype=mean.dtype,
     ).to(mean.device)
-    z = mean + posterior.stddev * noise  # (S, B, L)
+    z = mean + posterior.base_dist.stddev * noise  # (S, B, L)
     return (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
 
 

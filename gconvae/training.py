@@ -186,7 +186,7 @@ class _Task(pl.LightningModule):
             posterior.mean.shape,
             generator=generator(self.options.seed, f"{stage} latent", epoch=epoch, step=step),
         ).to(scaled)
-        z = posterior.mean + posterior.stddev * noise  # (B, L)
+        z = posterior.mean + posterior.base_dist.stddev * noise  # (B, L)
         output = self.model.scaling.from_unit(self.model.decoder(z))  # (B, N, F)
         rec = self.loss(scaled, output, None if mask.all() else mask)  # (B,)
         if rec.shape != scaled.shape[:1]:

@@ -33,8 +33,8 @@ class VAE(nn.Module):
     ``Data``, and puts nodes in the one order first: brightest first, ties by y then x.
 
     Args:
-        encoder: Module from scaled points (B, N, F) and mask (B, N) to a distribution of z whose
-            ``mean`` and ``stddev`` have shape (B, L).
+        encoder: Module from scaled points (B, N, F) and mask (B, N) to q(z|x), a torch
+            ``Independent(Normal)`` with batch shape (B,) and event shape (L,).
         decoder: Module from z (B, L) to features in [0, 1], shape (B, N, F).
         prior: Where new latents are drawn from.
         scaling: Between data units and the units of the loss.

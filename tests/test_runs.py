@@ -238,15 +238,17 @@ def test_a_model_put_together_by_hand_is_refused(tmp_path: Path) -> None:
 def test_a_failed_write_of_the_weights_leaves_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(state: Any, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def full_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(runs, "save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="no space left"):
         runs.save_model(small(), tmp_path)
     with pytest.raises(FileNotFoundError, match="no finished training"):
         gconvae.load(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

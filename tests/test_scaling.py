@@ -174,6 +174,19 @@ def test_a_value_outside_its_range_is_refused_by_its_feature(feature: int, value
         FeatureScaling.pixels().check_range(points, mask, "points")
 
 
+def test_a_margin_widens_both_ends_in_units_of_the_range() -> None:
+    scaling, mask = jets(), torch.ones(1, 2, dtype=torch.bool)
+    length = scaling.high - scaling.low
+    for size, refused in ((0.24, False), (0.26, True)):
+        for node in (scaling.low - size * length, scaling.high + size * length):
+            points = torch.stack([node, scaling.low])[None]
+            if not refused:
+                scaling.check_range(points, mask, "points", margin=0.25)
+                continue
+            with pytest.raises(ValueError, match="in feature 0"):
+                scaling.check_range(points, mask, "points", margin=0.25)
+
+
 def test_masked_nodes_may_lie_outside_the_range() -> None:
     scaling = jets()
     points = scaling.low.expand(2, 3, 3).clone()
