@@ -10,7 +10,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,14 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after one line on stderr where the input was wrong.
     """
     words = _underscored(sys.argv[1:] if arguments is None else arguments)
-    # other packages' deprecations are nothing that a user of this command can act on
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-    warnings.showwarning = _one_line_warning  # type: ignore[assignment]  # wider arguments
     try:
-        parsed = _parser().parse_args(words)
-        command = parsed.command
-        {"train": _train, "sample": _sample}[command](parsed[command])
+        with _plain_warnings():
+            parsed = _parser().parse_args(words)
+            command = parsed.command
+            {"train": _train, "sample": _sample}[command](parsed[command])
     except (argparse.ArgumentError, ValueError, OSError, FloatingPointError) as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -227,9 +225,19 @@ def _underscored(words: Sequence[str]) -> list[str]:
     ]
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
 
 
-def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    print(f"gconvae: warning: {' '.join(str(message).split())}", file=sys.stderr)
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """One line a warning, and none about what only other packages can change."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"gconvae: warning: {_one_line(message)}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+        warnings.showwarning = show
+        yield
