@@ -37,15 +37,17 @@ def rings(num_clouds: int, seed: int) -> np.ndarray:
 def main(settings: Settings, folder: Path) -> None:
     """Trains, samples, compares and draws."""
     data = gconvae.datasets.from_points(rings(settings.num_clouds, settings.seed))
-    train, test = gconvae.datasets.split(data, 0.2, seed=settings.seed)
+    rest, test = gconvae.datasets.split(data, 0.2, seed=settings.seed)
+    train, valid = gconvae.datasets.split(rest, seed=settings.seed)
 
     # the ranges of the three features are taken from the training clouds
     model = gconvae.models.create("convae", hidden=settings.hidden, seed=settings.seed)
-    run = gconvae.fit(model, train, epochs=settings.epochs, seed=settings.seed, out=folder)
+    run = gconvae.fit(model, train, valid, epochs=settings.epochs, seed=settings.seed, out=folder)
 
     generated = run.model.sample(len(test), seed=settings.seed)
-    print(gconvae.metrics.compare(test, generated))
-    grids = gconvae.plots.compare_grids({"real": test.points, "generated": generated})
+    print(gconvae.metrics.compare(test, generated, reference=valid))
+    samples = {"real": test.points, "generated": generated}
+    grids = gconvae.plots.compare_grids(samples, image_size=None)
     gconvae.plots.save(grids, folder / "clouds.png")
     print(f"figure: {folder / 'clouds.png'}")
 

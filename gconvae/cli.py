@@ -50,8 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _plain_warnings():
             parsed = _parser().parse_args(words)
-            command = parsed.command
-            {"train": _train, "sample": _sample}[command](parsed[command])
+            given = parsed[parsed.command]
+            if parsed.command == "sample":
+                _sample(given)
+            elif given.resume is None:
+                _train(given)
+            else:
+                _train(_as_begun(given.resume, _parser().parse_args(words, defaults=False).train))
     except (argparse.ArgumentError, ValueError, OSError, FloatingPointError) as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -80,6 +85,9 @@ def _train_parser() -> ArgumentParser:
     parser.add_class_arguments(SampleOptions, skip={"seed"})  # one seed for all
     parser.add_argument(
         "--out", type=str | None, help="new run folder; by default a free one in runs/"
+    )
+    parser.add_argument(
+        "--resume", type=str | None, help="go on with the stopped training in this run folder"
     )
     return parser
 
@@ -114,8 +122,15 @@ def _train(given: Namespace) -> None:
     shape["num_points"] = shape["num_points"] or train.points.shape[1]
     model = models.create(shape.pop("model"), seed=options.seed, **shape)
     print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
-    run = fit(model, train, valid, **asdict(options), out=folder)
-    _save_config(given, folder)
+    run = fit(
+        model,
+        train,
+        valid,
+        **asdict(options),
+        out=folder,
+        resume=given.resume is not None,
+        config=_settings(given),
+    )
     _describe(run, valid, test, drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
@@ -141,8 +156,12 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     samples = {"real": test.clouds, **{name: sample.clouds for name, sample in made.items()}}
-    plots.save(plots.compare_grids(samples), folder / "clouds.png")
-    plots.save(plots.feature_histograms(samples), folder / "features.png")
+    size = test.image_size
+    plots.save(plots.compare_grids(samples, image_size=size), folder / "clouds.png")
+    if size is not None:
+        images = plots.compare_grids(samples, image_size=size, pixels=True)
+        plots.save(images, folder / "images.png")
+    plots.save(plots.feature_histograms(samples, image_size=size), folder / "features.png")
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
 
@@ -178,7 +197,8 @@ def _sample(given: Namespace) -> None:
     datasets.to_file(made, out)
     print(f"{len(made)} clouds: {out}")
     if figure is not None:
-        plots.save(plots.cloud_grid(made.points, made.mask), figure)
+        grid = plots.cloud_grid(made.points, made.mask, image_size=made.image_size)
+        plots.save(grid, figure)
         print(f"figure: {figure}")
 
 
@@ -203,13 +223,25 @@ def _default_folder(given: Namespace) -> Path:
     return free_folder(Path("runs") / "-".join(names))
 
 
-def _save_config(given: Namespace, folder: Path) -> None:
+def _settings(given: Namespace) -> dict[str, Any]:
     """What ``--config`` takes to run the same again into another folder."""
-    from gconvae.runs import write_json
-
     classes = (DataOptions, ModelOptions, TrainingOptions, SampleOptions)
-    kept = {name: value for options in classes for name, value in _part(given, options).items()}
-    write_json(kept, folder / "config.yaml")  # JSON is YAML
+    return {name: value for options in classes for name, value in _part(given, options).items()}
+
+
+def _as_begun(folder: str, explicit: Namespace) -> Namespace:
+    """The settings that a run was begun with; what is given again has to be the same."""
+    from gconvae.runs import read_manifest
+
+    begun = read_manifest(folder)["config"]
+    if not {field.name for field in fields(DataOptions)} <= begun.keys():
+        raise ValueError(f"resume must name a run of gconvae train, {folder} is another")
+    for name, value in vars(explicit).items():
+        if name == "out" and value != folder:
+            raise ValueError(f"out must not be given with resume, got {value}")
+        if name in begun and value != begun[name]:
+            raise ValueError(f"resume must keep {name} = {begun[name]!r}, got {value!r}")
+    return Namespace(**begun, out=folder, resume=folder)
 
 
 def _part(given: Namespace, options: type[Any]) -> dict[str, Any]:

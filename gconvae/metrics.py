@@ -18,7 +18,7 @@ from gconvae import clouds, files
 __all__ = ["Report", "Row", "as_sample", "compare", "feature_w1"]
 
 UNITS = ("px", "px", "")
-"""Unit of each of ``clouds.FEATURES``."""
+"""Unit of each of ``clouds.FEATURES`` in an image."""
 
 _SMALLEST_SAMPLE = 2
 """One cloud can neither be resampled nor split."""
@@ -236,7 +236,9 @@ def compare(
         np.percentile(floor, 95, axis=0),
     )
     figures = np.stack(columns, axis=1).tolist()  # (M, 4)
-    labels = _labels(samples["real"].points.shape[-1])
+    # a data set says if it is no image; bare points are taken for one
+    is_image = getattr(real, "image_size", 28) is not None
+    labels = _labels(samples["real"].points.shape[-1], is_image)
     rows = [
         Row(name, "W1", unit, *four) for (name, unit), four in zip(labels, figures, strict=True)
     ]
@@ -379,10 +381,11 @@ def _nodes(sample: clouds.Clouds) -> NDArray[np.float64]:
     return nodes  # (P, F)
 
 
-def _labels(num_features: int) -> list[tuple[str, str]]:
+def _labels(num_features: int, is_image: bool) -> list[tuple[str, str]]:
     """Name and unit of each row."""
+    units = UNITS if is_image else ("", "", "")
     extra = [(f"feature {i}", "") for i in range(len(clouds.FEATURES), num_features)]
-    named = list(zip(clouds.FEATURES, UNITS, strict=True))[:num_features]
+    named = list(zip(clouds.FEATURES, units, strict=True))[:num_features]
     return [*named, *extra, ("nodes", "nodes")]
 
 

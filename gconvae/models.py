@@ -23,6 +23,7 @@ def _convae(
     channels: Sequence[int] = (16, 32, 64),
     hidden: int = 1500,
     padding: int = 1,
+    kernel: int = 5,
     image_size: int = 28,
 ) -> VAE:
     if num_features < 3:
@@ -36,6 +37,7 @@ def _convae(
         "channels": tuple(channels),
         "hidden": hidden,
         "padding": padding,
+        "kernel": kernel,
     }
     return VAE(
         ConvEncoder(**shape),
@@ -62,8 +64,8 @@ def create(name: str, *, seed: int = 0, **options: Any) -> VAE:
     """An untrained model of the catalogue.
 
     ``convae``, the slides' network, takes ``num_points`` (25), ``num_features`` (3),
-    ``latent_dim`` (10), ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1) and
-    ``image_size`` (28).
+    ``latent_dim`` (10), ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1),
+    ``kernel`` (5) and ``image_size`` (28).
 
     Args:
         name: One of :func:`available`.

@@ -39,6 +39,7 @@ class ModelOptions:
         hidden: Width of the dense layers.
         padding: Columns of zeros at both ends of a convolution; 1 on the slides, 0 in the author's
             script.
+        kernel: Nodes that a convolution spans.
     """
 
     model: str = "convae"
@@ -47,6 +48,7 @@ class ModelOptions:
     channels: tuple[int, ...] = (16, 32, 64)
     hidden: int = 1500
     padding: int = 1
+    kernel: int = 5
 
 
 @dataclass(frozen=True)

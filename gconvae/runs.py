@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -21,13 +22,15 @@ from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
 __all__ = [
+    "begin",
     "History",
     "Run",
     "check_saveable",
-    "claim_folder",
+    "describe",
     "environment",
     "free_folder",
     "load",
+    "read_manifest",
     "save_model",
     "write_history",
     "write_json",
@@ -35,6 +38,9 @@ __all__ = [
 
 FORMAT = 1
 """Version of the layout of ``model.json``."""
+
+COMPARED = frozenset({"options", "model", "train", "valid"})
+"""Parts of a manifest that a resumed training must share with the begun one."""
 
 History = dict[str, list[float]]
 """A list a column (epoch, train_loss, train_rec, train_kl, valid_loss, ...), an entry an epoch."""
@@ -57,11 +63,12 @@ class Run:
     folder: Path | None = None
 
 
-def load(folder: str | os.PathLike[str]) -> VAE:
+def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> VAE:
     """The model of a run folder; never runs code from a file.
 
     Args:
         folder: As ``gconvae.fit(..., out=folder)`` or ``gconvae train`` wrote it.
+        device: Where to put the model, whatever device it was trained on.
     Raises:
         FileNotFoundError: If there is no such folder, or it holds no finished model.
         ValueError: If a file in it is damaged.
@@ -82,7 +89,7 @@ def load(folder: str | os.PathLike[str]) -> VAE:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{weights} must fit {described}: {error}") from None
-    return model.eval()
+    return model.to(device).eval()
 
 
 def _described(description: Any, source: Path) -> VAE:
@@ -129,17 +136,78 @@ def save_model(model: VAE, folder: Path) -> None:
     write_json(description, folder / "model.json")
 
 
-def claim_folder(folder: str | os.PathLike[str]) -> Path:
-    """Makes a new run folder; an older run is never written over.
+def describe(model: VAE) -> dict[str, Any]:
+    """Which model, and which weights, a training begins with."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if not name.startswith("scaling."):  # the training chooses the ranges
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    entry = model.catalogue_entry
+    return {
+        "name": None if entry is None else entry[0],
+        "options": {} if entry is None else dict(entry[1]),
+        "weights_sha256": digest.hexdigest(),
+    }
 
+
+def begin(
+    folder: str | os.PathLike[str], manifest: Mapping[str, Any], *, resume: bool = False
+) -> Path:
+    """Makes a new run folder with its manifest and config, or finds one to go on with.
+
+    Args:
+        folder: New or empty; with ``resume``, that of a begun run.
+        manifest: What the training begins with; on resuming, what has to be the same.
+        resume: Whether the run was begun before.
     Raises:
-        ValueError: If it exists and is not an empty folder.
+        FileNotFoundError: If ``resume`` finds no begun run.
+        ValueError: If a new folder is not empty, or a begun run was begun with something else.
     """
     folder = Path(folder)
+    if resume:
+        _check_same(read_manifest(folder), manifest, folder)
+        for file in folder.glob(".*.partial*"):  # left by a kill
+            file.unlink()
+        return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out must be a new or empty folder, got {folder}, which is not empty")
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(manifest, folder / "manifest.json")
+    write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
     return folder
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a run was begun with, and, if it is finished, how it ended.
+
+    Raises:
+        FileNotFoundError: If the folder holds no begun run.
+        ValueError: If its manifest is damaged.
+    """
+    file = Path(folder) / "manifest.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"folder must hold a begun run, {folder} has no {file.name}")
+    try:
+        manifest = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} must be a manifest, it is damaged: {error}") from None
+    if not isinstance(manifest, dict) or not COMPARED <= manifest.keys():
+        raise ValueError(f"{file} must hold {', '.join(sorted(COMPARED))}, got {manifest!r:.200}")
+    return manifest
+
+
+def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    # through JSON, which has no tuples
+    now = json.loads(json.dumps({key: now[key] for key in COMPARED}))
+    for key in sorted(COMPARED):
+        for name in sorted(begun[key].keys() | now[key].keys()):
+            old, new = begun[key].get(name), now[key].get(name)
+            if old != new:
+                raise ValueError(
+                    f"resume must keep what {folder} was begun with, "
+                    f"got {key} {name} = {new!r}, was {old!r}"
+                )
 
 
 def free_folder(wanted: Path) -> Path:

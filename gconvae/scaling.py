@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from gconvae.clouds import FEATURES
 
-__all__ = ["FeatureScaling"]
+__all__ = ["MARGIN", "FeatureScaling"]
+
+MARGIN = 0.5
+"""How far clouds may lie beyond the range of the training clouds, in units of that range."""
 
 
 class FeatureScaling(nn.Module):
@@ -80,7 +83,7 @@ class FeatureScaling(nn.Module):
             mask: Shape (B, N), or None for all real.
         Example:
             >>> FeatureScaling.fitted(torch.tensor([[[-1.0, 0.0, 5.0], [1.0, 2.0, 5.0]]])).high
-            tensor([1., 2., 6.])
+            tensor([ 1.,  2., 10.])
         """
         nodes = points.flatten(0, 1) if mask is None else points[mask]  # (P, F)
         low, high = nodes.amin(0), nodes.amax(0)
@@ -106,18 +109,25 @@ class FeatureScaling(nn.Module):
         """The decoder's [0, 1] to scaled units."""
         return unit * self.extent
 
-    def check_range(self, points: Tensor, mask: Tensor, name: str, *, margin: float = 0.0) -> None:
-        """Refuses clouds that do not have the units of this scaling.
+    def check_range(
+        self, points: Tensor, mask: Tensor, name: str, *, strict: bool = False
+    ) -> None:
+        """Refuses clouds outside the range of a feature.
+
+        An image has an edge. But the range of training clouds is that of a sample, and some nodes
+        of the next sample lie beyond it: up to :data:`MARGIN` they may, unless ``strict``.
 
         Args:
             points: Data units, shape (B, N, F).
             mask: Shape (B, N).
             name: What the error message calls ``points``.
-            margin: How far beyond [low, high] nodes may lie, in units of that range.
+            strict: Whether no node may lie beyond a range of training clouds either.
         Raises:
-            ValueError: If a real node lies farther outside; the message names the feature.
+            ValueError: If a real node lies outside; the message names the feature.
         """
         nodes = points[mask]  # (P, F)
+        margin = 0.0 if strict or self.image_size is not None else MARGIN
+        # what rounding of positions and ranges may add
         tolerance = (margin + 1e-4) * (self.high - self.low)
         least, most = nodes.amin(0), nodes.amax(0)
         outside = (least < self.low - tolerance) | (most > self.high + tolerance)

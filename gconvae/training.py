@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,24 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from gconvae import datasets, losses, neighbors, runs
+from gconvae import datasets, files, losses, metrics, neighbors, runs
 from gconvae.clouds import Clouds
 from gconvae.options import TrainingOptions
 from gconvae.randomness import generator
 from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
-from gconvae.vae import RANGE_MARGIN, VAE
+from gconvae.vae import VAE
 
 __all__ = ["fit"]
 
 VALID_FRACTION = 0.17
 """Share of the clouds kept for validation when no validation set is given."""
+
+SMALLEST_REPORT = 4
+"""Validation clouds below which halves of them say nothing about a floor."""
+
+STATE = "last.ckpt"
+"""The run folder's file to resume from, a Lightning checkpoint without code."""
 
 PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning", "numpy", "scipy")
 
@@ -54,6 +60,8 @@ def fit(
     device: str = "auto",
     threads: int | None = None,
     out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    config: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
     r"""Trains a copy of a model and keeps its best epoch by validation loss.
@@ -81,11 +89,18 @@ def fit(
             model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
-        out: A new folder for model, history and manifest; None = nothing is written.
+        out: A new folder for the run: ``model.safetensors`` and ``model.json`` (best epoch),
+            ``history.csv``, ``manifest.json``, ``config.yaml``, ``report.json`` (generated
+            against validation clouds) and ``last.ckpt`` (to resume); None = nothing is written.
+        resume: Go on with the run in ``out`` after its last finished epoch, to the bits of one
+            that was never stopped; everything else must be as it was begun.
+        config: Settings to keep in the run folder, such as those of a command line; None = the
+            options of this training.
         progress: Show a progress bar.
     Raises:
         ValueError: If an option is out of range, clouds are not valid or do not fit the model, or
-            ``out`` is not empty.
+            ``out`` is not empty, or ``resume`` finds other options, model or clouds.
+        FileNotFoundError: If ``resume`` finds no begun run.
         FloatingPointError: If the loss stops being finite.
     References:
         | beta-VAE (Higgins et al., 2017), ICLR
@@ -110,56 +125,91 @@ def fit(
         device=device,  # type: ignore[arg-type]
         threads=threads,
     )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
     train, valid = _train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.device)
     sets = [
-        # the decoder could never produce training clouds outside the ranges; others may reach on
-        _training_clouds(trained, train, "data", margin=0.0),
-        _training_clouds(trained, valid, "valid", margin=RANGE_MARGIN),
+        # the decoder could never produce training clouds outside the ranges
+        _training_clouds(trained, train, "data", strict=True),
+        _training_clouds(trained, valid, "valid", strict=False),
     ]
     if isinstance(loss, str):
         loss = losses.create(loss, backend=neighbors)
+    begun = _manifest(options, model, train, valid, loss, config)
     if out is not None:
         runs.check_saveable(model)
-        out = runs.claim_folder(out)
+        out = runs.begin(out, begun, resume=resume)
+        # the thread count decides about the last bits
+        threads = runs.read_manifest(out)["threads"]
+    elif resume:
+        raise ValueError("resume needs the folder of the run as out, got None")
     started = time.perf_counter()
     with _deterministic(threads), _quiet_lightning():
-        task = _Task(trained, loss, options)
-        trainer = _trainer(task, options, out, progress)
         loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
-        trainer.fit(task, train_dataloaders=loaders[0], val_dataloaders=loaders[1])
-        used = {
-            "neighbor_search": _used_search(loss, task.device, sets[0].points.shape[1]),
-            "device": str(task.device),
-            "threads": torch.get_num_threads(),
-        }
+        assert isinstance(loaders[0].sampler, _Batches)
+        task = _Task(trained, loss, options, loaders[0].sampler)
+        state = None if out is None or not (out / STATE).exists() else out / STATE
+        _trainer(options, out, progress).fit(
+            task, loaders[0], loaders[1], ckpt_path=state, weights_only=True
+        )
     trained.load_state_dict(task.best_weights)
     trained = trained.cpu().eval()
     manifest = {
-        "options": dataclasses.asdict(options),
+        **begun,
+        "threads": threads or begun["threads"],
         "best_epoch": task.best_epoch,
         "epochs_run": len(task.history["epoch"]),
         "seconds": round(time.perf_counter() - started, 1),
+    }
+    run = Run(trained, task.history, manifest, out)
+    if out is not None:
+        _finish(run, out, valid, seed)
+    return run
+
+
+def _manifest(
+    options: TrainingOptions,
+    model: VAE,
+    train: datasets.CloudDataset,
+    valid: datasets.CloudDataset,
+    loss: nn.Module,
+    config: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a training is begun with."""
+    device = _device(options.device)
+    return {
+        "config": dict(dataclasses.asdict(options) if config is None else config),
+        "options": dataclasses.asdict(options),
+        "model": runs.describe(model),
         "train": {"clouds": len(train), "sha256": train.checksum()},
         "valid": {"clouds": len(valid), "sha256": valid.checksum()},
-        **used,
+        "neighbor_search": _used_search(loss, device, train.points.shape[1]),
+        "device": device,
+        "threads": options.threads or torch.get_num_threads(),
         **runs.environment(PACKAGES),
     }
-    if out is not None:
-        runs.write_history(task.history, out / "history.csv")
-        runs.write_json(manifest, out / "manifest.json")
-        runs.save_model(trained, out)
-    return Run(trained, task.history, manifest, out)
+
+
+def _finish(run: Run, out: Path, valid: datasets.CloudDataset, seed: int) -> None:
+    """Leaves the finished run in its folder; the model last, since its presence says finished."""
+    runs.write_history(run.history, out / "history.csv")
+    runs.write_json(run.manifest, out / "manifest.json")
+    if len(valid) >= SMALLEST_REPORT:
+        generated = run.model.sample(len(valid), seed=seed)
+        metrics.compare(valid, generated, seed=seed).save(out / "report.json")
+    runs.save_model(run.model, out)
 
 
 class _Task(pl.LightningModule):
     """One training: the model with its loss, the epoch means, and the best weights so far."""
 
-    def __init__(self, model: VAE, loss: nn.Module, options: TrainingOptions) -> None:
+    _RESUMED = ("history", "best_loss", "best_epoch", "best_weights")
+
+    def __init__(
+        self, model: VAE, loss: nn.Module, options: TrainingOptions, batches: _Batches
+    ) -> None:
         super().__init__()
+        self.batches = batches
         self.model = model
         self.loss = loss
         self.options = options
@@ -171,6 +221,21 @@ class _Task(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+
+    def on_train_start(self) -> None:
+        # a resumed training may have been stopped after its last epoch, before it could say so
+        patience = self.options.patience
+        if patience is not None and len(self.history["epoch"]) - self.best_epoch >= patience:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["training"] = {name: getattr(self, name) for name in self._RESUMED}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in self._RESUMED:
+            setattr(self, name, checkpoint["training"][name])
+        # Lightning 2.6 tells the sampler its epoch only after it has asked for the first order
+        self.batches.set_epoch(len(self.history["epoch"]))
 
     def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
         return self._step(batch, "train", self.current_epoch, step)
@@ -257,15 +322,17 @@ class _Batches(Sampler[Tensor]):
         return iter(order.split(self.batch_size))
 
 
-class _SaveHistory(Callback):
-    """Writes the history after every epoch, so that a long training can be watched."""
+class _SaveState(Callback):
+    """After every epoch: all that is needed to go on, and the history for whoever watches."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         assert isinstance(task, _Task)
-        runs.write_history(task.history, self.path)
+        with files.whole(self.folder / STATE) as temporary:
+            trainer.save_checkpoint(temporary)
+        runs.write_history(task.history, self.folder / "history.csv")
 
 
 class _ProgressBar(Callback):
@@ -278,8 +345,14 @@ class _ProgressBar(Callback):
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         # a log file gets a line every 10 s, a terminal a moving bar
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        total = self.epochs * int(trainer.num_training_batches)
-        self.bar = tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True)
+        steps = int(trainer.num_training_batches)
+        self.bar = tqdm(
+            total=self.epochs * steps,
+            initial=task.current_epoch * steps,
+            unit="step",
+            mininterval=interval,
+            dynamic_ncols=True,
+        )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, *step: Any
@@ -312,18 +385,16 @@ class _ProgressBar(Callback):
             self.bar = None
 
 
-def _trainer(
-    task: _Task, options: TrainingOptions, out: Path | None, progress: bool
-) -> pl.Trainer:
+def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.Trainer:
     callbacks: list[Callback] = []
     if options.patience is not None:
         callbacks.append(EarlyStopping("valid_loss", patience=options.patience))
     if out is not None:
-        callbacks.append(_SaveHistory(out / "history.csv"))
+        callbacks.append(_SaveState(out))
     if progress:
         callbacks.append(_ProgressBar(options.epochs))
     return pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(options.device, options.device),
+        accelerator={"cuda": "gpu", "cpu": "cpu"}[_device(options.device)],
         devices=1,
         max_epochs=options.epochs,
         callbacks=callbacks,
@@ -346,12 +417,21 @@ def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoad
     )
 
 
-def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, margin: float) -> Clouds:
+def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict: bool) -> Clouds:
     """Clouds in order and in scaled units, on the CPU."""
     clouds = model.prepare(data.points, data.mask, name=name)
-    model.scaling.check_range(clouds.points, clouds.mask, name, margin=margin)
+    model.scaling.check_range(clouds.points, clouds.mask, name, strict=strict)
     scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
     return Clouds(scaled.cpu(), clouds.mask.cpu())
+
+
+def _device(wanted: str) -> str:
+    """``auto`` resolved: a GPU if there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
 
 
 def _train_and_valid(
@@ -415,7 +495,7 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _used_search(loss: nn.Module, device: torch.device, num_nodes: int) -> str | None:
+def _used_search(loss: nn.Module, device: str, num_nodes: int) -> str | None:
     """What became of the loss's choice of search; None where a loss has none."""
     backend = getattr(loss, "backend", None)
     if backend is None:

@@ -20,10 +20,6 @@ CHUNK = 2048
 """Clouds that go through the decoder at a time, so that memory does not grow with the request."""
 
 
-RANGE_MARGIN = 1.0
-"""How far clouds may reach beyond the feature ranges, in ranges; farther away, units differ."""
-
-
 class VAE(nn.Module):
     r"""Encoder q(z|x), decoder and prior p(z), used in data units.
 
@@ -80,7 +76,7 @@ class VAE(nn.Module):
             Clouds in data units on the model's device.
         Raises:
             ValueError: If the clouds are not valid, one has more real nodes than the network, or
-                one lies more than a whole feature range away from what the model was made for.
+                one lies outside the feature ranges (:meth:`FeatureScaling.check_range`).
         """
         num_features = len(self.scaling.low)
         if _is_graphs(points):
@@ -88,7 +84,7 @@ class VAE(nn.Module):
         clouds = as_clouds(points, mask, name=name, num_features=num_features)
         points = clouds.points.to(self.scaling.low)
         points, mask = sort_nodes(points, clouds.mask.to(self.device))
-        self.scaling.check_range(points, mask, name, margin=RANGE_MARGIN)
+        self.scaling.check_range(points, mask, name)
         wanted = getattr(self.encoder, "num_points", None)
         if wanted is not None and points.shape[1] != wanted:
             points, mask = _resize(points, mask, wanted)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import gconvae
-from gconvae import cli, datasets, options
+from gconvae import cli, datasets, losses, options
 
 SMALL = ("--hidden", "16", "--channels", "[2,3]")
 COMMAND = str(Path(sys.executable).with_name("gconvae"))
@@ -230,6 +230,53 @@ def test_default_folders_are_numbered(
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"jets", "jets-2"}
 
 
+# resume
+
+
+def interrupted_run(own_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of 6 epochs that is stopped by the user in its 4th."""
+    forward, calls = losses.ThirdAxisChamfer.forward, [0]
+
+    def stop(self: Any, *arguments: Any, **more: Any) -> Tensor:
+        calls[0] += 1
+        if calls[0] == 11:  # 2 training steps and 1 validation step an epoch
+            raise KeyboardInterrupt
+        return forward(self, *arguments, **more)
+
+    words = ["train", "--data", str(own_file), "--out", str(folder), *TINY, "--epochs", "6"]
+    with monkeypatch.context() as patch:
+        patch.setattr(losses.ThirdAxisChamfer, "forward", stop)
+        try:
+            cli.main(words)
+        except (KeyboardInterrupt, SystemExit):
+            pass
+    assert len(history(folder)) == 3
+
+
+def test_a_stopped_training_resumes_to_the_bits_of_one_that_was_never_stopped(
+    own_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = ["train", "--data", str(own_file), "--out", str(whole), *TINY, "--epochs", "6"]
+    assert cli.main(words) == 0
+    interrupted_run(own_file, stopped, monkeypatch)
+    assert cli.main(["train", "--resume", str(stopped)]) == 0
+    assert history(stopped) == history(whole)
+    assert torch.equal(samples(stopped), samples(whole))
+
+
+def test_resume_refuses_changed_options(
+    own_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupted_run(own_file, tmp_path / "run", monkeypatch)
+    capsys.readouterr()
+    words = ["train", "--resume", str(tmp_path / "run"), "--beta", "0.5"]
+    assert_one_error(words, "beta", capsys)
+
+
 # sample
 
 
@@ -318,7 +365,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (
             "train",
             [options.DataOptions, options.ModelOptions, options.TrainingOptions],
-            {"config", "out", "count"},
+            {"config", "out", "count", "resume"},
         ),
         ("sample", [options.SampleOptions], {"config", "out", "figure", "overwrite"}),
     ],

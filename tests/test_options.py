@@ -24,8 +24,8 @@ def fields(cls: type) -> dict[str, Any]:
 
 def test_training_options_are_those_of_fit_with_the_same_defaults() -> None:
     of_fit = defaults(gconvae.fit)
-    # data, not options: the validation set, the folder, the progress bar
-    for name in ("valid", "out", "progress"):
+    # not options: the validation set, what concerns the folder, the progress bar
+    for name in ("valid", "out", "resume", "config", "progress"):
         del of_fit[name]
     assert fields(options.TrainingOptions) == of_fit
 

@@ -209,10 +209,12 @@ def test_markers_scale_with_the_panel() -> None:
     small = panel_and_diameter(plots.cloud_grid(eights(100)))
     assert large[0] > 1.5 * small[0]
     assert large[1] / small[1] == pytest.approx(large[0] / small[0], rel=0.01)
+    pixels = small[1] / 72 / small[0] * 28
+    assert 1.5 < pixels < 3  # one of 25 superpixels of a stroke
 
 
 def test_pixels_are_the_nodes_rounded_the_brightest_of_a_pixel_kept() -> None:
-    points = torch.tensor([[[3.4, 5.6, 0.5], [2.6, 6.4, 0.75], [27.4, 0.0, 0.25]]])
+    points = torch.tensor([[[2.6, 6.4, 0.75], [3.4, 5.6, 0.5], [27.4, 0.0, 0.25]]])
     image = np.ma.filled(panels(plots.cloud_grid(points, pixels=True))[0].images[0].get_array(), 0)
     wanted = np.zeros((28, 28))
     wanted[6, 3], wanted[0, 27] = 0.75, 0.25
@@ -344,6 +346,18 @@ def test_a_given_figure_is_drawn_into_and_returned(name: str) -> None:
     assert tuple(figure.get_size_inches()) == (9, 7)
 
 
+@pytest.mark.parametrize("name", ["feature_histograms", "loss_curves", "report"])
+def test_labels_stay_inside_a_small_figure_that_was_given(name: str) -> None:
+    figure = CALLS[name](Figure(figsize=(5, 3)))
+    figure.draw_without_rendering()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for i, box in enumerate(boxes):
+        assert box is not None
+        assert box.x0 >= -0.5
+        assert box.y0 >= -0.5
+        assert not any(box.overlaps(other) for other in boxes[:i] if other is not None)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_text_stays_inside_the_figure_and_apart(name: str) -> None:
     figure = CALLS[name](None)
@@ -392,6 +406,7 @@ def test_saved_files_have_the_format_of_their_suffix_and_are_reproducible(
     first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("first", "second"))
     assert first.startswith(start)
     assert first == second
+    assert b"CreationDate" not in first  # two files of one second could hold the same
     assert len(list(tmp_path.iterdir())) == 2
 
 

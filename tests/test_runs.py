@@ -280,15 +280,45 @@ def test_folders_are_numbered_where_the_wanted_one_exists(tmp_path: Path) -> Non
     assert names == ["eights", "eights-2", "eights-3"]
 
 
-def test_a_new_or_empty_folder_can_be_claimed(tmp_path: Path) -> None:
-    assert runs.claim_folder(tmp_path / "a" / "b").is_dir()
-    assert runs.claim_folder(tmp_path / "a" / "b").is_dir()
+def some_manifest(**more: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = {part: {} for part in runs.COMPARED}
+    return {"config": {"beta": 1.0}, **parts, **more}
+
+
+def test_a_run_begins_in_a_new_or_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "a" / "b", tmp_path / "empty"):
+        assert runs.begin(folder, some_manifest()) == folder
+        assert runs.read_manifest(folder) == some_manifest()
+        assert json.loads((folder / "config.yaml").read_text()) == {"beta": 1.0}
+
+
+def test_a_resumed_run_must_be_the_begun_one(tmp_path: Path) -> None:
+    runs.begin(tmp_path, some_manifest(options={"beta": 1.0, "widths": (1, 2)}))
+    left = tmp_path / ".last.7.partial.ckpt"
+    left.write_text("half")
+    same = some_manifest(options={"beta": 1.0, "widths": (1, 2)}, threads=3)
+    assert runs.begin(tmp_path, same, resume=True) == tmp_path
+    assert not left.exists()
+    with pytest.raises(ValueError, match=r"resume must keep .* options beta = 0.5, was 1.0"):
+        runs.begin(tmp_path, some_manifest(options={"beta": 0.5}), resume=True)
+
+
+def test_there_must_be_a_begun_run_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="must hold a begun run"):
+        runs.begin(tmp_path, some_manifest(), resume=True)
+    (tmp_path / "manifest.json").write_text('{"options": {}')
+    with pytest.raises(ValueError, match="damaged"):
+        runs.begin(tmp_path, some_manifest(), resume=True)
+    (tmp_path / "manifest.json").write_text('{"options": {}}')
+    with pytest.raises(ValueError, match="must hold model, options"):
+        runs.begin(tmp_path, some_manifest(), resume=True)
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_untouched(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match=r"out must be a new or empty folder, got .*run"):
-        runs.claim_folder(folder)
+        runs.begin(folder, some_manifest())
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -174,17 +174,24 @@ def test_a_value_outside_its_range_is_refused_by_its_feature(feature: int, value
         FeatureScaling.pixels().check_range(points, mask, "points")
 
 
-def test_a_margin_widens_both_ends_in_units_of_the_range() -> None:
+def test_the_next_sample_may_lie_half_a_range_beyond_that_of_the_training_clouds() -> None:
     scaling, mask = jets(), torch.ones(1, 2, dtype=torch.bool)
     length = scaling.high - scaling.low
-    for size, refused in ((0.24, False), (0.26, True)):
+    for size, refused in ((0.49, False), (0.51, True)):
         for node in (scaling.low - size * length, scaling.high + size * length):
             points = torch.stack([node, scaling.low])[None]
             if not refused:
-                scaling.check_range(points, mask, "points", margin=0.25)
+                scaling.check_range(points, mask, "points")
                 continue
             with pytest.raises(ValueError, match="in feature 0"):
-                scaling.check_range(points, mask, "points", margin=0.25)
+                scaling.check_range(points, mask, "points")
+
+
+def test_training_clouds_may_not_lie_beyond_their_range() -> None:
+    scaling, mask = jets(), torch.ones(1, 1, dtype=torch.bool)
+    node = scaling.high + 0.01 * (scaling.high - scaling.low)
+    with pytest.raises(ValueError, match="in feature 0"):
+        scaling.check_range(node[None, None], mask, "points", strict=True)
 
 
 def test_masked_nodes_may_lie_outside_the_range() -> None:

@@ -11,9 +11,6 @@ from torch.distributions import Independent, Normal
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
-KERNEL = 5
-"""Nodes that a kernel spans."""
-
 
 class ConvEncoder(nn.Module):
     r"""Convolutions over nodes, brightest first, then a dense layer: q(z|x), a diagonal Gaussian.
@@ -28,6 +25,7 @@ class ConvEncoder(nn.Module):
         channels: Output channels of each convolution.
         hidden: Width of the dense layer.
         padding: Columns of zeros at both ends; 1 on the slides, 0 in the author's script.
+        kernel: Nodes that a kernel spans.
     Raises:
         ValueError: If ``num_points`` is too small for the convolutions, or a width is below 1.
     References:
@@ -46,14 +44,15 @@ class ConvEncoder(nn.Module):
         channels: Sequence[int] = (16, 32, 64),
         hidden: int = 1500,
         padding: int = 1,
+        kernel: int = 5,
     ) -> None:
         super().__init__()
-        columns = _columns(num_points, channels, padding)
+        columns = _columns(num_points, channels, padding, kernel)
         _check_widths(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         widths = (1, *channels)
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, (num_features if n == 0 else 1, KERNEL), padding=(0, padding))
+            nn.Conv2d(i, o, (num_features if n == 0 else 1, kernel), padding=(0, padding))
             for n, (i, o) in enumerate(zip(widths, channels, strict=False))
         )
         self.dense = nn.Linear(channels[-1] * columns[-1], hidden)
@@ -90,6 +89,7 @@ class ConvDecoder(nn.Module):
         channels: Channels of the matching encoder, in the encoder's order.
         hidden: Width of the first dense layer.
         padding: Padding of the matching encoder.
+        kernel: Kernel width of the matching encoder.
     Raises:
         ValueError: If ``num_points`` is too small for the convolutions, or a width is below 1.
     References:
@@ -107,9 +107,10 @@ class ConvDecoder(nn.Module):
         channels: Sequence[int] = (16, 32, 64),
         hidden: int = 1500,
         padding: int = 1,
+        kernel: int = 5,
     ) -> None:
         super().__init__()
-        columns = _columns(num_points, channels, padding)
+        columns = _columns(num_points, channels, padding, kernel)
         _check_widths(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         self.shape = (channels[-1], 1, columns[-1])
@@ -123,7 +124,7 @@ class ConvDecoder(nn.Module):
         last = len(channels) - 1
         self.convs = nn.ModuleList(
             nn.ConvTranspose2d(
-                i, o, (num_features if n == last else 1, KERNEL), padding=(0, padding)
+                i, o, (num_features if n == last else 1, kernel), padding=(0, padding)
             )
             for n, (i, o) in enumerate(zip(widths, widths[1:], strict=False))
         )
@@ -143,18 +144,21 @@ class ConvDecoder(nn.Module):
         return unit.squeeze(1).transpose(1, 2)
 
 
-def _columns(num_points: int, channels: Sequence[int], padding: int) -> list[int]:
+def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int) -> list[int]:
     """Columns before and after each convolution: 25, 23, 21, 19 for the slides' network."""
+    _check_widths(kernel=kernel)
     if not channels or min(channels) < 1:
         raise ValueError(f"channels must be one or more whole numbers above 0, got {channels}")
-    if not 0 <= padding <= KERNEL // 2:
-        raise ValueError(f"padding must be 0, 1 or {KERNEL // 2}, got {padding}")
-    lost = KERNEL - 1 - 2 * padding
+    if not 0 <= padding <= (kernel - 1) // 2:
+        raise ValueError(
+            f"padding must be 0 to {(kernel - 1) // 2} for a kernel of {kernel}, got {padding}"
+        )
+    lost = kernel - 1 - 2 * padding
     columns = [num_points - n * lost for n in range(len(channels) + 1)]
     if columns[-1] < 1:
         raise ValueError(
             f"num_points must be at least {lost * len(channels) + 1} for {len(channels)} "
-            f"convolutions with padding {padding}, got {num_points}"
+            f"convolutions of width {kernel} with padding {padding}, got {num_points}"
         )
     return columns
 
