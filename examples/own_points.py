@@ -18,6 +18,8 @@ class Settings:
 
     num_clouds: int = 3000
     hidden: int = 300
+    # with beta 1 the latents of these clouds stay far from the prior that new ones come from
+    beta: float = 10.0
     epochs: int = 60
     seed: int = 0
 
@@ -42,7 +44,15 @@ def main(settings: Settings, folder: Path) -> None:
 
     # the ranges of the three features are taken from the training clouds
     model = gconvae.models.create("convae", hidden=settings.hidden, seed=settings.seed)
-    run = gconvae.fit(model, train, valid, epochs=settings.epochs, seed=settings.seed, out=folder)
+    run = gconvae.fit(
+        model,
+        train,
+        valid,
+        beta=settings.beta,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        out=folder,
+    )
 
     generated = run.model.sample(len(test), seed=settings.seed)
     print(gconvae.metrics.compare(test, generated, reference=valid))
