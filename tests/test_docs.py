@@ -168,7 +168,7 @@ COMMANDS = [
     (page, line)
     for page in PAGES
     for _, text in blocks(page, "shell")
-    for line in text.splitlines()
+    for line in text.replace("\\\n", " ").splitlines()  # lines that end in a backslash go on
     if "gconvae" in shlex.split(line, comments=True)
 ]
 
