@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ TEST_FRACTION = 0.2
 """Share of a file's clouds kept as test set."""
 
 
+SMALLEST_FILE = 15
+"""Clouds of which test and validation share are at least 2, the fewest that can be compared."""
+
 DIGIT_NAMES = (
     "zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"
 )  # fmt: skip
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after ``gconvae``; None = those of the process.
     Returns:
-        Exit code: 0, or 2 after one line on stderr where the input was wrong.
+        Exit code: 0; 2 after one line on stderr where the input was wrong; 130 if interrupted.
     """
     words = _underscored(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -60,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (argparse.ArgumentError, ValueError, OSError, FloatingPointError) as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("gconvae: stopped; gconvae train --resume RUN goes on", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -114,6 +121,7 @@ def _train(given: Namespace) -> None:
     drawn = SampleOptions(**_part(given, SampleOptions))
     folder = Path(given.out) if given.out is not None else _default_folder(given)
     from gconvae import datasets, models
+    from gconvae.runs import FolderTakenError
     from gconvae.training import VALID_FRACTION, fit
 
     train, test = _train_and_test(given)
@@ -122,15 +130,13 @@ def _train(given: Namespace) -> None:
     shape["num_points"] = shape["num_points"] or train.points.shape[1]
     model = models.create(shape.pop("model"), seed=options.seed, **shape)
     print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
-    run = fit(
-        model,
-        train,
-        valid,
-        **asdict(options),
-        out=folder,
-        resume=given.resume is not None,
-        config=_settings(given),
-    )
+    training = partial(fit, model, train, valid, **asdict(options), config=_settings(given))
+    try:
+        run = training(out=folder, resume=given.resume is not None)
+    except FolderTakenError:
+        if given.out is not None:
+            raise
+        run = training(out=_default_folder(given))  # another process took it a moment ago
     _describe(run, valid, test, drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
@@ -171,7 +177,7 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
     print(
         f"best epoch {manifest['best_epoch']} of {manifest['epochs_run']}, "
         f"{manifest['seconds']:.0f} s, neighbor search {manifest['neighbor_search']}, "
-        f"{manifest['threads']} threads, {manifest['device']}"
+        f"{manifest['threads']} threads, {manifest['machine']['device']}"
     )
     for name, report in reports.items():
         print(f"\n{name} against held-out real clouds\n{report}")
@@ -210,7 +216,13 @@ def _train_and_test(given: Namespace) -> tuple[CloudDataset, CloudDataset]:
             datasets.SuperpixelMNIST(given.digit, "train"),
             datasets.SuperpixelMNIST(given.digit, "test"),
         )
-    return datasets.split(datasets.from_file(given.data), TEST_FRACTION, seed=given.seed)
+    data = datasets.from_file(given.data)
+    if len(data) < SMALLEST_FILE:
+        raise ValueError(
+            f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "
+            f"got {len(data)} in {given.data}"
+        )
+    return datasets.split(data, TEST_FRACTION, seed=given.seed)
 
 
 def _default_folder(given: Namespace) -> Path:
@@ -218,6 +230,8 @@ def _default_folder(given: Namespace) -> Path:
 
     if given.data is not None:
         return free_folder(Path("runs") / Path(given.data).stem)
+    if given.digit is None:
+        return free_folder(Path("runs") / "digits")
     digits = [given.digit] if isinstance(given.digit, int) else given.digit
     names = [DIGIT_NAMES[digit] for digit in digits if digit in range(10)]
     return free_folder(Path("runs") / "-".join(names))
@@ -237,6 +251,7 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     if not {field.name for field in fields(DataOptions)} <= begun.keys():
         raise ValueError(f"resume must name a run of gconvae train, {folder} is another")
     for name, value in vars(explicit).items():
+        value = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
         if name == "out" and value != folder:
             raise ValueError(f"out must not be given with resume, got {value}")
         if name in begun and value != begun[name]:

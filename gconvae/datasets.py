@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 from gconvae import files
-from gconvae.clouds import INTENSITY, Clouds, as_clouds, from_data, sort_nodes
+from gconvae.clouds import FEATURES, INTENSITY, Clouds, as_clouds, from_data, sort_nodes
 from gconvae.randomness import generator
 
 __all__ = [
@@ -157,7 +157,7 @@ def from_points(
 
     Args:
         points: Floats (first position, second position, intensity or another feature by which
-            nodes are ordered), any units, shape (B, N, 3).
+            nodes are ordered, and perhaps more), any units, shape (B, N, F) with F of at least 3.
         mask: True where a node is real, shape (B, N); None = all.
         labels: Integers, shape (B,), or None.
         image_size: Side of the square image if positions are pixels and intensity lies in [0, 1];
@@ -168,7 +168,14 @@ def from_points(
         >>> len(from_points(torch.rand(8, 25, 3)))
         8
     """
-    clouds = as_clouds(points, mask, labels, num_features=3)
+    clouds = as_clouds(points, mask, labels)
+    if clouds.points.shape[-1] < len(FEATURES):
+        raise ValueError(
+            "points must have at least 3 features a node, two positions and an intensity, "
+            f"got {clouds.points.shape[-1]}"
+        )
+    if image_size is not None and (not isinstance(image_size, Integral) or image_size < 2):
+        raise ValueError(f"image_size must be a whole number of at least 2, got {image_size!r}")
     points, mask = sort_nodes(clouds.points.float().cpu(), clouds.mask.cpu())
     if not torch.isfinite(points).all():
         raise ValueError(f"points must be finite in float32, got {clouds.points.abs().max():g}")
@@ -194,7 +201,7 @@ def from_pyg(
         positions: Order of the columns of ``pos``. PyG's ``MNISTSuperpixels`` holds (down, across)
             = "yx"; "auto" takes that for this class and "xy" for everything else.
     Raises:
-        ValueError: If no graph is left, or one has no node above 0.
+        ValueError: If no graph is left, or one has no node that is not 0.
     Example:
         >>> from torch_geometric.data import Data
         >>> graph = Data(x=torch.tensor([[0.2], [0.0], [0.9]]), pos=torch.rand(3, 2))
@@ -218,8 +225,8 @@ def from_pyg(
     points, mask, labels = from_data(graphs, num_nodes=max(largest, num_points))
     if positions == "yx" or (positions == "auto" and is_mnist):
         points = points[..., [1, 0, *range(2, points.shape[-1])]]
-    mask = mask & (points[..., INTENSITY] > 0)
-    points, mask, labels = as_clouds(points.float(), mask, labels, name="dataset", num_features=3)
+    mask = mask & (points[..., INTENSITY] != 0)
+    points, mask, labels = as_clouds(points.float(), mask, labels, name="dataset")
     points, mask = sort_nodes(points, mask)
     clouds = Clouds(points[:, :num_points], mask[:, :num_points], labels)
     return CloudDataset(clouds, image_size=28 if is_mnist else None)
@@ -255,7 +262,7 @@ def from_file(path: str | os.PathLike[str], *, image_size: int | None = None) ->
             f"path must hold an array 'points', {path} has {sorted(arrays) or 'nothing'}"
         )
     if image_size is None and "image_size" in arrays:
-        image_size = int(arrays["image_size"])
+        image_size = arrays["image_size"].tolist()
     return from_points(
         arrays["points"], arrays.get("mask"), arrays.get("labels"), image_size=image_size
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -121,6 +122,7 @@ def matched_intensity_chamfer(
     target = _checked(target, target_mask, "target")
     output = _checked(output, output_mask, "output")
     _check_pair(target, output)
+    _check_intensity_weight(intensity_weight)
     if target.shape[-1] < 3:
         raise ValueError(
             f"target must have two positions and an intensity, got {target.shape[-1]} features"
@@ -173,6 +175,10 @@ class ThirdAxisChamfer(nn.Module):
             backend=self.backend,
         )
 
+    def extra_repr(self) -> str:
+        """Shown by ``print(loss)``, and kept in a run's manifest."""
+        return f"backend={self.backend!r}"
+
 
 class MatchedIntensityChamfer(nn.Module):
     """:func:`matched_intensity_chamfer` as a module.
@@ -190,8 +196,7 @@ class MatchedIntensityChamfer(nn.Module):
 
     def __init__(self, intensity_weight: float = 1.0, backend: str = "torch-cluster") -> None:
         super().__init__()
-        if not intensity_weight >= 0:
-            raise ValueError(f"intensity_weight must be at least 0, got {intensity_weight}")
+        _check_intensity_weight(intensity_weight)
         self.intensity_weight = intensity_weight
         self.backend = backend
 
@@ -216,6 +221,10 @@ class MatchedIntensityChamfer(nn.Module):
             output_weight=output_weight,
             backend=self.backend,
         )
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(loss)``, and kept in a run's manifest."""
+        return f"intensity_weight={self.intensity_weight:g}, backend={self.backend!r}"
 
 
 _LOSSES: dict[str, Callable[..., nn.Module]] = {
@@ -356,6 +365,11 @@ def _checked(points: Tensor, mask: Tensor | None, name: str) -> Tensor:
             f"{name}_mask must leave a node in every cloud, cloud {int(empty[0])} has none"
         )
     return points.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _check_intensity_weight(weight: float) -> None:
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"intensity_weight must be at least 0 and finite, got {weight}")
 
 
 def _check_pair(target: Tensor, output: Tensor) -> None:

@@ -65,7 +65,8 @@ def create(name: str, *, seed: int = 0, **options: Any) -> VAE:
 
     ``convae``, the slides' network, takes ``num_points`` (25), ``num_features`` (3),
     ``latent_dim`` (10), ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1),
-    ``kernel`` (5) and ``image_size`` (28).
+    ``kernel`` (5) and ``image_size`` (28, of an untrained model; the training clouds have their
+    own).
 
     Args:
         name: One of :func:`available`.

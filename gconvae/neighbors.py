@@ -262,7 +262,7 @@ def _obstacle(device: torch.device, dtype: torch.dtype, k: int) -> str | None:
     try:
         import torch_cluster  # noqa: F401
     except ModuleNotFoundError as error:
-        return f"is not installed (pip install 'gconvae[cluster]'): {error}"
+        return f"is not installed (the README says how to compile it): {error}"
     except (ImportError, OSError, RuntimeError) as error:
         # its libraries are tied to one build of torch, and fail to load beside another
         return f"is installed but does not load: {error}"

@@ -20,11 +20,11 @@ class DataOptions:
     Attributes:
         data: Your own clouds: an npz file with points (B, N, 3) and perhaps mask and labels; by
             default the bundled superpixel digits. A seeded fifth of it is kept aside as test set.
-        digit: Digit of the bundled set, 0 to 9, or a list such as [3,8].
+        digit: Digit of the bundled set, 0 to 9, a list such as [3,8], or null for all ten.
     """
 
     data: str | None = None
-    digit: int | list[int] = 8
+    digit: int | list[int] | None = 8
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 
@@ -28,7 +29,7 @@ def derive_seed(seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> in
         >>> derive_seed(0, "latent", epoch=3, step=7)
         2806374545259110921
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     key = f"{seed}/{purpose}/{epoch}/{step}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +24,7 @@ from gconvae.vae import VAE
 
 __all__ = [
     "begin",
+    "FolderTakenError",
     "History",
     "Run",
     "check_saveable",
@@ -39,11 +41,15 @@ __all__ = [
 FORMAT = 1
 """Version of the layout of ``model.json``."""
 
-COMPARED = frozenset({"options", "model", "train", "valid"})
+COMPARED = ("options", "model", "train", "valid")
 """Parts of a manifest that a resumed training must share with the begun one."""
 
 History = dict[str, list[float]]
 """A list a column (epoch, train_loss, train_rec, train_kl, valid_loss, ...), an entry an epoch."""
+
+
+class FolderTakenError(ValueError):
+    """The folder of a new run exists, perhaps since a moment ago; nothing is written over."""
 
 
 @dataclass(frozen=True)
@@ -157,22 +163,33 @@ def begin(
     """Makes a new run folder with its manifest and config, or finds one to go on with.
 
     Args:
-        folder: New or empty; with ``resume``, that of a begun run.
+        folder: New; with ``resume``, that of a begun run.
         manifest: What the training begins with; on resuming, what has to be the same.
         resume: Whether the run was begun before.
+    Warns:
+        UserWarning: If a begun run was begun on another machine or with other versions.
     Raises:
         FileNotFoundError: If ``resume`` finds no begun run.
-        ValueError: If a new folder is not empty, or a begun run was begun with something else.
+        FolderTakenError: If the folder of a new run exists.
+        ValueError: If a begun run was begun with something else.
     """
     folder = Path(folder)
     if resume:
-        _check_same(read_manifest(folder), manifest, folder)
+        begun = read_manifest(folder)
+        _check_same(begun, manifest, folder)
+        for name, old, new in _differences(begun.get("machine", {}), manifest.get("machine", {})):
+            warnings.warn(
+                f"{folder} was begun with {name} {old}, now it is {new}: last bits may differ",
+                stacklevel=3,
+            )
         for file in folder.glob(".*.partial*"):  # left by a kill
             file.unlink()
         return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out must be a new or empty folder, got {folder}, which is not empty")
-    folder.mkdir(parents=True, exist_ok=True)
+    json.dumps(manifest)  # what cannot be written must not leave an empty folder
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise FolderTakenError(f"out must be a new folder, {folder} exists") from None
     write_json(manifest, folder / "manifest.json")
     write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
     return folder
@@ -192,22 +209,26 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
         manifest = json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} must be a manifest, it is damaged: {error}") from None
-    if not isinstance(manifest, dict) or not COMPARED <= manifest.keys():
-        raise ValueError(f"{file} must hold {', '.join(sorted(COMPARED))}, got {manifest!r:.200}")
+    if not isinstance(manifest, dict) or not set(COMPARED) <= manifest.keys():
+        raise ValueError(f"{file} must hold {', '.join(COMPARED)}, got {manifest!r:.200}")
     return manifest
 
 
 def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     # through JSON, which has no tuples
     now = json.loads(json.dumps({key: now[key] for key in COMPARED}))
-    for key in sorted(COMPARED):
-        for name in sorted(begun[key].keys() | now[key].keys()):
-            old, new = begun[key].get(name), now[key].get(name)
-            if old != new:
-                raise ValueError(
-                    f"resume must keep what {folder} was begun with, "
-                    f"got {key} {name} = {new!r}, was {old!r}"
-                )
+    for key in COMPARED:
+        for name, old, new in _differences(begun[key], now[key]):
+            raise ValueError(
+                f"resume must keep what {folder} was begun with, "
+                f"got {key} {name} = {new!r}, was {old!r}"
+            )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    names = sorted(old.keys() | new.keys())
+    pairs = [(name, old.get(name), new.get(name)) for name in names]
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def free_folder(wanted: Path) -> Path:
@@ -233,7 +254,7 @@ def write_history(history: History, path: Path) -> None:
         writer.writerows(zip(*history.values(), strict=True))
 
 
-def environment(packages: Sequence[str]) -> dict[str, Any]:
+def environment(packages: Sequence[str]) -> dict[str, str | None]:
     """Versions and machine, as far as they can change a number."""
     versions: dict[str, str | None] = {}
     for package in packages:
@@ -243,7 +264,7 @@ def environment(packages: Sequence[str]) -> dict[str, Any]:
             versions[package] = None
     return {
         "python": platform.python_version(),
-        "versions": versions,
+        **versions,
         "system": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
     }

@@ -127,16 +127,17 @@ class FeatureScaling(nn.Module):
         """
         nodes = points[mask]  # (P, F)
         margin = 0.0 if strict or self.image_size is not None else MARGIN
-        # what rounding of positions and ranges may add
-        tolerance = (margin + 1e-4) * (self.high - self.low)
+        span = self.high - self.low
+        lowest, highest = self.low - margin * span, self.high + margin * span
+        rounding = 1e-4 * span
         least, most = nodes.amin(0), nodes.amax(0)
-        outside = (least < self.low - tolerance) | (most > self.high + tolerance)
+        outside = (least < lowest - rounding) | (most > highest + rounding)
         if outside.any():
             feature = int(outside.nonzero()[0])
+            hint = "" if self.image_size is None else "; fit(scaling='range') takes any range"
             raise ValueError(
-                f"{name} must lie in [{self.low[feature]:g}, {self.high[feature]:g}] in feature "
-                f"{feature}, got [{least[feature]:g}, {most[feature]:g}]; "
-                "fit(scaling='range') takes the range of the training clouds"
+                f"{name} must lie in [{lowest[feature]:g}, {highest[feature]:g}] in feature "
+                f"{feature}, got [{least[feature]:g}, {most[feature]:g}]{hint}"
             )
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -89,17 +90,20 @@ def fit(
             model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
-        out: A new folder for the run: ``model.safetensors`` and ``model.json`` (best epoch),
-            ``history.csv``, ``manifest.json``, ``config.yaml``, ``report.json`` (generated
-            against validation clouds) and ``last.ckpt`` (to resume); None = nothing is written.
+        out: The new folder of the run: ``model.safetensors`` and ``model.json`` (best epoch),
+            ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
+            (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
+            is written.
         resume: Go on with the run in ``out`` after its last finished epoch, to the bits of one
             that was never stopped; everything else must be as it was begun.
         config: Settings to keep in the run folder, such as those of a command line; None = the
             options of this training.
         progress: Show a progress bar.
+    Warns:
+        UserWarning: If ``resume`` finds another device, version or machine: last bits may differ.
     Raises:
         ValueError: If an option is out of range, clouds are not valid or do not fit the model, or
-            ``out`` is not empty, or ``resume`` finds other options, model or clouds.
+            ``out`` exists, or ``resume`` finds other options, model or clouds.
         FileNotFoundError: If ``resume`` finds no begun run.
         FloatingPointError: If the loss stops being finite.
     References:
@@ -113,7 +117,7 @@ def fit(
         [1, 2]
     """
     options = TrainingOptions(
-        loss=loss if isinstance(loss, str) else type(loss).__name__,
+        loss=loss if isinstance(loss, str) else repr(loss),
         beta=beta,
         epochs=epochs,
         batch_size=batch_size,
@@ -127,7 +131,7 @@ def fit(
     )
     train, valid = _train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
-    trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.device)
+    trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
     sets = [
         # the decoder could never produce training clouds outside the ranges
         _training_clouds(trained, train, "data", strict=True),
@@ -135,36 +139,51 @@ def fit(
     ]
     if isinstance(loss, str):
         loss = losses.create(loss, backend=neighbors)
+    if any(True for _ in loss.parameters()):
+        raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     begun = _manifest(options, model, train, valid, loss, config)
     if out is not None:
         runs.check_saveable(model)
         out = runs.begin(out, begun, resume=resume)
-        # the thread count decides about the last bits
-        threads = runs.read_manifest(out)["threads"]
+        # of a resumed run, since the thread count decides about the last bits
+        begun = runs.read_manifest(out)
     elif resume:
         raise ValueError("resume needs the folder of the run as out, got None")
-    started = time.perf_counter()
-    with _deterministic(threads), _quiet_lightning():
+    with _deterministic(begun["threads"]), _quiet_lightning():
         loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
         assert isinstance(loaders[0].sampler, _Batches)
         task = _Task(trained, loss, options, loaders[0].sampler)
-        state = None if out is None or not (out / STATE).exists() else out / STATE
-        _trainer(options, out, progress).fit(
-            task, loaders[0], loaders[1], ckpt_path=state, weights_only=True
-        )
+        _run(_trainer(options, out, progress), task, loaders, out)
     trained.load_state_dict(task.best_weights)
     trained = trained.cpu().eval()
     manifest = {
         **begun,
-        "threads": threads or begun["threads"],
         "best_epoch": task.best_epoch,
         "epochs_run": len(task.history["epoch"]),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(task.seconds, 3),
     }
     run = Run(trained, task.history, manifest, out)
     if out is not None:
         _finish(run, out, valid, seed)
     return run
+
+
+def _run(
+    trainer: pl.Trainer, task: _Task, loaders: list[DataLoader[Any]], out: Path | None
+) -> None:
+    """Trains, from the saved state on if there is one."""
+    state = None if out is None or not (out / STATE).exists() else out / STATE
+    if state is not None:
+        try:
+            damaged = zipfile.ZipFile(state).testzip()
+        except zipfile.BadZipFile as error:
+            damaged = str(error)
+        if damaged is not None:
+            raise ValueError(f"{state} must be a whole checkpoint, it is damaged: {damaged}")
+    try:
+        trainer.fit(task, loaders[0], loaders[1], ckpt_path=state, weights_only=True)
+    except SystemExit:  # which Lightning makes of an interrupt
+        raise KeyboardInterrupt from None
 
 
 def _manifest(
@@ -184,9 +203,8 @@ def _manifest(
         "train": {"clouds": len(train), "sha256": train.checksum()},
         "valid": {"clouds": len(valid), "sha256": valid.checksum()},
         "neighbor_search": _used_search(loss, device, train.points.shape[1]),
-        "device": device,
         "threads": options.threads or torch.get_num_threads(),
-        **runs.environment(PACKAGES),
+        "machine": {"device": device, **runs.environment(PACKAGES)},
     }
 
 
@@ -196,14 +214,14 @@ def _finish(run: Run, out: Path, valid: datasets.CloudDataset, seed: int) -> Non
     runs.write_json(run.manifest, out / "manifest.json")
     if len(valid) >= SMALLEST_REPORT:
         generated = run.model.sample(len(valid), seed=seed)
-        metrics.compare(valid, generated, seed=seed).save(out / "report.json")
+        metrics.compare(valid, generated, seed=seed).save(out / "report_valid.json")
     runs.save_model(run.model, out)
 
 
 class _Task(pl.LightningModule):
     """One training: the model with its loss, the epoch means, and the best weights so far."""
 
-    _RESUMED = ("history", "best_loss", "best_epoch", "best_weights")
+    _RESUMED = ("history", "best_loss", "best_epoch", "best_weights", "seconds")
 
     def __init__(
         self, model: VAE, loss: nn.Module, options: TrainingOptions, batches: _Batches
@@ -217,13 +235,18 @@ class _Task(pl.LightningModule):
         self.best_loss = math.inf
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
+        self.seconds = 0.0
+        self._clock = time.perf_counter()
         self._sums: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
 
     def on_train_start(self) -> None:
-        # a resumed training may have been stopped after its last epoch, before it could say so
+        self._clock = time.perf_counter()
+        self._stop_if_stale()  # a resumed training may have been stopped after its last epoch
+
+    def _stop_if_stale(self) -> None:
         patience = self.options.patience
         if patience is not None and len(self.history["epoch"]) - self.best_epoch >= patience:
             self.trainer.should_stop = True
@@ -280,11 +303,13 @@ class _Task(pl.LightningModule):
         self.history["epoch"].append(self.current_epoch + 1)
         self._finish_stage("train")  # validation is the last part of Lightning's training epoch
         loss = self._finish_stage("valid")
-        self.log("valid_loss", loss)
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, self.current_epoch + 1
             state = self.model.state_dict()
             self.best_weights = {key: value.detach().clone() for key, value in state.items()}
+        self.seconds += time.perf_counter() - self._clock
+        self._clock = time.perf_counter()
+        self._stop_if_stale()
 
 
 class _ResidentClouds(Dataset[tuple[Tensor, Tensor]]):
@@ -387,8 +412,6 @@ class _ProgressBar(Callback):
 
 def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.Trainer:
     callbacks: list[Callback] = []
-    if options.patience is not None:
-        callbacks.append(EarlyStopping("valid_loss", patience=options.patience))
     if out is not None:
         callbacks.append(_SaveState(out))
     if progress:
@@ -446,6 +469,9 @@ def _train_and_valid(
 
 
 def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> FeatureScaling:
+    wanted, given = len(model.scaling.low), train.points.shape[-1]
+    if wanted != given:
+        raise ValueError(f"data must have {wanted} features a node like the model, got {given}")
     if name == "auto":
         name = "range" if train.image_size is None else "pixels"
     if name == "keep":

@@ -80,6 +80,8 @@ class VAE(nn.Module):
         """
         num_features = len(self.scaling.low)
         if _is_graphs(points):
+            if mask is not None:
+                raise ValueError("mask must be None for graphs, which have no masked nodes")
             points, mask, _ = from_data(points)
         clouds = as_clouds(points, mask, name=name, num_features=num_features)
         points = clouds.points.to(self.scaling.low)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import io
 import json
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gconvae import files, plots
 from gconvae.clouds import sort_nodes
 from gconvae.superpixels import from_images
 
@@ -27,8 +28,10 @@ IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-NUM_POINTS = 25
-SETTINGS = {"threshold": 1 / 16, "oversegmentation": 1.08, "compactness": 0.35}
+# what is bundled is what from_images makes by default
+_DEFAULTS = {name: p.default for name, p in inspect.signature(from_images).parameters.items()}
+NUM_POINTS = _DEFAULTS["num_points"]
+SETTINGS = {name: _DEFAULTS[name] for name in ("threshold", "oversegmentation", "compactness")}
 POSITION_STEPS, INTENSITY_STEPS = 16, 255  # stored positions are in 1/16 px, intensities in 1/255
 
 
@@ -118,13 +121,6 @@ def npz_bytes(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Writes a file that is never seen half written."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def eights(arrays: dict[str, npt.NDArray[Any]], split: str) -> npt.NDArray[np.float64]:
     """The stored clouds of digit 8 in data units, (B, 25, 3)."""
     rows = slice(60_000) if split == "train" else slice(60_000, None)
@@ -185,31 +181,15 @@ def tried_table(images: npt.NDArray[np.uint8]) -> str:
 
 
 def draw(path: Path, images: npt.NDArray[np.uint8], arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Draws test images beside their clouds: one of each digit, then three eights and ones."""
-    from matplotlib.figure import Figure
-
+    """Draws test images above their clouds: one of each digit, then five eights and five ones."""
     labels = arrays["label"][60_000:]
     rows = [int(np.flatnonzero(labels == digit)[0]) for digit in range(10)]
-    rows += [int(row) for digit in (8, 1) for row in np.flatnonzero(labels == digit)[1:4]]
-    canvas = Figure(figsize=(12, 6.4), layout="constrained")
-    axes = canvas.subplots(4, 8)
-    for place, row in enumerate(rows):
-        image_axis, cloud_axis = axes[place // 4, 2 * (place % 4) : 2 * (place % 4) + 2]
-        image_axis.imshow(images[row], cmap="gray_r", vmin=0, vmax=255)
-        stored = 60_000 + row
-        count = int(arrays["count"][stored])
-        drawn = cloud_axis.scatter(
-            arrays["x"][stored, :count] / POSITION_STEPS,
-            arrays["y"][stored, :count] / POSITION_STEPS,
-            c=arrays["intensity"][stored, :count] / INTENSITY_STEPS,
-            **{"cmap": "viridis", "vmin": 0, "vmax": 1, "s": 22},
-        )
-        cloud_axis.set(xlim=(-0.5, 27.5), ylim=(27.5, -0.5), aspect="equal")
-        for axis in (image_axis, cloud_axis):
-            axis.set(xticks=[], yticks=[])
-    canvas.colorbar(drawn, ax=axes, label="intensity", shrink=0.6)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=90)
+    rows += [int(row) for digit in (8, 1) for row in np.flatnonzero(labels == digit)[1:6]]
+    stored = [60_000 + row for row in rows]
+    columns = [arrays[name][stored] / POSITION_STEPS for name in "xy"]
+    points = np.stack([*columns, arrays["intensity"][stored] / INTENSITY_STEPS], axis=-1)
+    mask = np.arange(NUM_POINTS) < arrays["count"][stored, None]
+    plots.save(plots.images_and_clouds(images[rows], points, mask), path)
 
 
 def card(npz: bytes, arrays: dict[str, npt.NDArray[Any]], folder: Path) -> dict[str, Any]:
@@ -263,21 +243,15 @@ def main() -> None:
     if options.tried:
         print(tried_table(images[:60_000][labels[:60_000] == 8]))
         return
-    points, mask = from_images(
-        images,
-        NUM_POINTS,
-        threshold=SETTINGS["threshold"],
-        oversegmentation=SETTINGS["oversegmentation"],
-        compactness=SETTINGS["compactness"],
-        num_workers=options.num_workers,
-        progress=True,
-    )
+    points, mask = from_images(images, num_workers=options.num_workers, progress=True)
     arrays = {**quantized(points, mask), "label": labels}
     npz = npz_bytes(arrays)
     about = card(npz, arrays, options.mnist)
     options.out.mkdir(parents=True, exist_ok=True)
-    write(options.out / "superpixels.npz", npz)
-    write(options.out / "superpixels.json", (json.dumps(about, indent=2) + "\n").encode())
+    with files.whole(options.out / "superpixels.npz") as temporary:
+        temporary.write_bytes(npz)
+    with files.whole(options.out / "superpixels.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
     print(f"{options.out / 'superpixels.npz'}: {len(npz):,} bytes, sha256 {about['sha256']}")
     print(f"clouds with fewer than 25 nodes: {int((arrays['count'] < 25).sum())}")
     print(likeness_table(eights(arrays, "train"), eights(arrays, "test")))

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,35 @@ def test_a_stopped_training_resumes_to_the_bits_of_one_that_was_never_stopped(
     assert torch.equal(samples(stopped), samples(whole))
 
 
+def test_a_killed_training_resumes_to_the_same_bits(own_file: Path, tmp_path: Path) -> None:
+    words = [COMMAND, "train", "--data", str(own_file), *SMALL, "--batch-size", "5"]
+    words += ["--epochs", "40", "--count", "30"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    subprocess.run(
+        [*words, "--out", str(folders["whole"])], env=environment, check=True, capture_output=True
+    )
+    killed = subprocess.Popen(
+        [*words, "--out", str(folders["killed"])], env=environment, stderr=subprocess.DEVNULL
+    )
+    while not (folders["killed"] / "last.ckpt").exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert not (folders["killed"] / "model.json").exists()
+    resume = [COMMAND, "train", "--resume", str(folders["killed"])]
+    subprocess.run(resume, env=environment, check=True, capture_output=True)
+    for file in ("history.csv", "model.safetensors", "samples.npz"):
+        whole, resumed = ((folder / file).read_bytes() for folder in folders.values())
+        assert whole == resumed, file
+
+
+def test_resume_takes_its_own_config(own_run: Path) -> None:
+    config = str(own_run / "config.yaml")
+    assert cli.main(["train", "--resume", str(own_run), "--config", config]) == 0
+
+
 def test_resume_refuses_changed_options(
     own_file: Path,
     tmp_path: Path,
@@ -440,8 +470,8 @@ def assert_one_error(words: list[str], message: str, capsys: pytest.CaptureFixtu
         ("train --model vae", "convae"),
         ("train --channels []", "channels"),
         ("train --channels 16", "channels"),
-        ("train --hidden 0", "hidden must be at least 1"),
-        ("train --latent-dim 0", "latent_dim must be at least 1"),
+        ("train --hidden 0", "hidden must be a whole number of at least 1"),
+        ("train --latent-dim 0", "latent_dim must be a whole number of at least 1"),
         ("train --num-points 3", "num_points must be at least 7"),
         ("train --num-points 20", "at most 20 nodes"),
         ("train --count 0", "count|num_samples"),
@@ -566,3 +596,49 @@ def test_a_wrong_word_ends_the_process_with_code_2_and_one_line(tmp_path: Path) 
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"gconvae: error: [^\n]+\n", done.stderr)
+
+
+def test_a_file_of_too_few_clouds_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.npz"
+    np.savez(path, points=np.random.default_rng(0).random((14, 12, 3)))
+    words = ["train", "--data", str(path), "--out", str(tmp_path / "run"), *TINY]
+    assert_one_error(words, "data must hold at least 15 clouds", capsys)
+    np.savez(path, points=np.random.default_rng(0).random((15, 12, 3)))
+    assert cli.main(words) == 0
+
+
+def test_a_default_folder_taken_a_moment_ago_is_left_alone(
+    own_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    free, asked = cli._default_folder, []
+
+    def late(given: Any) -> Path:
+        found = free(given)
+        if not asked:  # another process is faster, once
+            found.mkdir(parents=True)
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(cli, "_default_folder", late)
+    assert cli.main(["train", "--data", str(own_file), *TINY]) == 0
+    assert [folder.name for folder in asked] == ["jets", "jets-2"]
+    assert not list(asked[0].iterdir())
+    assert (asked[1] / "model.json").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(
+    own_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(self: Any, *arguments: Any, **more: Any) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", interrupt)
+    words = ["train", "--data", str(own_file), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main(words) == 130
+    assert "--resume" in capsys.readouterr().err

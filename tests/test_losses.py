@@ -531,7 +531,7 @@ def test_slides_weight_of_the_intensity_is_the_default() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan])
 def test_intensity_weight_below_zero_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match="intensity_weight must be at least 0, got"):
+    with pytest.raises(ValueError, match="intensity_weight must be at least 0 and finite, got"):
         MatchedIntensityChamfer(intensity_weight=weight)
 
 

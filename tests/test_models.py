@@ -80,7 +80,10 @@ def test_the_pieces_of_the_network_are_free(options: dict[str, Any]) -> None:
             {"num_points": 12, "channels": (2, 3, 4), "padding": 0},
             "num_points must be at least 13 .*got 12",
         ),
-        ({"num_points": 0, "padding": 2}, "num_points must be at least 1 .*got 0"),
+        (
+            {"num_points": 0, "padding": 2},
+            "num_points must be a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_sizes_that_cannot_work_are_refused_with_the_smallest_that_can(
@@ -93,8 +96,8 @@ def test_sizes_that_cannot_work_are_refused_with_the_smallest_that_can(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
-        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"latent_dim": 0}, "latent_dim must be a whole number of at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1, got 0"),
         ({"channels": ()}, "channels must be"),
         ({"channels": (4, 0)}, "channels must be"),
         ({"padding": -1}, "padding must be"),

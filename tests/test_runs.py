@@ -285,23 +285,37 @@ def some_manifest(**more: Any) -> dict[str, Any]:
     return {"config": {"beta": 1.0}, **parts, **more}
 
 
-def test_a_run_begins_in_a_new_or_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "a" / "b", tmp_path / "empty"):
-        assert runs.begin(folder, some_manifest()) == folder
-        assert runs.read_manifest(folder) == some_manifest()
-        assert json.loads((folder / "config.yaml").read_text()) == {"beta": 1.0}
+def test_a_run_begins_in_a_new_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert runs.begin(folder, some_manifest()) == folder
+    assert runs.read_manifest(folder) == some_manifest()
+    assert json.loads((folder / "config.yaml").read_text()) == {"beta": 1.0}
+
+
+def test_a_manifest_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        runs.begin(tmp_path / "run", some_manifest(options={"beta": object()}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resumed_run_must_be_the_begun_one(tmp_path: Path) -> None:
-    runs.begin(tmp_path, some_manifest(options={"beta": 1.0, "widths": (1, 2)}))
-    left = tmp_path / ".last.7.partial.ckpt"
+    folder = tmp_path / "run"
+    runs.begin(folder, some_manifest(options={"beta": 1.0, "widths": (1, 2)}))
+    left = folder / ".last.7.partial.ckpt"
     left.write_text("half")
     same = some_manifest(options={"beta": 1.0, "widths": (1, 2)}, threads=3)
-    assert runs.begin(tmp_path, same, resume=True) == tmp_path
+    assert runs.begin(folder, same, resume=True) == folder
     assert not left.exists()
     with pytest.raises(ValueError, match=r"resume must keep .* options beta = 0.5, was 1.0"):
-        runs.begin(tmp_path, some_manifest(options={"beta": 0.5}), resume=True)
+        runs.begin(folder, some_manifest(options={"beta": 0.5}), resume=True)
+
+
+def test_another_machine_is_said_when_a_run_is_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    runs.begin(folder, some_manifest(machine={"torch": "2.14", "device": "cpu"}))
+    now = some_manifest(machine={"torch": "2.15", "device": "cpu"})
+    with pytest.warns(UserWarning, match=r"begun with torch 2.14, now it is 2.15"):
+        runs.begin(folder, now, resume=True)
 
 
 def test_there_must_be_a_begun_run_to_resume(tmp_path: Path) -> None:
@@ -311,19 +325,19 @@ def test_there_must_be_a_begun_run_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         runs.begin(tmp_path, some_manifest(), resume=True)
     (tmp_path / "manifest.json").write_text('{"options": {}}')
-    with pytest.raises(ValueError, match="must hold model, options"):
+    with pytest.raises(ValueError, match="must hold options, model"):
         runs.begin(tmp_path, some_manifest(), resume=True)
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_untouched(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(ValueError, match=r"out must be a new or empty folder, got .*run"):
+    with pytest.raises(ValueError, match=r"out must be a new folder, .*run exists"):
         runs.begin(folder, some_manifest())
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_versions_and_machine_are_named() -> None:
     found = runs.environment(["torch", "no-such-package-anywhere"])
-    assert found["versions"]["torch"]
-    assert found["versions"]["no-such-package-anywhere"] is None
+    assert found["torch"]
+    assert found["no-such-package-anywhere"] is None
     assert {"python", "system", "processor"} <= found.keys()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import gconvae
 from gconvae import models, neighbors
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
-from gconvae.losses import ThirdAxisChamfer
+from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.runs import Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
@@ -309,6 +309,108 @@ def test_training_stops_after_so_many_epochs_without_a_better_one(
     assert run.manifest["epochs_run"] == epochs
 
 
+# resume
+
+
+def stopped(eights: CloudDataset, values: list[float], epochs: int, folder: Path) -> None:
+    """A training that breaks off when its scripted values run out."""
+    with pytest.raises(IndexError):
+        scripted(eights, values, epochs=epochs, out=folder)
+
+
+def test_a_resumed_training_keeps_the_best_epoch_from_before_the_stop(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    stopped(eights, [5.0, 4.0, 6.0], 5, tmp_path / "run")
+    rest = scripted(eights, [7.0, 8.0], epochs=5, out=tmp_path / "run", resume=True)
+    whole = scripted(eights, [5.0, 4.0, 6.0, 7.0, 8.0])
+    assert rest.manifest["best_epoch"] == 2
+    assert same_training(rest, whole)
+    assert torch.equal(gconvae.load(tmp_path / "run").sample(5), whole.model.sample(5))
+
+
+def test_patience_counts_the_epochs_before_the_stop(eights: CloudDataset, tmp_path: Path) -> None:
+    options = {"epochs": 9, "patience": 3, "out": tmp_path / "run"}
+    with pytest.raises(IndexError):
+        scripted(eights, [5.0, 4.0, 6.0], **options)
+    rest = scripted(eights, [7.0, 8.0, 9.0], resume=True, **options)
+    assert rest.history["epoch"] == [1, 2, 3, 4, 5]
+
+
+def test_a_training_that_had_stopped_early_has_nothing_to_resume(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    options = {"epochs": 9, "patience": 2, "out": tmp_path / "run"}
+    first = scripted(eights, [5.0, 4.0, 6.0, 7.0], **options)
+    again = scripted(eights, [], resume=True, **options)
+    assert len(again.history["epoch"]) == 4
+    assert same_training(first, again)
+    assert again.manifest["seconds"] == first.manifest["seconds"] > 0
+
+
+def test_a_run_that_stopped_before_its_first_epoch_ended_starts_anew(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    stopped(eights, [], 2, tmp_path / "run")
+    rest = scripted(eights, [5.0, 4.0], out=tmp_path / "run", resume=True)
+    assert same_training(rest, scripted(eights, [5.0, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beta": 0.5}, "options beta = 0.5, was 1.0"),
+        ({"loss": MatchedIntensityChamfer(2.0)}, "options loss = .*intensity_weight=2"),
+        ({"model": small(seed=1)}, "model weights_sha256"),
+        ({"data": from_points(torch.rand(30, 25, 3), image_size=28)}, "train clouds = 25, was"),
+    ],
+)
+def test_what_a_resumed_training_must_keep(
+    eights: CloudDataset, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    loss = MatchedIntensityChamfer(1.0)
+    quick(eights, epochs=1, loss=loss, out=tmp_path / "run")
+    given = {"data": eights, "model": None, "loss": loss, "epochs": 1} | change
+    with pytest.raises(ValueError, match=f"resume must keep .*{message}"):
+        quick(out=tmp_path / "run", resume=True, **given)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_damaged_state_is_one_clear_error(
+    eights: CloudDataset, tmp_path: Path, kept: float
+) -> None:
+    quick(eights, epochs=1, out=tmp_path / "run")
+    state = tmp_path / "run" / "last.ckpt"
+    content = state.read_bytes()
+    state.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"last\.ckpt must be a whole checkpoint"):
+        quick(eights, epochs=1, out=tmp_path / "run", resume=True)
+
+
+def test_resume_needs_a_folder(eights: CloudDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="resume needs the folder"):
+        quick(eights, resume=True)
+    with pytest.raises(FileNotFoundError, match="must hold a begun run"):
+        quick(eights, out=tmp_path, resume=True)
+
+
+def test_an_interrupt_stays_an_interrupt(eights: CloudDataset) -> None:
+    class Interrupting(nn.Module):
+        def forward(self, *clouds: Any) -> Tensor:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick(eights, loss=Interrupting())
+
+
+def test_a_loss_with_parameters_is_refused(eights: CloudDataset) -> None:
+    class Learned(nn.Linear):
+        pass
+
+    with pytest.raises(ValueError, match="loss must have no parameters"):
+        quick(eights, loss=Learned(3, 1))
+
+
 # the same bits
 
 
@@ -430,7 +532,7 @@ def test_own_clouds_of_any_distribution_train_though_valid_reaches_further(seed:
 def test_a_validation_value_far_outside_the_range_is_an_error_that_says_so() -> None:
     valid = foreign(10, seed=1)
     valid[3, 4, 2] = 5000.0
-    with pytest.raises(ValueError, match=r"valid must lie in \[0, 500\].*5000"):
+    with pytest.raises(ValueError, match=r"valid must lie in \[-250, 750\].*5000"):
         quick(foreign(), valid=valid)
 
 
@@ -546,8 +648,8 @@ def test_the_manifest_on_disk_is_the_manifest_of_the_run(
     assert manifest == json.loads(json.dumps(run.manifest))
     assert manifest["options"]["seed"] == 3
     assert manifest["options"]["batch_size"] == 50
-    assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert manifest["versions"]["gconvae"] == gconvae.__version__
+    assert manifest["machine"]["torch"] == torch.__version__.split("+")[0]
+    assert manifest["machine"]["gconvae"] == gconvae.__version__
     assert manifest["neighbor_search"] == "torch-cluster"
     assert manifest["threads"] == torch.get_num_threads()
     assert (manifest["train"]["clouds"], manifest["valid"]["clouds"]) == (100, 20)
@@ -566,7 +668,7 @@ def test_a_place_that_is_taken_is_refused_before_work_and_left_untouched(
         note = out / "note.txt"
     note.write_text("mine")
     loss = Recording()
-    with pytest.raises(ValueError, match="out must be a new or empty folder"):
+    with pytest.raises(ValueError, match="out must be a new folder"):
         quick(eights, loss=loss, out=out)
     assert loss.seen == {"train": [], "valid": []}
     assert note.read_text() == "mine"
@@ -797,3 +899,16 @@ def test_the_progress_bar_goes_to_stderr_and_counts_every_step(
     out, err = capfd.readouterr()
     assert out == ""
     assert "6/6" in err
+
+
+def test_clouds_of_four_features_train(tmp_path: Path) -> None:
+    model = models.create("convae", num_features=4, hidden=8, seed=0)
+    run = quick(torch.rand(30, 25, 4), model, epochs=1, out=tmp_path / "run")
+    assert gconvae.load(tmp_path / "run").sample(2).shape == (2, 25, 4)
+    with pytest.raises(ValueError, match="data must have 4 features a node like the model, got 3"):
+        quick(torch.rand(30, 25, 3), run.model)
+
+
+def test_a_float64_model_trains_in_float64(eights: CloudDataset) -> None:
+    run = quick(eights, small().double(), epochs=1)
+    assert run.model.sample(2).dtype == torch.float64

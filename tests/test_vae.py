@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
+import gconvae
 from gconvae import clouds, models, vae
 from gconvae.datasets import from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
@@ -457,3 +458,9 @@ def test_parts_are_free_as_long_as_they_fit_together() -> None:
     out = made.decode(torch.full((1, 3), math.log(3.0)))  # sigmoid = 3/4
     torch.testing.assert_close(out, torch.tensor([20.25, 20.25, 0.75]).expand(1, 4, 3))
     assert made.sample(2).shape == (2, 4, 3)
+
+
+def test_a_mask_beside_graphs_is_refused(model: VAE) -> None:
+    graphs = gconvae.clouds.to_data(some_points())
+    with pytest.raises(ValueError, match="mask must be None for graphs"):
+        model.encode(graphs, torch.ones(len(graphs), 25, dtype=torch.bool))

@@ -146,7 +146,7 @@ class ConvDecoder(nn.Module):
 
 def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int) -> list[int]:
     """Columns before and after each convolution: 25, 23, 21, 19 for the slides' network."""
-    _check_widths(kernel=kernel)
+    _check_widths(num_points=num_points, kernel=kernel)
     if not channels or min(channels) < 1:
         raise ValueError(f"channels must be one or more whole numbers above 0, got {channels}")
     if not 0 <= padding <= (kernel - 1) // 2:
@@ -165,5 +165,5 @@ def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int
 
 def _check_widths(**widths: int) -> None:
     for name, width in widths.items():
-        if width < 1:
-            raise ValueError(f"{name} must be at least 1, got {width}")
+        if not isinstance(width, int) or width < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {width!r}")

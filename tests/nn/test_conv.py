@@ -313,7 +313,9 @@ def test_too_few_nodes_are_refused_with_the_smallest_that_works(
 def test_widths_below_one_are_refused_by_their_name(
     network: type[nn.Module], width: str, value: int
 ) -> None:
-    with pytest.raises(ValueError, match=f"{width} must be at least 1, got {value}"):
+    with pytest.raises(
+        ValueError, match=f"{width} must be a whole number of at least 1, got {value}"
+    ):
         network(**{width: value})
 
 
