@@ -124,7 +124,7 @@ def fit(
         learning_rate=learning_rate,
         patience=patience,
         seed=seed,
-        neighbors=neighbors,  # type: ignore[arg-type]  # _check refuses other words
+        neighbors=neighbors,  # type: ignore[arg-type]  # TrainingOptions refuses other words
         scaling=scaling,  # type: ignore[arg-type]
         device=device,  # type: ignore[arg-type]
         threads=threads,
