@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "Packed",
     "as_clouds",
     "from_data",
+    "holds_graphs",
     "pack",
     "sort_nodes",
     "to_data",
@@ -253,6 +255,18 @@ def from_data(data: Any, num_nodes: int | None = None) -> Clouds:
     points, mask = unpack(nodes, batch, getattr(data, "num_graphs", None), num_nodes)
     labels = None if data.y is None else data.y.reshape(-1)
     return as_clouds(points, mask, labels, name="data")
+
+
+def holds_graphs(value: Any) -> bool:
+    """Whether PyG graphs were given: one, a ``Batch``, or a sequence of them.
+
+    Example:
+        >>> holds_graphs(to_data(torch.zeros(2, 25, 3))), holds_graphs(torch.zeros(2, 25, 3))
+        (True, False)
+    """
+    if hasattr(value, "pos"):
+        return True
+    return isinstance(value, Sequence) and len(value) > 0 and hasattr(value[0], "pos")
 
 
 def _as_tensor(values: Any, name: str) -> Tensor:

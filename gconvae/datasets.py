@@ -287,7 +287,7 @@ def to_file(data: CloudDataset, path: str | os.PathLike[str]) -> Path:
         arrays["image_size"] = np.array(data.image_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
     return path
 
 

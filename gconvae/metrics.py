@@ -292,7 +292,7 @@ def as_sample(sample: Any, name: str = "sample") -> clouds.Clouds:
     """
     if hasattr(sample, "points") and hasattr(sample, "mask"):
         return clouds.as_clouds(sample.points, sample.mask, name=name)
-    if hasattr(sample, "pos") or _holds_graphs(sample):
+    if clouds.holds_graphs(sample):
         try:
             return clouds.from_data(sample)
         except ValueError as error:
@@ -300,10 +300,6 @@ def as_sample(sample: Any, name: str = "sample") -> clouds.Clouds:
     if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
         return clouds.as_clouds(*sample, name=name)
     return clouds.as_clouds(sample, name=name)
-
-
-def _holds_graphs(sample: Any) -> bool:
-    return isinstance(sample, Sequence) and len(sample) > 0 and hasattr(sample[0], "pos")
 
 
 def _w1_statistic(samples: Sequence[clouds.Clouds]) -> Statistic:

@@ -260,7 +260,7 @@ def _obstacle(device: torch.device, dtype: torch.dtype, k: int) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"would compare distances in {dtype}, which is not exact"
     try:
-        import torch_cluster  # noqa: F401
+        import torch_cluster  # noqa: F401 - registers its operators, if it loads
     except ModuleNotFoundError as error:
         return f"is not installed (the README says how to compile it): {error}"
     except (ImportError, OSError, RuntimeError) as error:

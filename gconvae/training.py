@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from gconvae import datasets, files, losses, metrics, neighbors, runs
 from gconvae.clouds import Clouds
-from gconvae.options import TrainingOptions
+from gconvae.options import Device, Neighbors, Scaling, TrainingOptions
 from gconvae.randomness import generator
 from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
@@ -56,9 +56,9 @@ def fit(
     learning_rate: float = 1e-3,
     patience: int | None = 20,
     seed: int = 0,
-    neighbors: str = "torch-cluster",
-    scaling: str = "auto",
-    device: str = "auto",
+    neighbors: Neighbors = "torch-cluster",
+    scaling: Scaling = "auto",
+    device: Device = "auto",
     threads: int | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -124,9 +124,9 @@ def fit(
         learning_rate=learning_rate,
         patience=patience,
         seed=seed,
-        neighbors=neighbors,  # type: ignore[arg-type]  # TrainingOptions refuses other words
-        scaling=scaling,  # type: ignore[arg-type]
-        device=device,  # type: ignore[arg-type]
+        neighbors=neighbors,
+        scaling=scaling,
+        device=device,
         threads=threads,
     )
     train, valid = _train_and_valid(data, valid, seed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gconvae.clouds import Clouds, as_clouds, from_data, sort_nodes, to_data
+from gconvae.clouds import Clouds, as_clouds, from_data, holds_graphs, sort_nodes, to_data
 from gconvae.priors import Prior
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
@@ -79,7 +79,7 @@ class VAE(nn.Module):
                 one lies outside the feature ranges (:meth:`FeatureScaling.check_range`).
         """
         num_features = len(self.scaling.low)
-        if _is_graphs(points):
+        if holds_graphs(points):
             if mask is not None:
                 raise ValueError("mask must be None for graphs, which have no masked nodes")
             points, mask, _ = from_data(points)
@@ -130,7 +130,7 @@ class VAE(nn.Module):
         Returns:
             Data units, shape (B, N, F), or a list of ``Data``.
         """
-        as_data = as_data or _is_graphs(points)
+        as_data = as_data or holds_graphs(points)
         clouds = self.prepare(points, mask)
         made = torch.cat(
             [
@@ -162,13 +162,6 @@ class VAE(nn.Module):
     def _scaled(self, clouds: Clouds) -> Tensor:
         """Encoder input: scaled units with 0 where there is no node."""
         return self.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
-
-
-def _is_graphs(points: Any) -> bool:
-    """Whether PyG graphs were given: a Batch, or a sequence of objects with ``pos``."""
-    if hasattr(points, "pos"):
-        return True
-    return isinstance(points, Sequence) and len(points) > 0 and hasattr(points[0], "pos")
 
 
 def _resize(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
