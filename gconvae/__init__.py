@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gconvae import (
         clouds,
         datasets,
+        experiments,
         files,
         losses,
         metrics,
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "clouds",
     "datasets",
+    "experiments",
     "files",
     "fit",
     "load",

@@ -12,8 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
-from functools import partial
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
     from gconvae.runs import Run
 
 __all__ = ["main"]
-
-TEST_FRACTION = 0.2
-"""Share of a file's clouds kept as test set."""
-
-
-SMALLEST_FILE = 15
-"""Clouds of which test and validation share are at least 2, the fewest that can be compared."""
 
 DIGIT_NAMES = (
     "zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"
@@ -120,23 +112,24 @@ def _train(given: Namespace) -> None:
     options = TrainingOptions(**_part(given, TrainingOptions))
     drawn = SampleOptions(**_part(given, SampleOptions))
     folder = Path(given.out) if given.out is not None else _default_folder(given)
-    from gconvae import datasets, models
+    from gconvae.experiments import Experiment
     from gconvae.runs import FolderTakenError
-    from gconvae.training import VALID_FRACTION, fit
 
-    train, test = _train_and_test(given)
-    train, valid = datasets.split(train, VALID_FRACTION, seed=options.seed)
-    shape = _part(given, ModelOptions)
-    shape["num_points"] = shape["num_points"] or train.points.shape[1]
-    model = models.create(shape.pop("model"), seed=options.seed, **shape)
+    data, model = (
+        DataOptions(**_part(given, DataOptions)),
+        ModelOptions(**_part(given, ModelOptions)),
+    )
+    experiment = Experiment(data, model, options)
+    train, valid, test = experiment.splits
     print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
-    training = partial(fit, model, train, valid, **asdict(options), config=_settings(given))
+    settings = _settings(given)
     try:
-        run = training(out=folder, resume=given.resume is not None)
+        run = experiment.run(folder, resume=given.resume is not None, config=settings)
     except FolderTakenError:
         if given.out is not None:
             raise
-        run = training(out=_default_folder(given))  # another process took it a moment ago
+        # another process took it a moment ago
+        run = experiment.run(_default_folder(given), config=settings)
     _describe(run, valid, test, drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
@@ -206,23 +199,6 @@ def _sample(given: Namespace) -> None:
         grid = plots.cloud_grid(made.points, made.mask, image_size=made.image_size)
         plots.save(grid, figure)
         print(f"figure: {figure}")
-
-
-def _train_and_test(given: Namespace) -> tuple[CloudDataset, CloudDataset]:
-    from gconvae import datasets
-
-    if given.data is None:
-        return (
-            datasets.SuperpixelMNIST(given.digit, "train"),
-            datasets.SuperpixelMNIST(given.digit, "test"),
-        )
-    data = datasets.from_file(given.data)
-    if len(data) < SMALLEST_FILE:
-        raise ValueError(
-            f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "
-            f"got {len(data)} in {given.data}"
-        )
-    return datasets.split(data, TEST_FRACTION, seed=given.seed)
 
 
 def _default_folder(given: Namespace) -> Path:

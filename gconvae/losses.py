@@ -14,6 +14,7 @@ from gconvae.neighbors import nearest_padded, squared_distance
 
 __all__ = [
     "MatchedIntensityChamfer",
+    "Standardized",
     "ThirdAxisChamfer",
     "available",
     "create",
@@ -225,6 +226,80 @@ class MatchedIntensityChamfer(nn.Module):
     def extra_repr(self) -> str:
         """Shown by ``print(loss)``, and kept in a run's manifest."""
         return f"intensity_weight={self.intensity_weight:g}, backend={self.backend!r}"
+
+
+class Standardized(nn.Module):
+    r"""Another loss, of both sides standardized with the same mean and standard deviation.
+
+    .. math:: L\!\left( \frac{p - m}{s}, \frac{q - m}{s} \right)
+
+    The features then weigh the same, and the loss is smaller by some variances, so that the same
+    beta gives the KL term more weight.
+
+    Args:
+        loss: Module from (target, output, target_mask, output_mask) to a value a cloud.
+        mean: Mean m of each feature, shape (F,).
+        std: Standard deviation s of each feature, shape (F,).
+    Raises:
+        ValueError: If shapes differ, or a standard deviation is not above 0.
+    Example:
+        >>> loss = Standardized(ThirdAxisChamfer(), torch.zeros(3), torch.tensor([2.0, 1.0, 1.0]))
+        >>> loss(torch.tensor([[[0.0, 0.0, 0.0]]]), torch.tensor([[[2.0, 0.0, 0.0]]]))  # 1 + 1
+        tensor([2.])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, loss: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        mean, std = torch.as_tensor(mean), torch.as_tensor(std)
+        if mean.dim() != 1 or mean.shape != std.shape:
+            raise ValueError(
+                "mean and std must both have shape (F,), "
+                f"got {tuple(mean.shape)} and {tuple(std.shape)}"
+            )
+        if not (std > 0).all():
+            raise ValueError(f"std must be above 0 in every feature, got {std.tolist()}")
+        self.loss = loss
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+
+    @classmethod
+    def fitted(cls, loss: nn.Module, points: Tensor, mask: Tensor | None = None) -> Standardized:
+        """Mean and standard deviation of the nodes of training clouds.
+
+        A feature that never changes keeps its units.
+
+        Args:
+            loss: As above.
+            points: Training clouds in the units of the loss, shape (B, N, F).
+            mask: Shape (B, N), or None for all real.
+        Example:
+            >>> points = torch.tensor([[[0.0, 1.0, 5.0], [4.0, 3.0, 5.0]]])
+            >>> Standardized.fitted(ThirdAxisChamfer(), points).std
+            tensor([2., 1., 1.])
+        """
+        nodes = points.flatten(0, 1) if mask is None else points[mask]  # (P, F)
+        # numpy: its sums do not depend on the number of threads
+        values = nodes.detach().cpu().double().numpy()
+        std = torch.from_numpy(values.std(0)).to(points)
+        mean = torch.from_numpy(values.mean(0)).to(points)
+        return cls(loss, mean, std.where(std > 0, 1.0))
+
+    @property
+    def backend(self) -> str | None:
+        """Neighbour search of the inner loss, if it has one."""
+        return getattr(self.loss, "backend", None)
+
+    def forward(self, target: Tensor, output: Tensor, *masks: Any, **options: Any) -> Tensor:
+        """Per-cloud loss, shape (B,); arguments as the inner loss takes them."""
+        standardized = ((side - self.mean) / self.std for side in (target, output))
+        return self.loss(*standardized, *masks, **options)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(loss)``, and kept in a run's manifest."""
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
 
 
 _LOSSES: dict[str, Callable[..., nn.Module]] = {

@@ -58,6 +58,8 @@ class TrainingOptions:
     Attributes:
         loss: Reconstruction loss: third_axis (eq. 1 of the slides) or matched_intensity (eq. 2).
         beta: Factor of the KL term.
+        standardize: Give the loss both sides minus the mean and over the standard deviation of the
+            training clouds' features; false = units of pixels, as on the slides.
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step.
         learning_rate: Of Adam.
@@ -72,6 +74,7 @@ class TrainingOptions:
 
     loss: str = "third_axis"
     beta: float = 1.0
+    standardize: bool = False
     epochs: int = 100
     batch_size: int = 100
     learning_rate: float = 1e-3

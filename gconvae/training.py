@@ -51,6 +51,7 @@ def fit(
     valid: datasets.CloudDataset | Tensor | Any | None = None,
     loss: str | nn.Module = "third_axis",
     beta: float = 1.0,
+    standardize: bool = False,
     epochs: int = 100,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
@@ -69,9 +70,9 @@ def fit(
 
     .. math:: L = \frac1B \sum_b \left[ L_{rec}(x_b, \hat x_b) + \beta \, L_{KL}(x_b) \right]
 
-    with both terms in scaled units and summed over nodes and latents, optimized by Adam.
-    Everything random derives from ``seed``; torch's deterministic algorithms are on inside and
-    restored after.
+    with both terms in scaled units (or standardized ones) and summed over nodes and latents,
+    optimized by Adam. Everything random derives from ``seed``; torch's deterministic algorithms
+    are on inside and restored after.
 
     Args:
         model: Left as it is.
@@ -80,6 +81,8 @@ def fit(
         loss: A name of :func:`gconvae.losses.available`, or a module from (target, output,
             target_mask) to one value a cloud, shape (B,).
         beta: Factor of the KL term.
+        standardize: Whether the loss gets both sides standardized by the training clouds, see
+            :class:`gconvae.losses.Standardized`; the output keeps its range.
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step; the last step of an epoch takes what is left.
         learning_rate: Of Adam.
@@ -119,6 +122,7 @@ def fit(
     options = TrainingOptions(
         loss=loss if isinstance(loss, str) else repr(loss),
         beta=beta,
+        standardize=standardize,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -141,6 +145,8 @@ def fit(
         loss = losses.create(loss, backend=neighbors)
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
+    if standardize:
+        loss = losses.Standardized.fitted(loss, *sets[0][:2])
     begun = _manifest(options, model, train, valid, loss, config)
     if out is not None:
         runs.check_saveable(model)

@@ -193,6 +193,7 @@ def test_every_training_option_reaches_the_training(own_file: Path, tmp_path: Pa
     wanted = {
         "loss": "matched_intensity",
         "beta": 0.25,
+        "standardize": True,
         "epochs": 1,
         "batch_size": 17,
         "learning_rate": 0.002,

@@ -701,3 +701,41 @@ def test_gradients_of_kl_by_sampling_agree_with_the_closed_form() -> None:
 def test_kl_by_sampling_needs_a_sample(num_samples: int) -> None:
     with pytest.raises(ValueError, match=f"num_samples must be at least 1, got {num_samples}"):
         kl_monte_carlo(random_posterior(2, 3), StandardNormal(3), torch.Generator(), num_samples)
+
+
+def test_a_standardized_loss_is_the_loss_of_standardized_sides() -> None:
+    draws = torch.Generator().manual_seed(0)
+    target, output = (torch.randn(4, n, 3, generator=draws) for n in (5, 6))
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    mean, std = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.25, 4.0])
+    loss = losses.Standardized(ThirdAxisChamfer(), mean, std)
+    by_hand = third_axis_chamfer((target - mean) / std, (output - mean) / std, mask)
+    torch.testing.assert_close(loss(target, output, mask), by_hand)
+    torch.testing.assert_close(loss(target, output, target_mask=mask), by_hand)
+
+
+def test_standardizing_takes_the_statistics_of_real_nodes() -> None:
+    points = torch.tensor([[[0.0, 1.0, 7.0], [4.0, 3.0, 7.0], [9.0, 9.0, 9.0]]])
+    loss = losses.Standardized.fitted(
+        ThirdAxisChamfer(), points, torch.tensor([[True, True, False]])
+    )
+    assert loss.mean.tolist() == [2.0, 2.0, 7.0]
+    assert loss.std.tolist() == [2.0, 1.0, 1.0]  # a feature that never changes keeps its units
+
+
+def test_a_standardized_loss_says_how_its_loss_searches() -> None:
+    statistics = torch.zeros(3), torch.ones(3)
+    assert losses.Standardized(ThirdAxisChamfer("dense"), *statistics).backend == "dense"
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        (torch.zeros(3), torch.ones(2), r"both have shape \(F,\), got \(3,\) and \(2,\)"),
+        (torch.zeros(2), torch.tensor([1.0, 0.0]), r"std must be above 0.*got \[1.0, 0.0\]"),
+    ],
+)
+def test_wrong_statistics_are_refused(mean: Tensor, std: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        losses.Standardized(ThirdAxisChamfer(), mean, std)

@@ -31,29 +31,36 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"clouds"},
     # level 2
     "nn": {"clouds", "neighbors"},
-    "datasets": {"clouds", "superpixels", "files"},
+    "datasets": {"clouds", "superpixels"},
     "observation": {"clouds", "matching"},
     "losses": {"clouds", "neighbors", "matching"},
-    "metrics": {"clouds", "neighbors", "matching", "reference", "files"},
+    "set_metrics": {"clouds", "matching"},
+    "feature_metrics": {"clouds"},
+    "metrics": {
+        *("clouds", "files", "neighbors", "matching", "reference"),
+        *("set_metrics", "feature_metrics"),
+    },
     # level 3
     "vae": {"clouds", "priors", "scaling", "observation"},
-    "plots": {"clouds", "metrics", "files"},
+    "plots": {"clouds", "metrics"},
     # level 4
     "models": {"nn", "vae", "clouds", "neighbors", "priors", "scaling", "observation"},
     # level 5; runs before training, which writes run folders
-    "runs": {"models", "scaling", "vae", "files"},
+    "runs": {"models", "scaling", "vae"},
     "training": {
         *("clouds", "files", "options", "priors"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
-        *("nn", "datasets", "observation", "losses", "metrics"),
+        *("nn", "datasets", "observation", "losses"),
+        *("set_metrics", "feature_metrics", "metrics"),
         *("vae", "models", "runs"),
     },
+    "experiments": {"datasets", "models", "options", "runs", "training"},
 }
-BELOW_RECIPES = {*MAY_IMPORT["training"], "training"}
-MAY_IMPORT |= {room: BELOW_RECIPES for room in ("recipes", "sweeps", "export")}
+BELOW_RECIPES = {*MAY_IMPORT["training"], "training", "experiments"}
+MAY_IMPORT |= {room: BELOW_RECIPES for room in ("recipes", "sweeps", "reproduction", "export")}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
-for _room in MAY_IMPORT.keys() - {"randomness"}:
-    MAY_IMPORT[_room] = MAY_IMPORT[_room] | {"randomness"}
+for _room in MAY_IMPORT.keys() - {"randomness", "files"}:
+    MAY_IMPORT[_room] = MAY_IMPORT[_room] | {"randomness", "files"}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import gconvae
-from gconvae import models, neighbors
+from gconvae import datasets, losses, models, neighbors
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.runs import Run
@@ -912,3 +912,15 @@ def test_clouds_of_four_features_train(tmp_path: Path) -> None:
 def test_a_float64_model_trains_in_float64(eights: CloudDataset) -> None:
     run = quick(eights, small().double(), epochs=1)
     assert run.model.sample(2).dtype == torch.float64
+
+
+def test_a_standardized_training_compares_sides_standardized_by_the_training_clouds(
+    eights: CloudDataset,
+) -> None:
+    train, valid = datasets.split(eights, seed=0)
+    loss = losses.Standardized.fitted(
+        ThirdAxisChamfer(), FeatureScaling.pixels().scale(train.points)
+    )
+    by_hand = quick(train, valid=valid, loss=loss)
+    assert same_training(quick(train, valid=valid, standardize=True), by_hand)
+    assert not same_training(quick(train, valid=valid), by_hand)
