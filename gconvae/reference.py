@@ -1,0 +1,196 @@
+"""The reference classifier of clouds: a network with frozen weights whose features metrics use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from importlib import resources
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_weights
+from torch import Tensor, nn
+
+from gconvae.clouds import FEATURES, Clouds, as_clouds
+from gconvae.randomness import initial_weights
+
+__all__ = ["NUM_FEATURES", "ReferenceClassifier", "card", "features", "load"]
+
+NUM_FEATURES = 32
+"""D: a Frechet distance has a floor that grows as D squared, and ten digits need no more."""
+
+WIDTH, DEPTH, HEADS = 64, 3, 4
+"""Width, number and attention heads of the blocks."""
+
+CENTRE = (14.0, 14.0, 0.7)
+"""Middle of (x px, y px, intensity), also the unit in which the network sees them."""
+
+FREQUENCIES = (0.5 * math.pi, math.pi, 2.0 * math.pi, 4.0 * math.pi)
+"""Radians a unit; the shortest wave is 7 px long, a few nodes."""
+
+CHUNK = 1000
+"""Clouds that go through the network at a time, so that memory does not grow with the sample."""
+
+_FOLDER = resources.files("gconvae").joinpath("data")
+
+
+class ReferenceClassifier(nn.Module):
+    r"""Which of the ten digits a cloud is, whatever the order of its nodes.
+
+    A node p becomes a vector of its own value and of waves of it; blocks of attention compare
+    every node with every other; mean and maximum over nodes make one vector h of them:
+
+    .. math::
+        \phi = \frac{g(W h + b) - \mu}{\sigma}, \quad \mathrm{logits} = V \phi + c,
+
+    g the Gaussian error linear unit. The mean and standard deviation of each feature over the
+    training clouds are 0 and 1, so that no feature outweighs the others in a distance.
+
+    Made with random weights; :func:`load` gives the trained one.
+
+    References:
+        | Set Transformer (Lee et al., 2019), arXiv:1810.00825
+        | On Layer Normalization in the Transformer Architecture (Xiong et al., 2020),
+          arXiv:2002.04745
+    Example:
+        >>> ReferenceClassifier()(torch.rand(2, 25, 3)).shape
+        torch.Size([2, 10])
+    """
+
+    frequencies: Tensor
+    centre: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.tensor(CENTRE), persistent=False)
+        self.register_buffer("frequencies", torch.tensor(FREQUENCIES), persistent=False)
+        num_values = len(FEATURES) * (1 + 2 * len(FREQUENCIES))
+        self.embed = nn.Sequential(
+            nn.Linear(num_values, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH)
+        )
+        self.blocks = nn.ModuleList(_Block() for _ in range(DEPTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.reduce = nn.Sequential(nn.Linear(2 * WIDTH, NUM_FEATURES), nn.GELU())
+        self.standardize = nn.BatchNorm1d(NUM_FEATURES, affine=False)
+        self.classify = nn.Linear(NUM_FEATURES, 10)
+
+    def features(self, points: Any, mask: Any = None) -> Tensor:
+        """The vector from which the digit is read, differentiable.
+
+        Args:
+            points: Clouds (x px, y px, intensity in [0, 1]) of a 28 x 28 image, any order and
+                number of nodes, shape (B, N, 3).
+            mask: True where a node is real, shape (B, N); None = all.
+        Returns:
+            Shape (B, D), float32 unless the network was moved to another dtype; no unit.
+        Raises:
+            ValueError: If the clouds are not valid, see :func:`gconvae.clouds.as_clouds`.
+        """
+        clouds = self._prepare(points, mask)
+        # however far off a node is, its features stay finite
+        scaled = (clouds.points / self.centre - 1.0).clamp(-100.0, 100.0)  # (B, N, 3)
+        waves = (scaled.unsqueeze(-1) * self.frequencies).flatten(2)  # (B, N, 3 * waves)
+        nodes = self.embed(torch.cat([scaled, waves.sin(), waves.cos()], dim=-1))  # (B, N, W)
+        for block in self.blocks:
+            nodes = block(nodes, clouds.mask)
+        nodes = self.norm(nodes)
+        is_masked = ~clouds.mask.unsqueeze(-1)  # (B, N, 1)
+        mean = nodes.masked_fill(is_masked, 0.0).sum(1) / clouds.mask.sum(1, keepdim=True)
+        highest = nodes.masked_fill(is_masked, -math.inf).amax(1)
+        return self.standardize(self.reduce(torch.cat([mean, highest], dim=1)))  # (B, D)
+
+    def forward(self, points: Any, mask: Any = None) -> Tensor:
+        """Logits of the digits 0 to 9.
+
+        Args:
+            points: As in :meth:`features`.
+            mask: Likewise.
+        Returns:
+            Shape (B, 10).
+        """
+        return self.classify(self.features(points, mask))
+
+    def _prepare(self, points: Any, mask: Any) -> Clouds:
+        """Checked clouds on the device and in the dtype of the network."""
+        clouds = as_clouds(points, mask, num_features=len(FEATURES))
+        return Clouds(clouds.points.to(self.centre), clouds.mask.to(self.centre.device))
+
+
+class _Block(nn.Module):
+    """Attention of every node to all real nodes, then a dense layer for each node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_dense = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        self.dense = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
+
+    def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
+        """Nodes (B, N, W) and mask (B, N) to nodes (B, N, W)."""
+        triple = self.queries_keys_values(self.norm_attention(nodes))  # (B, N, 3 W)
+        triple = triple.unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = triple.unbind()  # (B, H, N, W / H) each
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, mask[:, None, None])
+        nodes = nodes + self.out(seen.transpose(1, 2).flatten(2))
+        return nodes + self.dense(self.norm_dense(nodes))
+
+
+def load(device: str | torch.device = "cpu") -> ReferenceClassifier:
+    """The trained classifier, ready to judge; never runs code from a file.
+
+    Args:
+        device: Where to put it.
+    Raises:
+        ValueError: If the weights in the package are not those of :func:`card`.
+    Example:
+        >>> points = torch.rand(2, 25, 3)
+        >>> load().features(points).shape
+        torch.Size([2, 32])
+    """
+    content = _FOLDER.joinpath("reference.safetensors").read_bytes()
+    found, wanted = hashlib.sha256(content).hexdigest(), card()["sha256"]
+    if found != wanted:
+        raise ValueError(
+            f"reference.safetensors must have the SHA-256 {wanted} of its card, got {found}: "
+            "the file is damaged, install gconvae again"
+        )
+    with initial_weights(0):  # they are replaced, but the caller's generator is left alone
+        model = ReferenceClassifier()
+    model.load_state_dict(load_weights(content))
+    return model.requires_grad_(False).to(device).eval()
+
+
+def card() -> dict[str, Any]:
+    """What the trained classifier is: data, accuracy, seed, versions, checksum of the weights.
+
+    Example:
+        >>> card()["accuracy"]["test"] >= 0.98
+        True
+    """
+    return json.loads(_FOLDER.joinpath("reference.json").read_text())
+
+
+@torch.no_grad()
+def features(points: Any, mask: Any = None) -> Tensor:
+    """Features of many clouds by the trained classifier, in pieces, without gradients.
+
+    Args:
+        points: Clouds (x px, y px, intensity in [0, 1]) of a 28 x 28 image, shape (B, N, 3).
+        mask: True where a node is real, shape (B, N); None = all.
+    Returns:
+        Shape (B, D), float32, on the device of ``points``; on MNIST's training clouds each
+        feature has mean 0 and standard deviation 1.
+    Raises:
+        ValueError: If the clouds are not valid, see :func:`gconvae.clouds.as_clouds`.
+    Example:
+        >>> features(torch.rand(2, 25, 3)).shape
+        torch.Size([2, 32])
+    """
+    points, mask, _ = as_clouds(points, mask, num_features=len(FEATURES))
+    model = load(points.device)
+    pieces = zip(points.split(CHUNK), mask.split(CHUNK), strict=True)
+    return torch.cat([model.features(*piece) for piece in pieces])
