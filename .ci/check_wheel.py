@@ -1,11 +1,17 @@
-"""Checks that a wheel is at most 10 MB and holds the bundled data and its licence."""
+"""Checks that a wheel is at most 10 MB and holds the bundled data, its licence and the classifier."""
 
 import sys
 import zipfile
 from pathlib import Path
 
 LIMIT = 10_000_000
-NEEDED = ("gconvae/data/superpixels.npz", "gconvae/data/LICENSE", "gconvae/py.typed")
+NEEDED = (
+    "gconvae/data/superpixels.npz",
+    "gconvae/data/LICENSE",
+    "gconvae/data/reference.safetensors",
+    "gconvae/data/reference.json",
+    "gconvae/py.typed",
+)
 
 wheel = Path(sys.argv[1])
 size = wheel.stat().st_size

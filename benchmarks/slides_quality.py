@@ -26,7 +26,7 @@ def trained_reports(loss: str, beta: float, epochs: int, seed: int) -> dict[str,
         "generated": run.model.sample(1000, seed=seed),
     }
     return {
-        name: gconvae.metrics.compare(test, sample, reference=valid, seed=seed)
+        name: gconvae.metrics.compare(test, sample, reference=valid, metrics="features", seed=seed)
         for name, sample in samples.items()
     }
 

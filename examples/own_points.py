@@ -55,7 +55,7 @@ def main(settings: Settings, folder: Path) -> None:
     )
 
     generated = run.model.sample(len(test), seed=settings.seed)
-    print(gconvae.metrics.compare(test, generated, reference=valid))
+    print(gconvae.metrics.compare(test, generated, reference=valid, metrics="features"))
     samples = {"real": test.points, "generated": generated}
     grids = gconvae.plots.compare_grids(samples, image_size=None)
     gconvae.plots.save(grids, folder / "clouds.png")

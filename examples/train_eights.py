@@ -46,7 +46,7 @@ def main(settings: Settings, folder: Path) -> None:
     )
 
     generated = run.model.sample(1000, seed=settings.seed)
-    report = gconvae.metrics.compare(test, generated, reference=valid)
+    report = gconvae.metrics.compare(test, generated, reference=valid, metrics="features")
     report.save(folder / "report.json")
     print(f"generated against held-out real clouds\n{report}")
 

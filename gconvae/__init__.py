@@ -13,23 +13,33 @@ if TYPE_CHECKING:
         clouds,
         datasets,
         experiments,
+        feature_metrics,
         files,
         losses,
+        matching,
         metrics,
         models,
         neighbors,
         nn,
         options,
+        plans,
         plots,
         priors,
         randomness,
+        reference,
+        reports,
+        reproduction,
         runs,
         scaling,
+        set_metrics,
         superpixels,
+        sweeps,
         training,
         vae,
     )
+    from gconvae.reproduction import reproduce
     from gconvae.runs import Run, load
+    from gconvae.sweeps import sweep
     from gconvae.training import fit
     from gconvae.vae import VAE
 
@@ -42,26 +52,43 @@ __all__ = [
     "clouds",
     "datasets",
     "experiments",
+    "feature_metrics",
     "files",
     "fit",
     "load",
     "losses",
+    "matching",
     "metrics",
     "models",
     "neighbors",
     "nn",
     "options",
+    "plans",
     "plots",
     "priors",
     "randomness",
+    "reference",
+    "reports",
+    "reproduce",
+    "reproduction",
     "runs",
     "scaling",
+    "set_metrics",
     "superpixels",
+    "sweep",
+    "sweeps",
     "training",
     "vae",
 ]
 
-_HOMES = {"VAE": "vae", "Run": "runs", "fit": "training", "load": "runs"}
+_HOMES = {
+    "VAE": "vae",
+    "Run": "runs",
+    "fit": "training",
+    "load": "runs",
+    "reproduce": "reproduction",
+    "sweep": "sweeps",
+}
 """Where the names that are no modules live."""
 
 

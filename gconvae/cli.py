@@ -10,11 +10,11 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -47,19 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _plain_warnings():
             parsed = _parser().parse_args(words)
             given = parsed[parsed.command]
-            if parsed.command == "sample":
-                _sample(given)
-            elif given.resume is None:
-                _train(given)
-            else:
-                _train(_as_begun(given.resume, _parser().parse_args(words, defaults=False).train))
-    except (argparse.ArgumentError, ValueError, OSError, FloatingPointError) as error:
+            if parsed.command == "train" and given.resume is not None:
+                explicit = _parser().parse_args(words, defaults=False).train
+                given = _as_begun(given.resume, explicit)
+            if parsed.command == "sweep":
+                given.fixed = set(vars(_parser().parse_args(words, defaults=False).sweep))
+            return _COMMANDS[parsed.command].run(given) or 0
+    except _WRONG_INPUT as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gconvae: stopped; gconvae train --resume RUN goes on", file=sys.stderr)
+        hint = "the same command goes on" if words[0] == "sweep" else "--resume RUN goes on"
+        print(f"gconvae: stopped; {hint}", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> ArgumentParser:
@@ -68,8 +68,8 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gconvae {__version__}")
     commands = parser.add_subcommands(dest="command", required=True)
-    commands.add_subcommand("train", _train_parser(), help="train, sample, compare and draw")
-    commands.add_subcommand("sample", _sample_parser(), help="new clouds from a trained model")
+    for name, command in _COMMANDS.items():
+        commands.add_subcommand(name, command.parser(), help=command.help)
     return parser
 
 
@@ -103,6 +103,79 @@ def _sample_parser() -> ArgumentParser:
         "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
     )
     parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Compares generated clouds with real ones, each figure with its error and "
+        "beside it the same between two real samples.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "made", type=str, help="run folder of gconvae train, or npz file of clouds"
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        help="npz file of real clouds; by default the test clouds of the run, or the bundled ones",
+    )
+    parser.add_argument(
+        "--digit", type=int | list[int] | None, default=8, help="bundled digit for an npz file"
+    )
+    parser.add_argument(
+        "--metrics",
+        type=str | None,
+        help="of features, sets, frechet, kernel, classifier, copies, with commas; "
+        "by default all that apply",
+    )
+    parser.add_class_arguments(SampleOptions)
+    parser.add_argument("--out", type=str | None, help="json file for the report")
+    parser.add_argument("--figure", type=str | None, help="picture of it (png, pdf, svg)")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _sweep_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Trains every setting of some options with several seeds and compares them on "
+        "validation clouds. Started again, or a second time beside it, it goes on and shares "
+        "the work.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "options",
+        type=str,
+        nargs="+",
+        help="what to vary: beta=0.03,0.1,0.3 or learning_rate=1e-4..1e-2:log",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each setting")
+    parser.add_argument(
+        "--metric",
+        type=str,
+        default="intensity W1",
+        help="row of a report, or column of a history such as valid_rec",
+    )
+    parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
+    parser.add_argument(
+        "--storage", type=str | None, help="URL of a database; by default a file in the folder"
+    )
+    parser.add_argument("--out", type=str, default="runs/sweep", help="folder of the sweep")
+    for options in (DataOptions, ModelOptions):
+        parser.add_class_arguments(options)
+    parser.add_class_arguments(TrainingOptions, skip={"seed"})
+    return parser
+
+
+def _reproduce_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Runs a training again from its run folder and compares bit by bit. "
+        "Exit code 0 if identical, 1 if not.",
+        exit_on_error=False,
+    )
+    parser.add_argument("run", type=str, help="run folder of gconvae train")
+    parser.add_argument("--epochs", type=int | None, help="only so many of its epochs")
     return parser
 
 
@@ -149,7 +222,7 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     }
     datasets.to_file(made["generated"], folder / "samples.npz")
     reports = {
-        name: metrics.compare(test, sample, reference=valid, seed=options.seed)
+        name: metrics.compare(test, sample, reference=valid, metrics="features", seed=options.seed)
         for name, sample in made.items()
     }
     for name, report in reports.items():
@@ -180,11 +253,7 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
 def _sample(given: Namespace) -> None:
     options = SampleOptions(**_part(given, SampleOptions))
     out, figure = Path(given.out), None if given.figure is None else Path(given.figure)
-    for file in (out, figure):
-        if file is not None and file.exists() and not given.overwrite:
-            raise ValueError(
-                f"out and figure must not exist yet (or --overwrite true), got {file}"
-            )
+    _check_free(out, figure, overwrite=given.overwrite)
     from gconvae import datasets, plots, runs
 
     if figure is not None:
@@ -199,6 +268,117 @@ def _sample(given: Namespace) -> None:
         grid = plots.cloud_grid(made.points, made.mask, image_size=made.image_size)
         plots.save(grid, figure)
         print(f"figure: {figure}")
+
+
+def _evaluate(given: Namespace) -> None:
+    drawn = SampleOptions(**_part(given, SampleOptions))
+    out, figure = (None if name is None else Path(name) for name in (given.out, given.figure))
+    _check_free(out, figure, overwrite=given.overwrite)
+    for file in (out, figure):
+        if file is not None and not file.parent.is_dir():
+            raise FileNotFoundError(f"out and figure must lie in an existing folder, got {file}")
+    from gconvae import datasets, metrics, plots, runs
+
+    if figure is not None:
+        plots.check_path(figure)
+    made = Path(given.made)
+    if made.suffix == ".npz":
+        generated = datasets.from_file(made)
+        samples = _real_clouds(given, generated.image_size)
+    else:
+        model = runs.load(made)
+        points = model.sample(drawn.count, seed=drawn.seed)
+        generated = datasets.from_points(points, image_size=model.scaling.image_size)
+        samples = _held_out(made, given.against)
+    groups = None if given.metrics is None else given.metrics.replace(" ", "").split(",")
+    report = metrics.compare(
+        samples.pop("real"), generated, **samples, metrics=groups, seed=drawn.seed
+    )
+    print(report)
+    if out is not None:
+        report.save(out)
+        print(f"report: {out}")
+    if figure is not None:
+        plots.save(plots.report(report), figure)
+        print(f"figure: {figure}")
+
+
+def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
+    """What the clouds of a run's model are compared with."""
+    from gconvae import datasets, runs
+    from gconvae.experiments import Experiment
+
+    if against is not None:
+        return {"real": datasets.from_file(against)}
+    manifest = runs.read_manifest(run)
+    try:
+        experiment = Experiment.from_config(manifest["config"])
+    except ValueError as error:
+        raise ValueError(f"{run} needs --against, its own clouds are not known: {error}") from None
+    train, valid, test = experiment.splits
+    for name, part in (("train", train), ("valid", valid)):
+        if part.checksum() != manifest[name]["sha256"]:
+            raise ValueError(
+                f"{experiment.data.data} must hold the clouds of the run, which has other {name} "
+                "clouds; --against compares with any"
+            )
+    return {"real": test, "reference": valid, "training": train}
+
+
+def _real_clouds(given: Namespace, image_size: int | None) -> dict[str, CloudDataset]:
+    """What the clouds of a file are compared with."""
+    from gconvae import datasets
+    from gconvae.experiments import Experiment
+
+    if given.against is not None:
+        return {"real": datasets.from_file(given.against)}
+    _, valid, test = Experiment(DataOptions(digit=given.digit)).splits
+    if image_size != test.image_size:
+        raise ValueError(
+            f"{given.made} needs --against: the bundled digits are images of {test.image_size} "
+            f"pixels, these clouds have image_size {image_size}"
+        )
+    return {"real": test, "reference": valid}
+
+
+def _sweep(given: Namespace) -> None:
+    from gconvae.plans import read_option
+
+    read = [read_option(words) for words in given.options]
+    space = dict(read)
+    for name, _ in read:
+        if name in given.fixed or len(space) < len(read):
+            raise ValueError(f"options must name each option once, got {name} twice")
+    training = TrainingOptions(**_part(given, TrainingOptions, seed=0))
+    from gconvae import plots, sweeps
+    from gconvae.experiments import Experiment
+
+    data, model = (
+        DataOptions(**_part(given, DataOptions)),
+        ModelOptions(**_part(given, ModelOptions)),
+    )
+    found = sweeps.sweep(
+        space,
+        experiment=Experiment(data, model, training),
+        seeds=given.seeds,
+        metric=given.metric,
+        trials=given.trials,
+        out=given.out,
+        storage=given.storage,
+    )
+    print(found)
+    for option in space:
+        figure = Path(given.out) / f"{option}.png"
+        plots.save(plots.settings(found.to_dict(), option), figure)
+        print(f"figure: {figure}")
+
+
+def _reproduce(given: Namespace) -> int:
+    from gconvae.reproduction import reproduce
+
+    found = reproduce(given.run, epochs=given.epochs)
+    print(found)
+    return 0 if found.identical else 1
 
 
 def _default_folder(given: Namespace) -> Path:
@@ -221,7 +401,7 @@ def _settings(given: Namespace) -> dict[str, Any]:
 
 def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     """The settings that a run was begun with; what is given again has to be the same."""
-    from gconvae.runs import read_manifest
+    from gconvae.runs import CHANGEABLE, read_manifest
 
     begun = read_manifest(folder)["config"]
     if not {field.name for field in fields(DataOptions)} <= begun.keys():
@@ -230,14 +410,25 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
         value = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
         if name == "out" and value != folder:
             raise ValueError(f"out must not be given with resume, got {value}")
+        if name in CHANGEABLE:
+            begun[name] = value
         if name in begun and value != begun[name]:
             raise ValueError(f"resume must keep {name} = {begun[name]!r}, got {value!r}")
     return Namespace(**begun, out=folder, resume=folder)
 
 
-def _part(given: Namespace, options: type[Any]) -> dict[str, Any]:
+def _part(given: Namespace, options: type[Any], **fixed: Any) -> dict[str, Any]:
     """The fields of one options class, all of which lie flat in the command's options."""
-    return {field.name: given[field.name] for field in fields(options)}
+    names = [field.name for field in fields(options) if field.name not in fixed]
+    return fixed | {name: given[name] for name in names}
+
+
+def _check_free(*files: Path | None, overwrite: bool) -> None:
+    for file in files:
+        if file is not None and file.exists() and not overwrite:
+            raise ValueError(
+                f"out and figure must not exist yet (or --overwrite true), got {file}"
+            )
 
 
 def _underscored(words: Sequence[str]) -> list[str]:
@@ -246,6 +437,34 @@ def _underscored(words: Sequence[str]) -> list[str]:
         re.sub(r"^--[a-z-]+", lambda name: "--" + name[0][2:].replace("-", "_"), word)
         for word in words
     ]
+
+
+class _Command(NamedTuple):
+    """One command of ``gconvae``.
+
+    Attributes:
+        run: Runs it, from its parsed options to an exit code; None = 0.
+        parser: Makes its parser.
+        help: What it does, in a few words.
+    """
+
+    run: Callable[[Namespace], int | None]
+    parser: Callable[[], ArgumentParser]
+    help: str
+
+
+_COMMANDS = {
+    "train": _Command(_train, _train_parser, "train, sample, compare and draw"),
+    "sample": _Command(_sample, _sample_parser, "new clouds from a trained model"),
+    "evaluate": _Command(_evaluate, _evaluate_parser, "generated against real clouds, in full"),
+    "sweep": _Command(_sweep, _sweep_parser, "train over options and seeds, and compare"),
+    "reproduce": _Command(_reproduce, _reproduce_parser, "run a training again, bit by bit"),
+}
+
+_WRONG_INPUT = (
+    argparse.ArgumentError, ValueError, OSError, FloatingPointError, ModuleNotFoundError
+)  # fmt: skip
+"""Errors that are the user's to solve: one line, no traceback."""
 
 
 def _one_line(message: object) -> str:

@@ -13,6 +13,7 @@ from gconvae.datasets import CloudDataset
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.runs import Run
 from gconvae.training import VALID_FRACTION, fit
+from gconvae.vae import VAE
 
 __all__ = ["Experiment", "Splits", "train_and_test"]
 
@@ -80,13 +81,24 @@ class Experiment:
     def splits(self) -> Splits:
         """The clouds; the split into training and validation is a function of the seed."""
         seed = self.training.seed
-        train, test = train_and_test(self.data, seed)
+        train, test = train_and_test(self.data)
         return Splits(*datasets.split(train, VALID_FRACTION, seed=seed), test)
+
+    def untrained(self, train: CloudDataset) -> VAE:
+        """The model before its training, for clouds of that size.
+
+        Raises:
+            ValueError: If the model or an option of it is unknown or out of range.
+        """
+        shape = asdict(self.model)
+        shape["num_points"] = shape["num_points"] or train.points.shape[1]
+        return models.create(shape.pop("model"), seed=self.training.seed, **shape)
 
     def run(
         self,
         out: str | os.PathLike[str] | None = None,
         *,
+        clouds: tuple[CloudDataset, CloudDataset] | None = None,
         resume: bool = False,
         progress: bool = True,
         config: Mapping[str, Any] | None = None,
@@ -95,16 +107,14 @@ class Experiment:
 
         Args:
             out: The new run folder, or None; see :func:`gconvae.fit`.
+            clouds: Training and validation clouds; None = those of :attr:`splits`.
             resume: Go on with the run in ``out``.
             progress: Show a progress bar.
             config: Settings to keep in the run folder; None = :meth:`config`.
         """
-        train, valid, _ = self.splits
-        shape = asdict(self.model)
-        shape["num_points"] = shape["num_points"] or train.points.shape[1]
-        model = models.create(shape.pop("model"), seed=self.training.seed, **shape)
+        train, valid = self.splits[:2] if clouds is None else clouds
         return fit(
-            model,
+            self.untrained(train),
             train,
             valid,
             **asdict(self.training),
@@ -115,10 +125,10 @@ class Experiment:
         )
 
 
-def train_and_test(options: DataOptions, seed: int = 0) -> tuple[CloudDataset, CloudDataset]:
-    """The clouds to learn from and those that only judge.
+def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
+    """The clouds to learn from and those that only judge, whatever the seed of a training.
 
-    The bundled digits come in MNIST's own two parts; of a file, a seeded fifth is the test set.
+    The bundled digits come in MNIST's own two parts; of a file, a random fifth is the test set.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -135,7 +145,8 @@ def train_and_test(options: DataOptions, seed: int = 0) -> tuple[CloudDataset, C
             f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "
             f"got {len(data)} in {options.data}"
         )
-    return datasets.split(data, TEST_FRACTION, seed=seed)
+    # the same for every seed: what judges one training must not choose in another
+    return datasets.split(data, TEST_FRACTION, seed=0)
 
 
 def _chosen(kind: type[Any], config: Mapping[str, Any]) -> Any:

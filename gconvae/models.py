@@ -89,4 +89,5 @@ def create(name: str, *, seed: int = 0, **options: Any) -> VAE:
     with initial_weights(seed):
         model = builder(**options)
     model.catalogue_entry = (name, options)
+    model.initial_seed = int(seed)
     return model

@@ -19,7 +19,8 @@ class DataOptions:
 
     Attributes:
         data: Your own clouds: an npz file with points (B, N, 3) and perhaps mask and labels; by
-            default the bundled superpixel digits. A seeded fifth of it is kept aside as test set.
+            default the bundled superpixel digits. A random fifth of it, always the same, is kept
+            aside as test set.
         digit: Digit of the bundled set, 0 to 9, a list such as [3,8], or null for all ten.
     """
 
@@ -70,6 +71,8 @@ class TrainingOptions:
             model's, or auto: pixels where the data set says that it is an image, else range.
         device: auto takes a GPU if there is one.
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.
+        workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
+            so 0, the process itself, is the fastest.
     """
 
     loss: str = "third_axis"
@@ -84,6 +87,7 @@ class TrainingOptions:
     scaling: Scaling = "auto"
     device: Device = "auto"
     threads: int | None = None
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -92,7 +96,8 @@ class TrainingOptions:
         for name in ("patience", "threads"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
-        _check_count("seed", self.seed, least=0)
+        for name in ("seed", "workers"):
+            _check_count(name, getattr(self, name), least=0)
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("beta", self.beta, above=False)
         for name, choices in (("neighbors", Neighbors), ("scaling", Scaling), ("device", Device)):

@@ -35,6 +35,7 @@ __all__ = [
     "loss_curves",
     "report",
     "save",
+    "settings",
 ]
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,9 @@ DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)))
 
 _MARKER = 0.085
 """Diameter of a node in a panel's width: about one of 25 superpixels of a digit."""
+
+_MOST_LINES = 12
+"""That a reader tells apart."""
 
 _INSIDE = 0.99
 """Share of nodes that must lie inside the image for clouds to count as an image's."""
@@ -323,54 +327,113 @@ def loss_curves(history: Mapping[str, Sequence[float]], *, figure: Figure | None
 
 
 def report(report: metrics.Report, *, figure: Figure | None = None) -> Figure:
-    """Each figure of a comparison in units of its floor, with its error.
+    """Each figure of a comparison beside what two real samples differ by.
 
-    The grey bar of a row ends at the 95th percentile of real against real: what lies in it could
-    be a real sample's. Rows without a floor are left out.
+    The axis counts from the floor in units of the distance from there to the 95th percentile of
+    real against real: what lies in the grey band could be a real sample's. It is logarithmic
+    beyond the band. Rows whose floor has no width are left out.
 
     Args:
         report: What :func:`gconvae.metrics.compare` found.
         figure: Figure to draw into; None = a new one.
     Raises:
-        ValueError: If no row has a floor.
+        ValueError: If no row has a floor with a width.
     Example:
         >>> import torch
         >>> real, generated = torch.rand(2, 50, 25, 3)
-        >>> figure = report(metrics.compare(real, generated))
+        >>> figure = report(metrics.compare(real, generated, metrics="features"))
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['x W1', 'y W1', 'intensity W1']
     """
-    rows = [row for row in report.rows if row.floor > 0]
+    rows = [row for row in report.rows if row.badness(row.floor_95) > row.badness(row.floor)]
     if not rows:
-        raise ValueError("report must have a row with a floor above 0, got none")
-    value, error, high = (
-        np.array([getattr(row, name) / row.floor for row in rows])
-        for name in ("value", "error", "floor_95")
-    )
+        raise ValueError("report must have a row whose floor has a width, got none")
+    floor = np.array([row.badness(row.floor) for row in rows])
+    width = np.array([row.badness(row.floor_95) for row in rows]) - floor
+    value = (np.array([row.badness(row.value) for row in rows]) - floor) / width
+    error = np.array([row.error for row in rows]) / width
     places = np.arange(len(rows))
-    figure = _spread(figure, (6.4, 1.3 + 0.45 * len(rows)))
+    figure = _spread(figure, (7.6, 1.3 + 0.32 * len(rows)))
     axes = figure.subplots()
-    axes.barh(places, high, height=0.6, color="0.85", label="real against real, 95 %")
-    axes.axvline(1.0, color="0.45", linestyle="dashed", linewidth=1, label="floor (mean)")
+    axes.axvspan(-1.0, 1.0, color="0.88", label="real against real")
+    axes.axvline(0.0, color="0.45", linestyle="dashed", linewidth=1, label="floor (mean)")
     axes.errorbar(value, places, xerr=error, fmt="o", color=COLORS[1], capsize=3, label="value")
+    axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
     for place, row in zip(places, rows, strict=True):
-        text = " ".join(f"{row.value:.3g} {row.unit}".split())
+        text = " ".join(f"{row.value:.3g} ± {row.error:.2g} {row.unit}".split())
         axes.annotate(
             text,
-            (value[place], place),
-            xytext=(0, 7),
+            (1.0, place),
+            xytext=(6, 0),
+            xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            ha="center",
+            va="center",
             fontsize="small",
         )
     axes.set_yticks(places, [f"{row.name} {row.metric}" for row in rows])
     axes.set(
-        xlim=(0.0, 1.12 * float((value + error).max(initial=high.max()))),
-        ylim=(len(rows) - 0.4, -0.7),
-        xlabel="value / floor",
+        xlim=(
+            min(-2.0, float((value - error).min())),
+            1.3 * max(2.0, float((value + error).max())),
+        ),
+        ylim=(len(rows) - 0.4, -0.6),
+        xlabel="worse than the floor, in widths of the floor (mean to 95 %)",
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = None) -> Figure:
+    """The metric of a sweep against one option, with errors over seeds; a line for the others.
+
+    Args:
+        found: What :meth:`gconvae.sweeps.Sweep.to_dict` gives, or a saved ``sweep.json`` holds.
+        option: The option to draw against; numbers over a factor of 10 or more are drawn on a
+            logarithmic axis, words in their order.
+        figure: Figure to draw into; None = a new one.
+    Raises:
+        ValueError: If there is no such option, or no setting has a value.
+    Example:
+        >>> tried = [{"options": {"beta": beta}, "mean": 0.02 * beta, "error": 0.01, "floors": []}
+        ...          for beta in (0.1, 1.0)]
+        >>> figure = settings({"metric": "intensity W1", "settings": tried}, "beta")
+        >>> figure.axes[0].get_xlabel(), figure.axes[0].get_xscale()
+        ('beta', 'log')
+    """
+    tried = [setting for setting in found["settings"] if setting["mean"] is not None]
+    if not tried or any(option not in setting["options"] for setting in tried):
+        raise ValueError(f"option must be one of a sweep with values, got {option!r}")
+    figure = _spread(figure, (6.4, 4.0))
+    axes = figure.subplots()
+    values = [setting["options"][option] for setting in tried]
+    is_number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    lines = _by_other_options(tried, option)
+    for number, (label, line) in enumerate(lines.items()):
+        if is_number:
+            line = sorted(line, key=lambda setting: setting["options"][option])
+        places = [setting["options"][option] for setting in line]
+        axes.errorbar(
+            places if is_number else [str(place) for place in places],
+            [setting["mean"] for setting in line],
+            yerr=[setting["error"] or 0.0 for setting in line],
+            marker="o",
+            linestyle=DASHES[number // len(COLORS) % len(DASHES)] if label else "none",
+            color=COLORS[number % len(COLORS)],
+            capsize=3,
+            label=label or None,
+        )
+    floors = [floor for setting in tried for floor in setting["floors"]]
+    if floors:
+        axes.axhline(
+            float(np.mean(floors)), color="0.45", linestyle="dashed", linewidth=1, label="floor"
+        )
+    if is_number and min(values) > 0 and max(values) >= 10 * min(values):
+        axes.set_xscale("log")
+    axes.set(xlabel=option, ylabel=found["metric"])
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[1]:
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     return figure
 
 
@@ -423,6 +486,17 @@ _PANELS = (
     _Panel("Loss", "mean over clouds", ("loss", "rec")),
     _Panel("KL divergence", "mean over clouds (nats)", ("kl",)),
 )
+
+
+def _by_other_options(
+    tried: Sequence[Mapping[str, Any]], option: str
+) -> dict[str, list[Mapping[str, Any]]]:
+    """A line for each setting of the other options; no lines where these were drawn at random."""
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for setting in tried:
+        others = [f"{name} {v}" for name, v in setting["options"].items() if name != option]
+        lines.setdefault(", ".join(others) or option, []).append(setting)
+    return lines if len(lines) <= _MOST_LINES else {"": list(tried)}
 
 
 def _lines(panel: _Panel) -> list[tuple[str, str]]:

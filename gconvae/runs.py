@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,11 @@ __all__ = [
     "Run",
     "check_saveable",
     "describe",
+    "differences",
     "environment",
     "free_folder",
     "load",
+    "read_history",
     "read_manifest",
     "save_model",
     "write_history",
@@ -43,6 +46,9 @@ FORMAT = 1
 
 COMPARED = ("options", "model", "train", "valid")
 """Parts of a manifest that a resumed training must share with the begun one."""
+
+CHANGEABLE = ("workers", "initial_seed")
+"""Entries of these parts that need not be the same: they change no bit."""
 
 History = dict[str, list[float]]
 """A list a column (epoch, train_loss, train_rec, train_kl, valid_loss, ...), an entry an epoch."""
@@ -108,6 +114,7 @@ def _described(description: Any, source: Path) -> VAE:
                 f"{source} must hold {key} of type {kind.__name__}, got {description.get(key)!r}"
             )
     model = models.create(description["name"], **description["options"])
+    model.initial_seed = None  # the weights that follow are trained ones
     model.scaling = FeatureScaling(model.scaling.low, model.scaling.high, description["extent"])
     return model
 
@@ -142,17 +149,23 @@ def save_model(model: VAE, folder: Path) -> None:
     write_json(description, folder / "model.json")
 
 
-def describe(model: VAE) -> dict[str, Any]:
-    """Which model, and which weights, a training begins with."""
+def describe(model: VAE, *, with_scaling: bool = False) -> dict[str, Any]:
+    """Which model, and which weights, a training begins with.
+
+    Args:
+        model: The model.
+        with_scaling: Whether its feature ranges matter; else the training chooses them.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        if not name.startswith("scaling."):  # the training chooses the ranges
+        if with_scaling or not name.startswith("scaling."):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     entry = model.catalogue_entry
     return {
         "name": None if entry is None else entry[0],
         "options": {} if entry is None else dict(entry[1]),
+        "initial_seed": model.initial_seed,
         "weights_sha256": digest.hexdigest(),
     }
 
@@ -177,7 +190,7 @@ def begin(
     if resume:
         begun = read_manifest(folder)
         _check_same(begun, manifest, folder)
-        for name, old, new in _differences(begun.get("machine", {}), manifest.get("machine", {})):
+        for name, old, new in differences(begun.get("machine", {}), manifest.get("machine", {})):
             warnings.warn(
                 f"{folder} was begun with {name} {old}, now it is {new}: last bits may differ",
                 stacklevel=3,
@@ -218,14 +231,22 @@ def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) 
     # through JSON, which has no tuples
     now = json.loads(json.dumps({key: now[key] for key in COMPARED}))
     for key in COMPARED:
-        for name, old, new in _differences(begun[key], now[key]):
+        for name, old, new in differences(begun[key], now[key]):
+            if name in CHANGEABLE:
+                continue
             raise ValueError(
                 f"resume must keep what {folder} was begun with, "
                 f"got {key} {name} = {new!r}, was {old!r}"
             )
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What two parts of manifests differ in: name, value before, value now.
+
+    Example:
+        >>> differences({"torch": "2.14", "device": "cpu"}, {"torch": "2.15", "device": "cpu"})
+        [('torch', '2.14', '2.15')]
+    """
     names = sorted(old.keys() | new.keys())
     pairs = [(name, old.get(name), new.get(name)) for name in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
@@ -254,6 +275,25 @@ def write_history(history: History, path: Path) -> None:
         writer.writerows(zip(*history.values(), strict=True))
 
 
+def read_history(path: Path) -> History:
+    """What :func:`write_history` wrote, to the last bit.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be the history of a run, there is no file {path}")
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    try:
+        columns = zip(*([float(value) for value in row] for row in rows), strict=True)
+        history = {name: list(column) for name, column in zip(header, columns, strict=True)}
+    except ValueError as error:
+        raise ValueError(f"path must hold a whole history, {path} does not: {error}") from None
+    return history | {"epoch": [int(epoch) for epoch in history["epoch"]]}
+
+
 def environment(packages: Sequence[str]) -> dict[str, str | None]:
     """Versions and machine, as far as they can change a number."""
     versions: dict[str, str | None] = {}
@@ -266,5 +306,15 @@ def environment(packages: Sequence[str]) -> dict[str, str | None]:
         "python": platform.python_version(),
         **versions,
         "system": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _processor_name() -> str:
+    """The model of the processor; on Linux, Python knows its family only."""
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return platform.processor() if found is None else found[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import logging
 import math
 import os
@@ -31,7 +32,7 @@ from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
-__all__ = ["fit"]
+__all__ = ["fit", "identity", "train_and_valid"]
 
 VALID_FRACTION = 0.17
 """Share of the clouds kept for validation when no validation set is given."""
@@ -41,6 +42,9 @@ SMALLEST_REPORT = 4
 
 STATE = "last.ckpt"
 """The run folder's file to resume from, a Lightning checkpoint without code."""
+
+NUM_SAMPLES = 100
+"""Generated clouds whose checksum the manifest keeps."""
 
 PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning", "numpy", "scipy")
 
@@ -61,6 +65,7 @@ def fit(
     scaling: Scaling = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    workers: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
@@ -93,12 +98,14 @@ def fit(
             model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
+        workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
+            so 0, the process itself, is the fastest.
         out: The new folder of the run: ``model.safetensors`` and ``model.json`` (best epoch),
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
             is written.
         resume: Go on with the run in ``out`` after its last finished epoch, to the bits of one
-            that was never stopped; everything else must be as it was begun.
+            that was never stopped; all but ``workers`` and ``progress`` must be as it was begun.
         config: Settings to keep in the run folder, such as those of a command line; None = the
             options of this training.
         progress: Show a progress bar.
@@ -132,8 +139,9 @@ def fit(
         scaling=scaling,
         device=device,
         threads=threads,
+        workers=workers,
     )
-    train, valid = _train_and_valid(data, valid, seed)
+    train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
     sets = [
@@ -155,22 +163,25 @@ def fit(
         begun = runs.read_manifest(out)
     elif resume:
         raise ValueError("resume needs the folder of the run as out, got None")
-    with _deterministic(begun["threads"]), _quiet_lightning():
-        loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
-        assert isinstance(loaders[0].sampler, _Batches)
-        task = _Task(trained, loss, options, loaders[0].sampler)
-        _run(_trainer(options, out, progress), task, loaders, out)
-    trained.load_state_dict(task.best_weights)
-    trained = trained.cpu().eval()
-    manifest = {
-        **begun,
-        "best_epoch": task.best_epoch,
-        "epochs_run": len(task.history["epoch"]),
-        "seconds": round(task.seconds, 3),
-    }
-    run = Run(trained, task.history, manifest, out)
-    if out is not None:
-        _finish(run, out, valid, seed)
+    with _deterministic(begun["threads"]):
+        with _quiet_lightning():
+            loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
+            assert isinstance(loaders[0].sampler, _Batches)
+            task = _Task(trained, loss, options, loaders[0].sampler)
+            _run(_trainer(options, out, progress), task, loaders, out)
+        trained.load_state_dict(task.best_weights)
+        trained = trained.cpu().eval()
+        samples = trained.sample(NUM_SAMPLES, seed=seed).numpy()
+        manifest = {
+            **begun,
+            "best_epoch": task.best_epoch,
+            "epochs_run": len(task.history["epoch"]),
+            "seconds": round(task.seconds, 3),
+            "samples_sha256": hashlib.sha256(samples.tobytes()).hexdigest(),
+        }
+        run = Run(trained, task.history, manifest, out)
+        if out is not None:
+            _finish(run, out, valid, seed)
     return run
 
 
@@ -190,6 +201,9 @@ def _run(
         trainer.fit(task, loaders[0], loaders[1], ckpt_path=state, weights_only=True)
     except SystemExit:  # which Lightning makes of an interrupt
         raise KeyboardInterrupt from None
+    finally:
+        # after an error in validation, Lightning leaves the workers that load training batches
+        trainer.fit_loop.teardown()
 
 
 def _manifest(
@@ -205,12 +219,12 @@ def _manifest(
     return {
         "config": dict(dataclasses.asdict(options) if config is None else config),
         "options": dataclasses.asdict(options),
-        "model": runs.describe(model),
-        "train": {"clouds": len(train), "sha256": train.checksum()},
-        "valid": {"clouds": len(valid), "sha256": valid.checksum()},
+        "model": runs.describe(model, with_scaling=options.scaling == "keep"),
+        "train": identity(train),
+        "valid": identity(valid),
         "neighbor_search": _used_search(loss, device, train.points.shape[1]),
         "threads": options.threads or torch.get_num_threads(),
-        "machine": {"device": device, **runs.environment(PACKAGES)},
+        "machine": {"device": device, "gpu": _gpu_name(device), **runs.environment(PACKAGES)},
     }
 
 
@@ -220,7 +234,8 @@ def _finish(run: Run, out: Path, valid: datasets.CloudDataset, seed: int) -> Non
     runs.write_json(run.manifest, out / "manifest.json")
     if len(valid) >= SMALLEST_REPORT:
         generated = run.model.sample(len(valid), seed=seed)
-        metrics.compare(valid, generated, seed=seed).save(out / "report_valid.json")
+        report = metrics.compare(valid, generated, metrics="features", seed=seed)
+        report.save(out / "report_valid.json")
     runs.save_model(run.model, out)
 
 
@@ -442,6 +457,8 @@ def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoad
         _ResidentClouds(clouds.points, clouds.mask),
         batch_size=None,
         sampler=batches,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
         generator=generator(options.seed, "loader"),
     )
 
@@ -463,15 +480,37 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _train_and_valid(
+def _gpu_name(device: str) -> str | None:
+    return torch.cuda.get_device_name() if device == "cuda" else None
+
+
+def train_and_valid(
     data: Any, valid: Any, seed: int
 ) -> tuple[datasets.CloudDataset, datasets.CloudDataset]:
+    """The clouds that :func:`fit` trains on, and those that choose its best epoch.
+
+    Args:
+        data: As :func:`fit` takes it.
+        valid: Likewise; None = a seeded 17 % of ``data``.
+        seed: Of the split.
+    Raises:
+        ValueError: If clouds are not valid, or too few to be split.
+    Example:
+        >>> train, valid = train_and_valid(torch.rand(100, 25, 3), None, seed=0)
+        >>> len(train), len(valid)
+        (83, 17)
+    """
     data = data if isinstance(data, datasets.CloudDataset) else datasets.from_points(data)
     if valid is None:
         return datasets.split(data, VALID_FRACTION, seed=seed)
     if not isinstance(valid, datasets.CloudDataset):
         valid = datasets.from_points(valid, image_size=data.image_size)
     return data, valid
+
+
+def identity(data: datasets.CloudDataset) -> dict[str, Any]:
+    """What a manifest says of clouds, so that the same ones can be told from others."""
+    return {"clouds": len(data), "image_size": data.image_size, "sha256": data.checksum()}
 
 
 def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> FeatureScaling:

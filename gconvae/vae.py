@@ -36,6 +36,7 @@ class VAE(nn.Module):
         scaling: Between data units and the units of the loss.
         catalogue_entry: Name and options that :func:`gconvae.models.create` made this model from,
             which is what a run folder stores; None = put together by hand.
+        initial_seed: Seed of the weights before any training, stored likewise; None = not known.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
     Example:
@@ -52,6 +53,7 @@ class VAE(nn.Module):
         prior: Prior,
         scaling: FeatureScaling,
         catalogue_entry: tuple[str, Mapping[str, Any]] | None = None,
+        initial_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -59,6 +61,7 @@ class VAE(nn.Module):
         self.prior = prior
         self.scaling = scaling
         self.catalogue_entry = catalogue_entry
+        self.initial_seed = initial_seed
 
     @property
     def device(self) -> torch.device:

@@ -203,6 +203,7 @@ def test_every_training_option_reaches_the_training(own_file: Path, tmp_path: Pa
         "scaling": "range",
         "device": "cpu",
         "threads": 1,
+        "workers": 1,
     }
     assert wanted.keys() == {field.name for field in dataclasses.fields(options.TrainingOptions)}
     flags = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]

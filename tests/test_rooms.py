@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "augment": {"clouds"},
     "neighbors": {"clouds"},
     "reference": {"clouds"},
+    "reports": set(),
     # level 2
     "nn": {"clouds", "neighbors"},
     "datasets": {"clouds", "superpixels"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feature_metrics": {"clouds"},
     "metrics": {
         *("clouds", "files", "neighbors", "matching", "reference"),
-        *("set_metrics", "feature_metrics"),
+        *("set_metrics", "feature_metrics", "reports"),
     },
     # level 3
     "vae": {"clouds", "priors", "scaling", "observation"},
@@ -51,13 +52,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("clouds", "files", "options", "priors"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "losses"),
-        *("set_metrics", "feature_metrics", "metrics"),
+        *("set_metrics", "feature_metrics", "metrics", "reports"),
         *("vae", "models", "runs"),
     },
-    "experiments": {"datasets", "models", "options", "runs", "training"},
+    "experiments": {"datasets", "models", "options", "runs", "training", "vae"},
 }
 BELOW_RECIPES = {*MAY_IMPORT["training"], "training", "experiments"}
-MAY_IMPORT |= {room: BELOW_RECIPES for room in ("recipes", "sweeps", "reproduction", "export")}
+MAY_IMPORT |= {room: BELOW_RECIPES for room in ("recipes", "reproduction", "export")}
+MAY_IMPORT["plans"] = BELOW_RECIPES
+MAY_IMPORT["sweeps"] = {*BELOW_RECIPES, "plans"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 for _room in MAY_IMPORT.keys() - {"randomness", "files"}:
     MAY_IMPORT[_room] = MAY_IMPORT[_room] | {"randomness", "files"}

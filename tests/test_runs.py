@@ -300,10 +300,11 @@ def test_a_manifest_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> N
 
 def test_a_resumed_run_must_be_the_begun_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    runs.begin(folder, some_manifest(options={"beta": 1.0, "widths": (1, 2)}))
+    options = {"beta": 1.0, "widths": (1, 2), "workers": 0}
+    runs.begin(folder, some_manifest(options=options))
     left = folder / ".last.7.partial.ckpt"
     left.write_text("half")
-    same = some_manifest(options={"beta": 1.0, "widths": (1, 2)}, threads=3)
+    same = some_manifest(options={"beta": 1.0, "widths": (1, 2), "workers": 2}, threads=3)
     assert runs.begin(folder, same, resume=True) == folder
     assert not left.exists()
     with pytest.raises(ValueError, match=r"resume must keep .* options beta = 0.5, was 1.0"):
@@ -340,4 +341,32 @@ def test_versions_and_machine_are_named() -> None:
     found = runs.environment(["torch", "no-such-package-anywhere"])
     assert found["torch"]
     assert found["no-such-package-anywhere"] is None
-    assert {"python", "system", "processor"} <= found.keys()
+    assert found.keys() >= {"python", "system", "processor", "instructions"}
+    assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_the_processor_is_named_where_the_system_does_not_list_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreadable(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    monkeypatch.setattr(runs.platform, "processor", lambda: "Abacus 3")
+    assert runs.environment([])["processor"] == "Abacus 3"
+
+
+def test_a_description_names_the_seed_of_new_weights_only(tmp_path: Path) -> None:
+    model = small()
+    assert runs.describe(model)["initial_seed"] == model.initial_seed
+    runs.save_model(model, tmp_path)
+    assert runs.describe(runs.load(tmp_path))["initial_seed"] is None
+
+
+def test_a_description_tells_feature_ranges_apart_where_they_matter() -> None:
+    model = small()
+    before = [runs.describe(model, with_scaling=matter) for matter in (False, True)]
+    model.scaling = FeatureScaling(model.scaling.low - 1, model.scaling.high)
+    after = [runs.describe(model, with_scaling=matter) for matter in (False, True)]
+    assert before[0] == after[0]
+    assert before[1] != after[1]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import math
+import multiprocessing
 import os
 import random
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +56,35 @@ def same_training(first: Run, second: Run) -> bool:
         and torch.equal(weights(first.model), weights(second.model))
         and torch.equal(first.model.sample(5, seed=1), second.model.sample(5, seed=1))
     )
+
+
+def fingerprint(run: Run) -> str:
+    """Checksum of history, weights and samples."""
+    arrays = [weights(run.model).numpy(), run.model.sample(5, seed=1).numpy()]
+    content = json.dumps(run.history).encode() + b"".join(array.tobytes() for array in arrays)
+    return hashlib.sha256(content).hexdigest()
+
+
+def draw_elsewhere() -> None:
+    """Other random numbers, and other states of all generators."""
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - the global state is what must not matter
+    random.seed(99)
+    torch.rand(17)
+
+
+def in_a_process_of_its_own(statement: str) -> str:
+    """What a statement prints in a fresh interpreter that has this file as ``t``."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import test_training as t; {statement}"],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Recording(nn.Module):
@@ -387,6 +421,71 @@ def test_a_damaged_state_is_one_clear_error(
         quick(eights, epochs=1, out=tmp_path / "run", resume=True)
 
 
+class Killing(ThirdAxisChamfer):
+    """The real loss; its process is killed in the given call."""
+
+    def __init__(self, call: int | None) -> None:
+        super().__init__()
+        self.calls_left = call
+
+    def forward(self, *clouds: Any, **more: Any) -> Tensor:
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(*clouds, **more)
+
+
+CALLS = 6
+"""Calls of the loss in an epoch of :func:`killable`: 5 training steps and 1 validation step."""
+
+EPOCHS = 4
+
+
+def killable(folder: Path, call: int | None, *, resume: bool = False) -> Run:
+    data = SuperpixelMNIST(8, "test")[:120]
+    options = {"batch_size": 20, "epochs": EPOCHS, "threads": 1, "resume": resume}
+    return quick(data, loss=Killing(call), out=folder, **options)
+
+
+def killed_and_resumed(folder: str, calls: list[int | None]) -> None:
+    """A training killed in the given calls, each in a process of its own, until one may end."""
+    for number, call in enumerate(calls):
+        process = multiprocessing.get_context("fork").Process(
+            target=killable, args=(Path(folder), call), kwargs={"resume": number > 0}
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == (0 if call is None else -signal.SIGKILL)
+
+
+def test_killed_at_random_steps_and_resumed_gives_the_bits_of_one_that_never_stopped(
+    tmp_path: Path,
+) -> None:
+    first = random.SystemRandom().randrange(1, EPOCHS * CALLS + 1)
+    left = EPOCHS * CALLS - (first - 1) // CALLS * CALLS  # resume begins its epoch anew
+    calls = [first, random.SystemRandom().randrange(1, left + 1), None]
+    in_a_process_of_its_own(f"t.killed_and_resumed({str(tmp_path / 'killed')!r}, {calls})")
+    whole = killable(tmp_path / "whole", None)
+    names = ("history.csv", "model.safetensors", "report_valid.json")
+    for name in names:
+        files = [(tmp_path / run / name).read_bytes() for run in ("whole", "killed")]
+        assert files[0] == files[1], f"{name}, killed in calls {calls}"
+    resumed = gconvae.load(tmp_path / "killed")
+    assert torch.equal(resumed.sample(9, seed=1), whole.model.sample(9, seed=1)), calls
+    manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
+    assert manifest["samples_sha256"] == whole.manifest["samples_sha256"], calls
+
+
+def test_the_state_to_resume_from_is_read_without_running_code(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    run = quick(eights, out=tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert state["training"]["history"] == run.history
+    assert state["training"]["best_weights"].keys() == run.model.state_dict().keys()
+
+
 def test_resume_needs_a_folder(eights: CloudDataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="resume needs the folder"):
         quick(eights, resume=True)
@@ -419,12 +518,57 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
 ) -> None:
     torch.manual_seed(1)
     first = quick(eights, small())
-    torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002 - the global state is what must not matter
-    random.seed(99)
-    torch.rand(17)
+    draw_elsewhere()
     quick(eights, small(), seed=5, epochs=1)
     assert same_training(first, quick(eights, small()))
+
+
+def test_a_fresh_process_gives_the_same_bits(eights: CloudDataset) -> None:
+    training = "t.fingerprint(t.quick(t.SuperpixelMNIST(8, 'test')[:120], threads=1{}))"
+    fresh, workers, after_other_draws = in_a_process_of_its_own(
+        f"print({training.format('')}, {training.format(', workers=2')}); "
+        f"t.draw_elsewhere(); print({training.format('')})"
+    ).split()
+    wanted = fingerprint(quick(eights, threads=1))
+    assert fresh == workers == after_other_draws == wanted
+    assert fingerprint(quick(eights, threads=1, seed=1)) != wanted
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_no_bit_and_leave_nothing_behind(
+    eights: CloudDataset, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    ragged_clouds = from_points(*ragged())
+    for data in (eights, ragged_clouds):
+        run = quick(data, workers=workers)
+        assert run.manifest["options"]["workers"] == workers
+        assert same_training(run, quick(data))
+    assert multiprocessing.active_children() == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 6])
+def test_an_error_leaves_no_worker_behind(eights: CloudDataset, step: int) -> None:
+    # steps 3 and 6 are validation
+    class Failing(ThirdAxisChamfer):
+        steps_left = step
+
+        def forward(self, *clouds: Any, **more: Any) -> Tensor:
+            self.steps_left -= 1
+            if self.steps_left == 0:
+                raise RuntimeError("as asked")
+            return super().forward(*clouds, **more)
+
+    with pytest.raises(RuntimeError, match="as asked") as kept:
+        quick(eights, workers=2, loss=Failing())
+    assert multiprocessing.active_children() == []
+    del kept
+
+
+def test_a_resumed_training_may_have_other_workers(eights: CloudDataset, tmp_path: Path) -> None:
+    stopped(eights, [5.0, 4.0], 3, tmp_path / "run")
+    rest = scripted(eights, [3.0], epochs=3, out=tmp_path / "run", resume=True, workers=2)
+    assert same_training(rest, scripted(eights, [5.0, 4.0, 3.0]))
 
 
 def test_a_trained_model_can_be_trained_again_to_the_same_bits(eights: CloudDataset) -> None:
@@ -650,12 +794,17 @@ def test_the_manifest_on_disk_is_the_manifest_of_the_run(
     assert manifest["options"]["batch_size"] == 50
     assert manifest["machine"]["torch"] == torch.__version__.split("+")[0]
     assert manifest["machine"]["gconvae"] == gconvae.__version__
+    assert manifest["machine"]["gpu"] is None
+    assert manifest["model"]["initial_seed"] == 0
     assert manifest["neighbor_search"] == "torch-cluster"
     assert manifest["threads"] == torch.get_num_threads()
     assert (manifest["train"]["clouds"], manifest["valid"]["clouds"]) == (100, 20)
     train, valid = gconvae.datasets.split(eights, seed=3)
     assert manifest["train"]["sha256"] == train.checksum()
     assert manifest["valid"]["sha256"] == valid.checksum()
+    assert manifest["train"]["image_size"] == 28
+    samples = run.model.sample(100, seed=3).numpy()
+    assert manifest["samples_sha256"] == hashlib.sha256(samples.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -738,6 +887,8 @@ def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudD
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": "100"}, "batch_size must be a whole number"),
         ({"patience": 0}, "patience must be a whole number of at least 1, got 0"),
+        ({"workers": -1}, "workers must be a whole number of at least 0, got -1"),
+        ({"workers": None}, "workers must be a whole number"),
         ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
