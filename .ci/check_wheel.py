@@ -1,4 +1,4 @@
-"""Checks that a wheel is at most 10 MB and holds the bundled data, its licence and the classifier."""
+"""Checks that a wheel is at most 10 MB and holds all bundled data."""
 
 import sys
 import zipfile

@@ -254,7 +254,7 @@ def intensity_histogram(
         >>> real = torch.rand(50, 25, 3)
         >>> samples = {"real": real, "generated": real + torch.tensor([0.0, 0.0, 0.25])}
         >>> intensity_histogram(samples).axes[0].get_title()
-        'W1 to real\ngenerated 0.25'
+        'W1 to real\ngenerated: 0.25'
     """
     return _histograms(_as_samples(samples), [clouds.INTENSITY], None, bins, figure)
 
@@ -430,6 +430,9 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
         )
     if is_number and min(values) > 0 and max(values) >= 10 * min(values):
         axes.set_xscale("log")
+    if is_number and len(set(values)) <= _MOST_LINES:
+        axes.set_xticks(sorted(set(values)), [f"{value:g}" for value in sorted(set(values))])
+        axes.minorticks_off()
     axes.set(xlabel=option, ylabel=found["metric"])
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[1]:
@@ -728,7 +731,8 @@ def _histograms(
     distances = {name: metrics.feature_w1(samples[reference], samples[name]) for name in others}
     nodes = {name: _nodes(sample) for name, sample in samples.items()}
     in_image = _in_image(nodes[reference][:, :2], image_size)
-    figure = _spread(figure, (0.6 + 3.5 * len(features), 3.5))
+    height = 3.5 + 0.2 * max(0, len(others) - 2)  # a line of the title each
+    figure = _spread(figure, (0.6 + 3.5 * len(features), height))
     panels = figure.subplots(1, len(features), squeeze=False)[0]
     for axes, feature in zip(panels, features, strict=True):
         edges = _edges(
@@ -737,12 +741,21 @@ def _histograms(
         for i, (name, values) in enumerate(nodes.items()):
             _draw_histogram(axes, values[:, feature], edges, name, i)
         axes.set(xlabel=_label(feature, in_image), xlim=(edges[0], edges[-1]))
-        found = [f"{name} {distances[name][feature]:.2g}" for name in others]
+        found = [f"{name}: {distances[name][feature]:.2g}" for name in others]
         if found:
             axes.set_title("\n".join([f"W1 to {reference}", *found]), fontsize="small")
     panels[0].set_ylabel("share of nodes")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(samples), frameon=False)
+    columns = min(len(samples), 3 * len(features))
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize="small",
+        columnspacing=1.0,
+    )
     return figure
 
 

@@ -113,8 +113,8 @@ def test_the_main_job_says_which_neighbour_search_was_used(eights: Finished) -> 
 def test_the_main_job_trains_on_the_bundled_eights(eights: Finished) -> None:
     manifest = json.loads((eights.folder / "manifest.json").read_text())
     train, valid = datasets.split(datasets.SuperpixelMNIST(8, "train"))
-    assert manifest["train"] == {"clouds": 4857, "sha256": train.checksum()}
-    assert manifest["valid"] == {"clouds": 994, "sha256": valid.checksum()}
+    assert manifest["train"] == {"clouds": 4857, "image_size": 28, "sha256": train.checksum()}
+    assert manifest["valid"] == {"clouds": 994, "image_size": 28, "sha256": valid.checksum()}
 
 
 def test_the_run_folder_holds_everything(eights: Finished) -> None:

@@ -287,7 +287,7 @@ def test_titles_of_histograms_hold_w1_to_the_first_sample() -> None:
     figure = plots.feature_histograms(samples)
     for i, axes in enumerate(figure.axes):
         found = [metrics.feature_w1(samples["real"], samples[name])[i] for name in ("one", "two")]
-        assert axes.get_title() == f"W1 to real\none {found[0]:.2g}\ntwo {found[1]:.2g}"
+        assert axes.get_title() == f"W1 to real\none: {found[0]:.2g}\ntwo: {found[1]:.2g}"
 
 
 def test_intensity_histogram_is_the_last_panel_of_the_features() -> None:

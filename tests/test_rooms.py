@@ -58,9 +58,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "experiments": {"datasets", "models", "options", "runs", "training", "vae"},
 }
 BELOW_RECIPES = {*MAY_IMPORT["training"], "training", "experiments"}
-MAY_IMPORT |= {room: BELOW_RECIPES for room in ("recipes", "reproduction", "export")}
-MAY_IMPORT["plans"] = BELOW_RECIPES
-MAY_IMPORT["sweeps"] = {*BELOW_RECIPES, "plans"}
+MAY_IMPORT |= {
+    # level 6
+    "reproduction": {
+        *("datasets", "experiments", "losses", "models", "options", "runs", "training", "vae"),
+    },
+    "plans": {
+        *("clouds", "datasets", "experiments", "losses", "metrics", "options", "set_metrics"),
+        "training",
+    },
+    "sweeps": {"experiments", "metrics", "plans", "reports", "runs", "training"},
+    "recipes": BELOW_RECIPES,
+    "export": BELOW_RECIPES,
+}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 for _room in MAY_IMPORT.keys() - {"randomness", "files"}:
     MAY_IMPORT[_room] = MAY_IMPORT[_room] | {"randomness", "files"}
