@@ -50,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if parsed.command == "train" and given.resume is not None:
                 explicit = _parser().parse_args(words, defaults=False).train
                 given = _as_begun(given.resume, explicit)
-            if parsed.command == "sweep":
-                given.fixed = set(vars(_parser().parse_args(words, defaults=False).sweep))
+            if parsed.command in ("sweep", "evaluate"):
+                explicit = _parser().parse_args(words, defaults=False)[parsed.command]
+                given.fixed = set(vars(explicit))
             return _COMMANDS[parsed.command].run(given) or 0
     except _WRONG_INPUT as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
@@ -282,19 +283,28 @@ def _evaluate(given: Namespace) -> None:
     if figure is not None:
         plots.check_path(figure)
     made = Path(given.made)
+    if "digit" in given.fixed and (made.suffix != ".npz" or given.against is not None):
+        raise ValueError("digit must be given with an npz file and without --against only")
     if made.suffix == ".npz":
         generated = datasets.from_file(made)
-        samples = _real_clouds(given, generated.image_size)
+        samples = _real_clouds(given)
     else:
         model = runs.load(made)
         points = model.sample(drawn.count, seed=drawn.seed)
         generated = datasets.from_points(points, image_size=model.scaling.image_size)
         samples = _held_out(made, given.against)
+    if samples["real"].image_size != generated.image_size:
+        raise ValueError(
+            f"{made} must be compared with clouds of the same image_size, {generated.image_size} "
+            f"(None = not of images), got {samples['real'].image_size}; --against names others, "
+            "and an array image_size in an npz file says of which images it is"
+        )
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
     groups = None if given.metrics is None else given.metrics.replace(" ", "").split(",")
     report = metrics.compare(
         samples.pop("real"), generated, **samples, metrics=groups, seed=drawn.seed
     )
-    print(report)
+    print(f"{made} against {_origin(given, made)}: {sizes} clouds\n{report}")
     if out is not None:
         report.save(out)
         print(f"report: {out}")
@@ -325,7 +335,16 @@ def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
     return {"real": test, "reference": valid, "training": train}
 
 
-def _real_clouds(given: Namespace, image_size: int | None) -> dict[str, CloudDataset]:
+def _origin(given: Namespace, made: Path) -> str:
+    """Where the real clouds come from, in words."""
+    if given.against is not None:
+        return str(given.against)
+    return (
+        f"bundled digit {given.digit}" if made.suffix == ".npz" else "held-out clouds of the run"
+    )
+
+
+def _real_clouds(given: Namespace) -> dict[str, CloudDataset]:
     """What the clouds of a file are compared with."""
     from gconvae import datasets
     from gconvae.experiments import Experiment
@@ -333,11 +352,6 @@ def _real_clouds(given: Namespace, image_size: int | None) -> dict[str, CloudDat
     if given.against is not None:
         return {"real": datasets.from_file(given.against)}
     _, valid, test = Experiment(DataOptions(digit=given.digit)).splits
-    if image_size != test.image_size:
-        raise ValueError(
-            f"{given.made} needs --against: the bundled digits are images of {test.image_size} "
-            f"pixels, these clouds have image_size {image_size}"
-        )
     return {"real": test, "reference": valid}
 
 

@@ -231,7 +231,7 @@ class Plan:
         )
 
     def _deciding(self, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """All options that decide about the bits of a training."""
+        """All options that decide about the bits of a training, as far as options do."""
         config = self.run_config(self.experiment(options, seed))
         return {name: value for name, value in config.items() if name not in NEUTRAL}
 
@@ -259,10 +259,15 @@ class Plan:
         """Refuses a metric that these clouds cannot have."""
         for seed in self.seeds:
             train, valid = self.clouds(seed)
-        group = None if self.metric in HISTORY else KINDS[row_name(self.metric)[1]][0]
-        if group not in (None, "features"):
-            few = valid[:TRIED]
-            metrics.compare(few, few, training=train, metrics=group, num_splits=2, num_bootstrap=2)
+        if self.metric in HISTORY:
+            return
+        few, (name, kind) = valid[:TRIED], row_name(self.metric)
+        report = metrics.compare(
+            few, few, training=train, metrics=KINDS[kind][0], num_splits=2, num_bootstrap=2
+        )
+        if all((row.name, row.metric) != (name, kind) for row in report.rows):
+            why = "; ".join(report.left_out.values()) or "there is no such feature"
+            raise ValueError(f"metric must be one that these clouds have, {self.metric}: {why}")
 
 
 def _checked_values(name: str, values: Any) -> Values:

@@ -373,7 +373,7 @@ def report(report: metrics.Report, *, figure: Figure | None = None) -> Figure:
     axes.set_yticks(places, [f"{row.name} {row.metric}" for row in rows])
     axes.set(
         xlim=(
-            min(-2.0, float((value - error).min())),
+            1.3 * min(-2.0, float((value - error).min())),
             1.3 * max(2.0, float((value + error).max())),
         ),
         ylim=(len(rows) - 0.4, -0.6),

@@ -178,7 +178,9 @@ class Report:
     def _cells(self, row: Row) -> tuple[str, ...]:
         unit = f" ({row.unit})" if row.unit else ""
         # digits of the smaller of error and width of the floor, so that both show two
-        small = min((abs(x) for x in (row.error, row.floor_95 - row.floor) if x), default=1.0)
+        width = abs(row.floor_95 - row.floor)
+        noise = 1e-9 * max(abs(row.value), abs(row.floor))  # of rounding
+        small = min((x for x in (row.error, width) if x > noise), default=1.0)
         digits = max(0, 1 - math.floor(math.log10(small)))
         others = {"splits": row.num_splits, "clouds": row.num_clouds}
         usual = {"splits": self.num_splits, "clouds": self.num_clouds}

@@ -82,7 +82,7 @@ class Reproduction:
     def _result(self) -> str:
         difference = self.first_difference
         if difference is None:
-            return "identical"
+            return "identical" if "weights" in self.compared else "identical as far as compared"
         epoch, quantity, before, now = difference
         if quantity == "samples":
             return f"different: samples of epoch {epoch}, though its weights are the same"
@@ -137,6 +137,10 @@ def reproduce(
     """
     folder = Path(folder)
     manifest = runs.read_manifest(folder)
+    if "best_epoch" in manifest and "samples_sha256" not in manifest:
+        raise ValueError(
+            f"folder must be of this version's format, {folder} has no samples_sha256"
+        )
     before = _finished_epochs(folder)
     options = _options(manifest, epochs, most=len(before["epoch"]))
     train, valid = _same_clouds(manifest, data, valid)
@@ -195,7 +199,10 @@ def _same_clouds(
     elif valid is None and {field.name for field in fields(DataOptions)} <= config.keys():
         train, valid = Experiment.from_config(config).splits[:2]
     else:
-        raise ValueError("data must be given with valid, and for a run on clouds of one's own")
+        raise ValueError(
+            "data must be given for a run on clouds of one's own, and wherever valid is: "
+            "in Python, gconvae.reproduce(folder, data)"
+        )
     for name, key, part in (("data", "train", train), ("valid", "valid", valid)):
         for what, then, now in runs.differences(manifest[key], identity(part)):
             raise ValueError(
@@ -249,15 +256,16 @@ def _history_differences(before: History, now: History) -> Iterator[Difference]:
 def _model_differences(
     folder: Path, manifest: Mapping[str, Any], again: Run
 ) -> Iterator[Difference]:
-    """The weight that is farthest off, then the samples."""
+    """The weight that is farthest off, then the samples; compared by their bits."""
     epoch, state = manifest["best_epoch"], again.model.state_dict()
-    farthest = []
+    off = []
     for name, weight in runs.load(folder).state_dict().items():
-        place = int((state[name] - weight).abs().argmax())
-        values = [float(tensor.flatten()[place]) for tensor in (weight, state[name])]
-        farthest.append(Difference(epoch, f"weight {name}", *values))
-    difference = max(farthest, key=lambda found: found.size)
-    if difference.size > 0:
-        yield difference
+        if weight.numpy().tobytes() != state[name].numpy().tobytes():
+            # not a number, and the sign of 0, are no distance but another value
+            apart = (state[name] - weight).abs().nan_to_num(nan=math.inf)
+            values = [float(tensor.flatten()[apart.argmax()]) for tensor in (weight, state[name])]
+            off.append((float(apart.max()), Difference(epoch, f"weight {name}", *values)))
+    if off:
+        yield max(off, key=lambda found: found[0])[1]
     if manifest["samples_sha256"] != again.manifest["samples_sha256"]:
         yield Difference(epoch, "samples", math.nan, math.nan)

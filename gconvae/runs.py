@@ -285,7 +285,9 @@ def read_history(path: Path) -> History:
     if not path.is_file():
         raise FileNotFoundError(f"path must be the history of a run, there is no file {path}")
     with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = [*csv.reader(file)] or [[]]
+    if not rows:
+        raise ValueError(f"path must hold a finished epoch, {path} has none")
     try:
         columns = zip(*([float(value) for value in row] for row in rows), strict=True)
         history = {name: list(column) for name, column in zip(header, columns, strict=True)}

@@ -173,7 +173,8 @@ def sweep(
     Any number of processes, on any machines that reach the storage, may run the same sweep at
     the same time: start it again. A finished training is never run twice: it is known by a hash of
     its options and clouds. A killed one goes on after its last finished epoch, where its run
-    folder can be reached, as soon as its process gave no sign of life for half a minute.
+    folder can be reached, as soon as its process gave no sign of life for half a minute. Sweeps
+    over other options, seeds or metrics may use the folder after one another, not at a time.
 
     Args:
         space: Options of :class:`~gconvae.options.TrainingOptions` and
@@ -218,6 +219,7 @@ def sweep(
         ) as bar:
             _work(study, plan, folder, bar)
         found = Sweep(metric, plan.seeds, _settings(study, plan, folder), plan.better)
+    _keep_another(folder / "sweep.json", found)
     found.save(folder / "sweep.json")
     return found
 
@@ -327,7 +329,7 @@ def _evaluate(trial: optuna.Trial, study: optuna.Study, plan: Plan, folder: Path
     trial.set_user_attr("begun", True)
     if plan.has_range:
         # a function of the trial, so that no two draw the same
-        draw = derive_seed(0, "sweep", step=trial.number) % 2**32
+        draw = derive_seed(plan.seeds[0], "sweep", step=trial.number) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=draw)
         options = _drawn(trial, plan)
     else:
@@ -439,6 +441,18 @@ def _begun(folder: Path) -> Path:
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     return folder
+
+
+def _keep_another(file: Path, found: Sweep) -> None:
+    """Renames the result of a sweep over other options or by another metric."""
+    if not file.exists():
+        return
+    old = json.loads(file.read_text())
+    new = found.to_dict()
+    if old["metric"] != new["metric"] or set(old["settings"][0]["options"]) != set(
+        new["settings"][0]["options"]
+    ):
+        file.rename(runs.free_folder(file.with_name("sweep-before.json")))
 
 
 def _sqlite(file: Path) -> str:

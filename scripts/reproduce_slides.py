@@ -150,6 +150,9 @@ if __name__ == "__main__":
     given = parser.parse_args()
     sweep = trained(given.out)
     print(sweep)
+    for setting in sweep.settings:
+        if setting.failure:
+            parser.exit(1, f"no figures: {setting.options}: {setting.failure}\n")
     splits = Experiment().splits
     print_sweep(sweep, list(test_reports(sweep, splits, "features")))
     chosen = Sweep(sweep.metric, sweep.seeds, tuple(best(sweep)))

@@ -292,6 +292,25 @@ def test_the_last_bit_of_one_weight_is_a_difference(eights: CloudDataset, run: P
     assert not reproduce(run, eights).identical
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_a_difference(
+    eights: CloudDataset, run: Path, value: float
+) -> None:
+    model = gconvae.load(run)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[3] = value
+    runs.save_model(model, run)
+    found = reproduce(run, eights)
+    assert not found.identical
+    assert str(value) in str(found)
+
+
+def test_a_manifest_without_samples_is_refused(eights: CloudDataset, run: Path) -> None:
+    edit(run, lambda manifest: manifest.pop("samples_sha256"))
+    with pytest.raises(ValueError, match="no samples_sha256"):
+        reproduce(run, eights)
+
+
 def test_other_samples_of_the_same_weights_are_a_difference(
     eights: CloudDataset, run: Path
 ) -> None:

@@ -861,3 +861,25 @@ def test_two_processes_share_the_work_and_agree(
     assert sorted(ours + theirs) == sorted(grid)
     assert json.loads((tmp_path / "theirs.json").read_text()) == found.to_dict()
     assert figures(found)[:2] == figures(whole)
+
+
+def test_a_metric_of_half_a_group_is_refused_before_training(
+    tmp_path: Path, trained: list[tuple[float, int]]
+) -> None:
+    own = datasets.from_points(torch.rand(200, 12, 3, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match="embedding AUC: .*28 x 28 images"):
+        quick(GRID, own, tmp_path / "sweep", metric="embedding AUC")
+    assert trained == []
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_result_of_another_sweep_in_the_folder_is_kept(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    first = quick({"beta": [1.0]}, eights, tmp_path / "sweep")
+    second = quick({"beta": [1.0]}, eights, tmp_path / "sweep", metric="valid_rec")
+    saved = [
+        json.loads((tmp_path / "sweep" / f"{name}.json").read_text())
+        for name in ("sweep-before", "sweep")
+    ]
+    assert saved == [first.to_dict(), second.to_dict()]
