@@ -110,8 +110,9 @@ def compare(
       (mean, and the 95th percentile on the worse side).
     - The value of W1 is the mean over ``num_splits`` random subsets of n real and n generated
       clouds (one is enough where both have n).
-    - The error is the standard deviation over ``num_bootstrap`` bootstrap samples of both sides.
-      It is on the safe side near the floor, where a distance cannot fall as far as it can rise.
+    - The error is the standard deviation over ``num_bootstrap`` bootstrap samples of both sides,
+      each as large as what was given. It is on the safe side near the floor, where a distance
+      cannot fall as far as it can rise.
 
     Whole clouds are drawn, never pooled nodes: the nodes of one cloud are not independent. Other
     rows than W1 differ in this, and say where they have fewer clouds or splits:
