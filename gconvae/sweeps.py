@@ -200,7 +200,8 @@ def sweep(
           arXiv:1907.10902
     Example:
         >>> import tempfile
-        >>> from gconvae.options import TrainingOptions, ModelOptions
+        >>> from gconvae import datasets
+        >>> from gconvae.options import ModelOptions, TrainingOptions
         >>> small = Experiment(model=ModelOptions(hidden=8), training=TrainingOptions(epochs=1))
         >>> clouds = datasets.SuperpixelMNIST(8, "test")[:60]
         >>> with tempfile.TemporaryDirectory() as folder:
