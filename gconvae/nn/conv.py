@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent
+
+from gconvae.nn.gaussian import DiagonalGaussian
+from gconvae.parts import register
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 
+@register("encoder", "conv")
 class ConvEncoder(nn.Module):
     r"""Convolutions over nodes, brightest first, then a dense layer: q(z|x), a diagonal Gaussian.
 
@@ -56,7 +60,7 @@ class ConvEncoder(nn.Module):
             for n, (i, o) in enumerate(zip(widths, channels, strict=False))
         )
         self.dense = nn.Linear(channels[-1] * columns[-1], hidden)
-        self.gaussian = nn.Linear(hidden, 2 * latent_dim)
+        self.gaussian = DiagonalGaussian(hidden, latent_dim)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
         """The posterior of each cloud.
@@ -70,12 +74,10 @@ class ConvEncoder(nn.Module):
         hidden = points.transpose(1, 2).unsqueeze(1)  # (B, 1, F, N)
         for conv in self.convs:
             hidden = torch.relu(conv(hidden))  # (B, C, 1, columns)
-        hidden = torch.relu(self.dense(hidden.flatten(1)))  # (B, hidden)
-        mean, log_var = self.gaussian(hidden).chunk(2, dim=1)  # (B, L) each
-        stddev = torch.exp(0.5 * log_var)
-        return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
+        return self.gaussian(torch.relu(self.dense(hidden.flatten(1))))
 
 
+@register("decoder", "conv")
 class ConvDecoder(nn.Module):
     r"""Mirror of :class:`ConvEncoder`: dense layers, then transposed convolutions to N nodes.
 
@@ -129,11 +131,12 @@ class ConvDecoder(nn.Module):
             for n, (i, o) in enumerate(zip(widths, widths[1:], strict=False))
         )
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """Nodes of each cloud.
 
         Args:
             z: Shape (B, L).
+            mask: Not used: every node is made, whichever of them are real.
         Returns:
             Features in [0, 1], shape (B, N, F), nodes in the network's own order.
         """
