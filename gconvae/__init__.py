@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gconvae import (
+        chamfer,
         clouds,
+        comparisons,
+        conditions,
         datasets,
+        divergences,
         experiments,
         feature_metrics,
         files,
+        flows,
         losses,
         matching,
         metrics,
         models,
         neighbors,
         nn,
+        observation,
         options,
+        parts,
         plans,
         plots,
         priors,
@@ -35,10 +42,12 @@ if TYPE_CHECKING:
         superpixels,
         sweeps,
         training,
+        transport,
         vae,
+        variants,
     )
     from gconvae.reproduction import reproduce
-    from gconvae.runs import Run, load
+    from gconvae.runs import Run, load, save
     from gconvae.sweeps import sweep
     from gconvae.training import fit
     from gconvae.vae import VAE
@@ -46,15 +55,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "VAE",
     "Run",
+    "VAE",
     "__version__",
+    "chamfer",
     "clouds",
+    "comparisons",
+    "conditions",
     "datasets",
+    "divergences",
     "experiments",
     "feature_metrics",
     "files",
     "fit",
+    "flows",
     "load",
     "losses",
     "matching",
@@ -62,7 +76,9 @@ __all__ = [
     "models",
     "neighbors",
     "nn",
+    "observation",
     "options",
+    "parts",
     "plans",
     "plots",
     "priors",
@@ -72,13 +88,16 @@ __all__ = [
     "reproduce",
     "reproduction",
     "runs",
+    "save",
     "scaling",
     "set_metrics",
     "superpixels",
     "sweep",
     "sweeps",
     "training",
+    "transport",
     "vae",
+    "variants",
 ]
 
 _HOMES = {
@@ -87,6 +106,7 @@ _HOMES = {
     "fit": "training",
     "load": "runs",
     "reproduce": "reproduction",
+    "save": "runs",
     "sweep": "sweeps",
 }
 """Where the names that are no modules live."""

@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _plain_warnings():
             parsed = _parser().parse_args(words)
             given = parsed[parsed.command]
+            if given.parts is not None:
+                from gconvae.parts import import_parts
+
+                import_parts(given.parts)
             if parsed.command == "train" and given.resume is not None:
                 explicit = _parser().parse_args(words, defaults=False).train
                 given = _as_begun(given.resume, explicit)
@@ -70,7 +74,13 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gconvae {__version__}")
     commands = parser.add_subcommands(dest="command", required=True)
     for name, command in _COMMANDS.items():
-        commands.add_subcommand(name, command.parser(), help=command.help)
+        subparser = command.parser()
+        subparser.add_argument(
+            "--parts",
+            type=str | None,
+            help="Python file or module that registers encoders and other parts of your own",
+        )
+        commands.add_subcommand(name, subparser, help=command.help)
     return parser
 
 
@@ -211,15 +221,17 @@ def _train(given: Namespace) -> None:
 def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
     """Samples, compares with held-out clouds, draws and prints."""
     from gconvae import datasets, metrics, plots
+    from gconvae.clouds import as_sample
 
     assert run.folder is not None  # the command always names one
     folder, model = run.folder, run.model
-    generated = model.sample(options.count, seed=options.seed)
+    samples = {
+        "reconstructed": as_sample(model.reconstruct(test)),
+        "generated": model.sample_clouds(options.count, seed=options.seed, label=options.label),
+    }
     made = {
-        "reconstructed": datasets.from_points(
-            model.reconstruct(test.points, test.mask), image_size=test.image_size
-        ),
-        "generated": datasets.from_points(generated, image_size=test.image_size),
+        name: datasets.from_points(*sample, image_size=test.image_size)
+        for name, sample in samples.items()
     }
     datasets.to_file(made["generated"], folder / "samples.npz")
     reports = {
@@ -228,7 +240,7 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     }
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
-    samples = {"real": test.clouds, **{name: sample.clouds for name, sample in made.items()}}
+    samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
     size = test.image_size
     plots.save(plots.compare_grids(samples, image_size=size), folder / "clouds.png")
     if size is not None:
@@ -260,9 +272,8 @@ def _sample(given: Namespace) -> None:
     if figure is not None:
         plots.check_path(figure)
     model = runs.load(given.run)
-    made = datasets.from_points(
-        model.sample(options.count, seed=options.seed), image_size=model.scaling.image_size
-    )
+    clouds = model.sample_clouds(options.count, seed=options.seed, label=options.label)
+    made = datasets.from_points(*clouds, image_size=model.scaling.image_size)
     datasets.to_file(made, out)
     print(f"{len(made)} clouds: {out}")
     if figure is not None:
@@ -285,14 +296,18 @@ def _evaluate(given: Namespace) -> None:
     made = Path(given.made)
     if "digit" in given.fixed and (made.suffix != ".npz" or given.against is not None):
         raise ValueError("digit must be given with an npz file and without --against only")
+    if drawn.label is not None and made.suffix == ".npz":
+        raise ValueError("label must be given with a run folder, an npz file has its clouds")
     if made.suffix == ".npz":
         generated = datasets.from_file(made)
         samples = _real_clouds(given)
     else:
         model = runs.load(made)
-        points = model.sample(drawn.count, seed=drawn.seed)
-        generated = datasets.from_points(points, image_size=model.scaling.image_size)
+        clouds = model.sample_clouds(drawn.count, seed=drawn.seed, label=drawn.label)
+        generated = datasets.from_points(*clouds, image_size=model.scaling.image_size)
         samples = _held_out(made, given.against)
+        if drawn.label is not None:
+            samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
     if samples["real"].image_size != generated.image_size:
         raise ValueError(
             f"{made} must be compared with clouds of the same image_size, {generated.image_size} "
@@ -333,6 +348,11 @@ def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
                 "clouds; --against compares with any"
             )
     return {"real": test, "reference": valid, "training": train}
+
+
+def _of_label(data: CloudDataset, label: int) -> CloudDataset:
+    """What clouds of one label are compared with; clouds without labels are taken for them."""
+    return data if data.labels is None else data.copy(data.labels == label)
 
 
 def _origin(given: Namespace, made: Path) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "Clouds",
     "Packed",
     "as_clouds",
+    "as_sample",
     "from_data",
     "holds_graphs",
     "pack",
@@ -110,6 +111,33 @@ def as_clouds(
     # multiplying would keep NaN in masked places
     points = points.masked_fill(~mask.unsqueeze(-1), 0.0)
     return Clouds(points, mask, _checked_labels(labels, num_clouds, points.device))
+
+
+def as_sample(sample: Any, name: str = "sample") -> Clouds:
+    """Clouds in any of the forms that models, metrics and plots take, checked.
+
+    Args:
+        sample: Padded points (B, N, F), an object with ``points`` and ``mask``
+            (:class:`Clouds`, a dataset), a pair ``(points, mask)``, a PyG
+            ``Batch``, or a sequence of PyG ``Data``.
+        name: What error messages call ``sample``.
+    Raises:
+        ValueError: If it is none of these, or a shape, dtype or value is wrong.
+    Example:
+        >>> as_sample([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).mask
+        tensor([[True, True]])
+    """
+    if hasattr(sample, "points") and hasattr(sample, "mask"):
+        labels = getattr(sample, "labels", None)
+        return as_clouds(sample.points, sample.mask, labels, name=name)
+    if holds_graphs(sample):
+        try:
+            return from_data(sample)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
+        return as_clouds(*sample, name=name)
+    return as_clouds(sample, name=name)
 
 
 def sort_nodes(points: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -85,13 +85,16 @@ class Experiment:
         return Splits(*datasets.split(train, VALID_FRACTION, seed=seed), test)
 
     def untrained(self, train: CloudDataset) -> VAE:
-        """The model before its training, for clouds of that size.
+        """The model before its training, for clouds like these.
 
         Raises:
-            ValueError: If the model or an option of it is unknown or out of range.
+            ValueError: If the model or an option of it is unknown or out of range, or labels are
+                wanted and the clouds have none.
         """
-        shape = asdict(self.model)
-        shape["num_points"] = shape["num_points"] or train.points.shape[1]
+        shape = {name: value for name, value in asdict(self.model).items() if value is not None}
+        shape = {"num_points": train.points.shape[1], "ragged": not train.mask.all()} | shape
+        shape["num_classes"] = _num_classes(train) if shape.pop("labels") else 0
+        shape["num_features"] = train.points.shape[-1]
         return models.create(shape.pop("model"), seed=self.training.seed, **shape)
 
     def run(
@@ -149,9 +152,15 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
     return datasets.split(data, TEST_FRACTION, seed=0)
 
 
+def _num_classes(train: CloudDataset) -> int:
+    if train.labels is None:
+        raise ValueError("labels must be in the data to be learned, the clouds have none")
+    return int(train.labels.max()) + 1
+
+
 def _chosen(kind: type[Any], config: Mapping[str, Any]) -> Any:
     """One options class filled from a config; JSON has lists where options have tuples."""
     values = {field.name: config[field.name] for field in fields(kind) if field.name in config}
-    if "channels" in values:
+    if values.get("channels") is not None:
         values["channels"] = tuple(values["channels"])
     return kind(**values)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gconvae import clouds, feature_metrics, set_metrics
+from gconvae.clouds import as_sample
 from gconvae.feature_metrics import Estimate
 from gconvae.reference import features as embedding
 from gconvae.reports import Report, Row
@@ -212,32 +213,6 @@ def feature_w1(first: Any, second: Any) -> NDArray[np.float64]:
     _check_features(samples)
     columns = (_nodes(sample).T for sample in samples.values())
     return np.array([wasserstein_distance(*pair) for pair in zip(*columns, strict=True)])
-
-
-def as_sample(sample: Any, name: str = "sample") -> clouds.Clouds:
-    """Clouds in any of the forms that metrics and plots take, checked.
-
-    Args:
-        sample: Padded points (B, N, F), an object with ``points`` and ``mask``
-            (:class:`~gconvae.clouds.Clouds`, a dataset), a pair ``(points, mask)``, a PyG
-            ``Batch``, or a sequence of PyG ``Data``.
-        name: What error messages call ``sample``.
-    Raises:
-        ValueError: If it is none of these, or a shape, dtype or value is wrong.
-    Example:
-        >>> as_sample([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).mask
-        tensor([[True, True]])
-    """
-    if hasattr(sample, "points") and hasattr(sample, "mask"):
-        return clouds.as_clouds(sample.points, sample.mask, name=name)
-    if clouds.holds_graphs(sample):
-        try:
-            return clouds.from_data(sample)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
-        return clouds.as_clouds(*sample, name=name)
-    return clouds.as_clouds(sample, name=name)
 
 
 @dataclasses.dataclass(frozen=True)

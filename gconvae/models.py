@@ -1,93 +1,223 @@
-"""The catalogue of models: named, ready-made combinations of encoder, decoder and prior."""
+"""The catalogue of models: any encoder, decoder, prior and observation, and ready-made pairs."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from gconvae.nn.conv import ConvDecoder, ConvEncoder
-from gconvae.priors import StandardNormal
+from torch import nn
+
+# importing flows and nn registers their parts
+from gconvae import flows, parts  # noqa: F401
+from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401
+from gconvae.observation import Observation
+from gconvae.priors import Prior
 from gconvae.randomness import initial_weights
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
-__all__ = ["available", "create"]
+__all__ = ["available", "compose", "create", "describe"]
 
+KINDS: tuple[parts.Kind, ...] = ("encoder", "decoder", "prior", "observation")
+"""Parts of a model, in the order in which they are made."""
 
-def _convae(
-    *,
-    num_points: int = 25,
-    num_features: int = 3,
-    latent_dim: int = 10,
-    channels: Sequence[int] = (16, 32, 64),
-    hidden: int = 1500,
-    padding: int = 1,
-    kernel: int = 5,
-    image_size: int = 28,
-) -> VAE:
-    if num_features < 3:
-        raise ValueError(
-            f"num_features must be at least 3, two positions and an intensity, got {num_features}"
-        )
-    shape: dict[str, Any] = {
-        "num_points": num_points,
-        "num_features": num_features,
-        "latent_dim": latent_dim,
-        "channels": tuple(channels),
-        "hidden": hidden,
-        "padding": padding,
-        "kernel": kernel,
-    }
-    return VAE(
-        ConvEncoder(**shape),
-        ConvDecoder(**shape),
-        StandardNormal(latent_dim),
-        FeatureScaling.pixels(image_size, num_features),
-    )
-
-
-_CATALOGUE: dict[str, Callable[..., VAE]] = {"convae": _convae}
+_PAIRS = {
+    "convae": ("conv", "conv"),
+    "edge_conv": ("edge_conv", "graph"),
+    "dynamic_edge_conv": ("dynamic_edge_conv", "graph"),
+    "monet": ("monet", "graph"),
+    "gatv2": ("graph_conv(conv='GATv2Conv', conv_options={'heads': 4})", "graph"),
+    "point_transformer": ("graph_conv(conv='PointTransformerConv', width=32)", "graph"),
+    "gin": ("graph_conv(conv='GINConv')", "graph"),
+    "deep_sets": ("deep_sets", "dense"),
+    "set_transformer": ("set_transformer", "set_transformer"),
+}
+"""Encoder and decoder of each ready-made model."""
 
 
 def available() -> list[str]:
-    """Names that :func:`create` knows.
+    """Names that :func:`create` knows; their parts are in ``gconvae.parts.available(kind)``.
 
     Example:
-        >>> available()
-        ['convae']
+        >>> available()[:3]
+        ['convae', 'edge_conv', 'dynamic_edge_conv']
     """
-    return list(_CATALOGUE)
+    return list(_PAIRS)
 
 
-def create(name: str, *, seed: int = 0, **options: Any) -> VAE:
-    """An untrained model of the catalogue.
+def create(
+    name: str = "convae",
+    *,
+    seed: int = 0,
+    encoder: str | None = None,
+    decoder: str | None = None,
+    prior: str | None = None,
+    observation: str | None = None,
+    num_points: int = 25,
+    num_features: int = 3,
+    latent_dim: int = 10,
+    num_classes: int = 0,
+    ragged: bool = False,
+    image_size: int = 28,
+    **options: Any,
+) -> VAE:
+    """An untrained model: one of the catalogue, or with other parts in its place.
 
-    ``convae``, the slides' network, takes ``num_points`` (25), ``num_features`` (3),
-    ``latent_dim`` (10), ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1),
-    ``kernel`` (5) and ``image_size`` (28, of an untrained model; the training clouds have their
-    own).
+    Parts are written ``name`` or ``name(option=value)``, see :mod:`gconvae.parts`. ``convae``, the
+    slides' network, takes ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1) and
+    ``kernel`` (5).
 
     Args:
-        name: One of :func:`available`.
+        name: One of :func:`available`, a pair of encoder and decoder.
         seed: Of the initial weights; the same seed gives the same weights.
-        options: Of that model.
+        encoder: Another encoder than the pair's.
+        decoder: Another decoder.
+        prior: What latents are drawn from; N(0, 1) by default.
+        observation: What is drawn around the decoder's mean; by default the mean itself.
+        num_points: N, the most nodes of a cloud.
+        num_features: F, two positions, an intensity, and perhaps more.
+        latent_dim: L.
+        num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
+        ragged: Whether decoder and prior are told the number of nodes of a cloud.
+        image_size: Of an untrained model, in pixels; the training clouds have their own.
+        options: Given to every part that takes an option of that name; None = its own default.
     Raises:
-        ValueError: If the name or an option is unknown, or an option's value is out of range.
+        ValueError: If the name, a part or an option is unknown, or a value is out of range.
     Example:
         >>> model = create("convae", latent_dim=4, seed=0)
         >>> sum(p.numel() for p in model.parameters())
         3696465
+        >>> mixed = create("convae", decoder="dense(hidden=[64])", prior="gmm", num_classes=10)
+        >>> mixed.sample(2, label=3).shape
+        torch.Size([2, 25, 3])
     """
-    if name not in _CATALOGUE:
-        raise ValueError(f"name must be one of {', '.join(_CATALOGUE)}, got {name!r}")
-    builder = _CATALOGUE[name]
-    known = list(inspect.signature(builder).parameters)
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"options of {name} are {', '.join(known)}, got {', '.join(unknown)}")
+    if name not in _PAIRS:
+        raise ValueError(f"name must be one of {', '.join(_PAIRS)}, got {name!r}")
+    if num_features < 3:
+        raise ValueError(
+            f"num_features must be at least 3, two positions and an intensity, got {num_features}"
+        )
+    pair = _PAIRS[name]
+    chosen: dict[parts.Kind, str] = {
+        "encoder": encoder or pair[0],
+        "decoder": decoder or pair[1],
+        "prior": prior or "standard_normal",
+        "observation": observation or "mean",
+    }
+    shape = {
+        "num_points": num_points,
+        "num_features": num_features,
+        "latent_dim": latent_dim,
+        "num_classes": num_classes,
+        "ragged": ragged,
+    }
+    options = {option: value for option, value in options.items() if value is not None}
+    _check_options(name, chosen, options)
     with initial_weights(seed):
-        model = builder(**options)
-    model.catalogue_entry = (name, options)
-    model.initial_seed = int(seed)
-    return model
+        made = {
+            kind: _create(kind, text, shape | options, num_classes + int(ragged))
+            for kind, text in chosen.items()
+        }
+    scaling = FeatureScaling.pixels(image_size, num_features)
+    return _assemble(made, scaling, num_classes, ragged, int(seed))
+
+
+def describe(model: VAE) -> dict[str, Any]:
+    """What :func:`compose` makes the same untrained model of, ready for JSON.
+
+    Raises:
+        ValueError: If a part is not registered; the message says what to write.
+    """
+    described: dict[str, Any] = {}
+    for kind in KINDS:
+        part = getattr(model, kind)
+        term = parts.describe(kind, part)
+        if term is None:
+            called = type(part).__name__
+            raise ValueError(
+                f"{kind} must be registered to be saved, got a {called}; write "
+                f'@gconvae.parts.register("{kind}", "my_{kind}") above class {called}, '
+                "or train with out=None"
+            )
+        described[kind] = {"name": term.name, "options": term.options}
+    conditions = model.conditions
+    return described | {
+        "num_classes": conditions.num_classes,
+        "ragged": conditions.ragged,
+        "num_features": len(model.scaling.low),
+    }
+
+
+def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
+    """The untrained model of a description, with the feature ranges of a 28 x 28 image.
+
+    Args:
+        description: As :func:`describe` gives it.
+        seed: Of the initial weights; None = others take their place anyway.
+    Raises:
+        ValueError: If a part is not registered, or an entry is missing.
+    """
+    wanted: dict[str, type] = dict.fromkeys(KINDS, dict)
+    wanted |= {"num_classes": int, "ragged": bool, "num_features": int}
+    for key, kind in wanted.items():
+        if not isinstance(description.get(key), kind):
+            raise ValueError(
+                f"a model must hold {key} of type {kind.__name__}, got {description.get(key)!r}"
+            )
+    with initial_weights(seed or 0):
+        made = {
+            kind: parts.create(kind, description[kind]["name"], **description[kind]["options"])
+            for kind in KINDS
+        }
+    scaling = FeatureScaling.pixels(28, description["num_features"])
+    return _assemble(made, scaling, description["num_classes"], description["ragged"], seed)
+
+
+def _assemble(
+    made: Mapping[parts.Kind, nn.Module],
+    scaling: FeatureScaling,
+    num_classes: int,
+    ragged: bool,
+    initial_seed: int | None,
+) -> VAE:
+    prior, observation = made["prior"], made["observation"]
+    for kind, part, base in (
+        ("prior", prior, Prior),
+        ("observation", observation, Observation),
+    ):
+        if not isinstance(part, base):
+            raise ValueError(
+                f"{kind} must be a gconvae {base.__name__}, got {type(part).__name__}"
+            )
+    assert isinstance(prior, Prior)
+    assert isinstance(observation, Observation)
+    return VAE(
+        made["encoder"],
+        made["decoder"],
+        prior,
+        scaling,
+        observation,
+        num_classes,
+        ragged,
+        initial_seed,
+    )
+
+
+def _create(kind: parts.Kind, text: str, options: Mapping[str, Any], context: int) -> nn.Module:
+    """A part with those of the options that it takes."""
+    taken = parts.accepted(kind, text)
+    given = {name: value for name, value in options.items() if name in taken}
+    if kind == "decoder" and "latent_dim" in given:
+        given["latent_dim"] += context  # a decoder gets the context with z
+    return parts.create(kind, text, **given)
+
+
+def _check_options(
+    name: str, chosen: Mapping[parts.Kind, str], options: Mapping[str, Any]
+) -> None:
+    taken: dict[str, None] = {}
+    for kind, text in chosen.items():
+        taken |= dict.fromkeys(sorted(parts.accepted(kind, text)))
+    unknown = sorted(set(options) - taken.keys())
+    if unknown:
+        raise ValueError(f"options of {name} are {', '.join(taken)}, got {', '.join(unknown)}")

@@ -30,26 +30,41 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What to train.
+    """What to train. Parts are written name or name(option=value, ...).
 
     Attributes:
-        model: Name in the catalogue of models.
+        model: Name in the catalogue of models, a pair of encoder and decoder.
+        encoder: Another encoder, such as edge_conv(neighbors=6).
+        decoder: Another decoder.
+        prior: What latents are drawn from: standard_normal, gmm, realnvp, maf or nsf.
+        observation: What is drawn around the decoder's output: mean, the output itself, or
+            gaussian, noise as large as the reconstruction's error.
+        labels: Train one network for all digits, which can be asked for one of them.
+        ragged: Tell the network the number of nodes of a cloud; by default, if clouds differ in
+            it.
         latent_dim: Latent dimensions L.
         num_points: Nodes N of a generated cloud; by default those of the largest training cloud.
-        channels: Channels of the convolutions.
-        hidden: Width of the dense layers.
-        padding: Columns of zeros at both ends of a convolution; 1 on the slides, 0 in the author's
-            script.
-        kernel: Nodes that a convolution spans.
+        channels: Channels of each layer, in every part that has this option; by default the
+            part's own, (16, 32, 64) for the convolutions of the slides.
+        hidden: Width of the dense layers, likewise; 1500 on the slides.
+        padding: Columns of zeros at both ends of a convolution of the slides; by default 1, 0 in
+            the author's script.
+        kernel: Nodes that a convolution of the slides spans; by default 5.
     """
 
     model: str = "convae"
+    encoder: str | None = None
+    decoder: str | None = None
+    prior: str = "standard_normal"
+    observation: str = "mean"
+    labels: bool = False
+    ragged: bool | None = None
     latent_dim: int = 10
     num_points: int | None = None
-    channels: tuple[int, ...] = (16, 32, 64)
-    hidden: int = 1500
-    padding: int = 1
-    kernel: int = 5
+    channels: tuple[int, ...] | None = None
+    hidden: int | None = None
+    padding: int | None = None
+    kernel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,13 @@ class TrainingOptions:
     """How to train; the same names and defaults as gconvae.fit.
 
     Attributes:
-        loss: Reconstruction loss: third_axis (eq. 1 of the slides) or matched_intensity (eq. 2).
+        loss: Reconstruction loss: third_axis (eq. 1 of the slides), matched_intensity (eq. 2),
+            matching, sliced_wasserstein, sinkhorn, or a sum such as third_axis + 0.5 * matching.
         beta: Factor of the KL term.
+        kl_warmup: Epochs over which that factor grows from 0.
+        kl_cycles: How often it does so during the training, each time up to half of a cycle.
+        free_bits: Nats of each latent that the KL term leaves free.
+        joint_prior: Train the prior with the network; else it is fitted afterwards on the latents.
         standardize: Give the loss both sides minus the mean and over the standard deviation of the
             training clouds' features; false = units of pixels, as on the slides.
         epochs: Passes over the training clouds, at most.
@@ -77,6 +97,10 @@ class TrainingOptions:
 
     loss: str = "third_axis"
     beta: float = 1.0
+    kl_warmup: int = 0
+    kl_cycles: int = 0
+    free_bits: float = 0.0
+    joint_prior: bool = False
     standardize: bool = False
     epochs: int = 100
     batch_size: int = 100
@@ -96,10 +120,16 @@ class TrainingOptions:
         for name in ("patience", "threads"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
-        for name in ("seed", "workers"):
+        for name in ("seed", "workers", "kl_warmup", "kl_cycles"):
             _check_count(name, getattr(self, name), least=0)
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("beta", self.beta, above=False)
+        _check_number("free_bits", self.free_bits, above=False)
+        if self.kl_warmup and self.kl_cycles:
+            raise ValueError(
+                "kl_warmup must be 0 where kl_cycles is set, "
+                f"got {self.kl_warmup} and {self.kl_cycles}"
+            )
         for name, choices in (("neighbors", Neighbors), ("scaling", Scaling), ("device", Device)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
@@ -113,10 +143,13 @@ class SampleOptions:
     Attributes:
         count: How many clouds to draw.
         seed: The same seed gives the same clouds.
+        label: Digit to draw, for a model trained with labels; by default all, as often as in
+            training.
     """
 
     count: int = 1000
     seed: int = 0
+    label: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
+import importlib.util
 import inspect
+import keyword
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from torch import nn
 
-__all__ = ["Kind", "Term", "accepted", "available", "create", "describe", "parse", "register"]
+__all__ = [
+    "Kind",
+    "Term",
+    "accepted",
+    "available",
+    "create",
+    "describe",
+    "import_parts",
+    "parse",
+    "register",
+]
 
 Kind = Literal["encoder", "decoder", "prior", "observation", "loss"]
 """What a part can be."""
@@ -55,7 +70,7 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
         Term(weight=1.0, name='my_encoder', options={'latent_dim': 4})
     """
     known = _of_kind(kind)
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"name must be a Python identifier, got {name!r}")
 
     def add(part: type[M]) -> type[M]:
@@ -68,6 +83,41 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
         return part
 
     return add
+
+
+def import_parts(source: str) -> None:
+    """Runs Python code of one's own that registers parts; no run folder ever does.
+
+    Args:
+        source: A file such as ``my_encoder.py``, or the name of a module, looked for in the
+            current folder too.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such module.
+    """
+    if not source.endswith(".py"):
+        sys.path.insert(0, "")
+        try:
+            importlib.import_module(source)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"parts must name a Python file or module, got {source!r}: {error}"
+            ) from None
+        finally:
+            sys.path.remove("")
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"parts must be a Python file, there is none at {source}")
+    there = getattr(sys.modules.get(path.stem), "__file__", None)
+    if path.stem in sys.modules and (there is None or Path(there).resolve() != path.resolve()):
+        raise ValueError(f"parts must be a file with a name of its own, {path.stem} is a module")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where classes, dataclasses among them, look for their module
+    spec.loader.exec_module(module)
 
 
 def available(kind: Kind) -> list[str]:
@@ -89,7 +139,7 @@ def parse(text: str) -> list[Term]:
     """
     try:
         terms = [_term(node) for node in _summands(ast.parse(text, mode="eval").body)]
-    except (SyntaxError, ValueError, TypeError, RecursionError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(
             "a part must have the form name, name(option=value) or name + 0.5 * name, "
             f"got {text!r}"
@@ -152,7 +202,9 @@ def _origin(part: type[nn.Module]) -> str:
 
 
 def _options_of(part: type[nn.Module]) -> list[str]:
-    return list(inspect.signature(part).parameters)
+    parameters = inspect.signature(part).parameters.values()
+    # a class without a constructor has torch's, which takes (*args, **kwargs)
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _single(kind: Kind, text: str) -> Term:
@@ -177,8 +229,9 @@ def _remember_options(part: type[nn.Module]) -> None:
         if type(self) is part:
             bound = signature.bind(self, *given, **named)
             bound.apply_defaults()
-            options = {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
-            self.part_options = options  # type: ignore[assignment]
+            self.part_options = {  # type: ignore[assignment]
+                name: _plain(bound.arguments[name]) for name in _options_of(part)
+            }
 
     part.__init__ = remembering  # type: ignore[method-assign]
 
@@ -203,10 +256,14 @@ def _summands(node: ast.expr) -> list[ast.expr]:
 def _term(node: ast.expr) -> Term:
     weight = 1.0
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        weight, node = float(ast.literal_eval(node.left)), node.right
+        factor = ast.literal_eval(node.left)
+        if type(factor) not in (int, float):
+            raise ValueError
+        weight, node = float(factor), node.right
     options = {}
     if isinstance(node, ast.Call):
-        if node.args or any(keyword.arg is None for keyword in node.keywords):
+        names = [word.arg for word in node.keywords]
+        if node.args or None in names or len(set(names)) < len(names):
             raise ValueError
         options = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
         node = node.func

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -111,13 +110,24 @@ def read_option(words: str) -> tuple[str, Values]:
     name = name.replace("-", "_")
     low, dots, rest = text.partition("..")
     if not dots:
-        # commas inside brackets belong to a value
-        return name, [_read_value(value) for value in re.split(r",(?![^\[]*\])", text)]
+        return name, [_read_value(value) for value in _split(text)]
     high, colon, scale = rest.partition(":")
     ends = _read_value(low), _read_value(high)
     if (colon and scale != "log") or not all(_is_number(end) for end in ends):
         raise ValueError(f"{name} must have the form low..high or low..high:log, got {text!r}")
     return name, Range(*ends, bool(colon))
+
+
+def _split(text: str) -> list[str]:
+    """At commas; those inside brackets belong to a value."""
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[({") - (letter in "])}")
+        if letter == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += letter
+    return values
 
 
 def row_name(metric: str) -> tuple[str, str]:

@@ -36,6 +36,7 @@ __all__ = [
     "report",
     "save",
     "settings",
+    "variants",
 ]
 
 Floats = NDArray[np.float64]
@@ -440,6 +441,65 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
     return figure
 
 
+def variants(
+    found: Mapping[str, Any],
+    metrics: Sequence[str] | None = None,
+    *,
+    figure: Figure | None = None,
+) -> Figure:
+    """Every variant of a comparison, a panel a metric: mean and standard error over seeds.
+
+    A grey band reaches from the floor, what two real samples differ by, to what 95 % of these are
+    no worse than. The best variant and those within one combined error of it are filled.
+
+    Args:
+        found: What :meth:`gconvae.variants.Comparison.to_dict` gives, or a ``comparison.json``
+            holds.
+        metrics: Panels; None = those of a table.
+        figure: Figure to draw into; None = a new one.
+    Raises:
+        ValueError: If a metric is not in the comparison, or no variant has a value.
+    Example:
+        >>> rows = {"x W1": {"unit": "px", "better": "lower", "floor": 0.05, "floor_95": 0.08,
+        ...                  "best": ["b"]}}
+        >>> tried = [{"name": name, "metrics": {"x W1": {"mean": mean, "error": 0.02}}}
+        ...          for name, mean in (("a", 0.4), ("b", 0.2))]
+        >>> figure = variants({"metrics": rows, "variants": tried})
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['a', 'b']
+    """
+    known = found["metrics"]
+    names = [name for name in _TABLE if name in known] if metrics is None else list(metrics)
+    tried = [variant for variant in found["variants"] if variant["metrics"]]
+    if not names or not tried or any(name not in known for name in names):
+        raise ValueError(
+            f"metrics must be out of {', '.join(known) or 'none'}, with values, got {metrics}"
+        )
+    columns = min(len(names), _MOST_PANELS)
+    rows = math.ceil(len(names) / columns)
+    longest = max(len(variant["name"]) for variant in tried)
+    size = (0.4 + 0.08 * longest + 2.3 * columns, 0.7 + rows * (0.75 + 0.2 * len(tried)))
+    figure = _spread(figure, size)
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    labelled: dict[str, Any] = {}
+    for name, axes in zip(names, panels, strict=False):
+        if any(name in variant["metrics"] for variant in tried):
+            _draw_variants(axes, name, known[name], tried)
+        handles, labels = axes.get_legend_handles_labels()
+        labelled |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(labelled.values()),
+        list(labelled),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
+    return figure
+
+
 def check_path(path: Path) -> str:
     """The format that the suffix of a figure's path names: png, pdf or svg.
 
@@ -489,6 +549,59 @@ _PANELS = (
     _Panel("Loss", "mean over clouds", ("loss", "rec")),
     _Panel("KL divergence", "mean over clouds (nats)", ("kl",)),
 )
+
+
+_TABLE = (
+    *("x W1", "y W1", "intensity W1", "matching coverage", "matching 1-NNA"),
+    *("embedding Frechet", "embedding AUC", "points AUC"),
+)
+"""Metrics of a comparison that are drawn where none are named."""
+
+_MOST_PANELS = 4
+"""Side by side."""
+
+
+def _draw_variants(
+    axes: Axes, name: str, metric: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]
+) -> None:
+    floor, worst, better = (metric[key] for key in ("floor", "floor_95", "better"))
+    # 0.5 can be missed on either side
+    first = 1 - worst if better == "0.5" else floor
+    axes.axvspan(first, worst, color="0.88", label="real against real")
+    axes.axvline(floor, color="0.45", linestyle="dashed", linewidth=1, label="floor (mean)")
+    drawn = [
+        (place, variant["metrics"][name], variant["name"] in metric["best"])
+        for place, variant in enumerate(tried)
+        if name in variant["metrics"]
+    ]
+    for place, value, is_best in drawn:
+        color = COLORS[1] if is_best else COLORS[0]
+        axes.errorbar(
+            value["mean"],
+            place,
+            xerr=value["error"] or 0.0,
+            fmt="o",
+            color=color,
+            markerfacecolor=color if is_best else "white",
+            markersize=5,
+            capsize=2,
+            label="best, or within an error of it" if is_best else None,
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    means = np.array([value["mean"] for _, value, _ in drawn])
+    if better == "lower" and min(floor, means.min()) > 0 and means.max() > 4 * np.median(means):
+        axes.set_xscale("log")  # one bad variant would hide what the others differ by
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    unit = f" ({metric['unit']})" if metric["unit"] else ""
+    arrow = {"lower": "↓", "higher": "↑", "0": "→ 0", "0.5": "→ 0.5"}[better]
+    axes.set_title(f"{name}{unit} {arrow}", fontsize="small")
+    axes.set_yticks(range(len(tried)), [variant["name"] for variant in tried], fontsize="small")
+    axes.set_ylim(len(tried) - 0.4, -0.6)
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _by_other_options(

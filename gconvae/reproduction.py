@@ -218,7 +218,7 @@ def _same_model(manifest: Mapping[str, Any], given: VAE | None) -> VAE:
     if model is None:
         if begun.get("initial_seed") is None:
             raise ValueError("model must be given: the run began with weights of unknown seed")
-        model = models.create(begun["name"], seed=begun["initial_seed"], **begun["options"])
+        model = models.compose(begun, seed=begun["initial_seed"])
     keeps_scaling = manifest["options"]["scaling"] == "keep"
     then = begun["weights_sha256"]
     now = runs.describe(model, with_scaling=keeps_scaling)["weights_sha256"]
@@ -237,8 +237,10 @@ def _same_model(manifest: Mapping[str, Any], given: VAE | None) -> VAE:
 
 def _same_loss(name: str, given: nn.Module | None) -> str | nn.Module:
     if given is None:
-        if name not in losses.available():
-            raise ValueError(f"loss must be given: the run was trained with {name}")
+        try:
+            losses.create(name)
+        except ValueError:
+            raise ValueError(f"loss must be given: the run was trained with {name}") from None
         return name
     if repr(given) != name:
         raise ValueError(f"loss must be {name}, got {given!r}")

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
+from safetensors.torch import save as write_tensors
 
 from gconvae import files, models
 from gconvae.scaling import FeatureScaling
@@ -36,12 +37,13 @@ __all__ = [
     "load",
     "read_history",
     "read_manifest",
+    "save",
     "save_model",
     "write_history",
     "write_json",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of ``model.json``."""
 
 COMPARED = ("options", "model", "train", "valid")
@@ -107,15 +109,18 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
 def _described(description: Any, source: Path) -> VAE:
     """The untrained model of a ``model.json``; its feature ranges come with the weights."""
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"{source} must be of format {FORMAT}, got {description!r}")
-    for key, kind in {"name": str, "options": dict, "extent": float}.items():
-        if not isinstance(description.get(key), kind):
-            raise ValueError(
-                f"{source} must hold {key} of type {kind.__name__}, got {description.get(key)!r}"
-            )
-    model = models.create(description["name"], **description["options"])
-    model.initial_seed = None  # the weights that follow are trained ones
-    model.scaling = FeatureScaling(model.scaling.low, model.scaling.high, description["extent"])
+        raise ValueError(f"{source} must be of format {FORMAT}, got {description!r:.200}")
+    extent = description.get("extent")
+    if not isinstance(extent, float):
+        raise ValueError(f"{source} must hold extent of type float, got {extent!r}")
+    try:
+        model = models.compose(description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{source} must hold a model of registered parts: {error}; import the module that "
+            "registers them first (on the command line: --parts FILE)"
+        ) from None
+    model.scaling = FeatureScaling(model.scaling.low, model.scaling.high, extent)
     return model
 
 
@@ -123,30 +128,47 @@ def check_saveable(model: VAE) -> None:
     """Refuses a model that :func:`load` could not make again.
 
     Raises:
-        ValueError: If the model was put together by hand.
+        ValueError: If a part is not registered, or an option of it is not plain.
     """
-    if model.catalogue_entry is None:
+    try:
+        json.dumps(models.describe(model))
+    except TypeError as error:
         raise ValueError(
-            "model must come from gconvae.models.create to be saved, "
-            "got one put together by hand; train it with out=None"
-        )
+            f"model must have parts with plain options, numbers, texts and lists of them: {error}"
+        ) from None
+
+
+def save(model: VAE, folder: str | os.PathLike[str]) -> Path:
+    """Saves a model in a new folder, for :func:`load`; one with a new prior, for instance.
+
+    Args:
+        model: Of registered parts.
+        folder: A new folder.
+    Raises:
+        FolderTakenError: If the folder exists.
+        ValueError: If a part is not registered, see :func:`gconvae.parts.register`.
+    Example:
+        >>> import gconvae, tempfile
+        >>> model = gconvae.models.create("convae", hidden=16, seed=0)
+        >>> folder = save(model, Path(tempfile.mkdtemp()) / "eights")
+        >>> torch.equal(load(folder).sample(2), model.sample(2))
+        True
+    """
+    check_saveable(model)
+    folder = Path(folder)
+    _new_folder(folder)
+    save_model(model, folder)
+    return folder
 
 
 def save_model(model: VAE, folder: Path) -> None:
     """Writes ``model.safetensors``, then ``model.json``: a model never lacks its weights."""
     check_saveable(model)
-    assert model.catalogue_entry is not None  # check_saveable
-    name, options = model.catalogue_entry
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with files.whole(folder / "model.safetensors") as temporary:
-        temporary.write_bytes(save(state))  # save_file would hide it from other users
-    description = {
-        "format": FORMAT,
-        "name": name,
-        "options": dict(options),
-        "extent": model.scaling.extent,
-    }
-    write_json(description, folder / "model.json")
+        temporary.write_bytes(write_tensors(state))  # save_file would hide it from other users
+    described = models.describe(model) | {"extent": model.scaling.extent}
+    write_json({"format": FORMAT} | described, folder / "model.json")
 
 
 def describe(model: VAE, *, with_scaling: bool = False) -> dict[str, Any]:
@@ -161,10 +183,11 @@ def describe(model: VAE, *, with_scaling: bool = False) -> dict[str, Any]:
         if with_scaling or not name.startswith("scaling."):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    entry = model.catalogue_entry
-    return {
-        "name": None if entry is None else entry[0],
-        "options": {} if entry is None else dict(entry[1]),
+    try:
+        described = models.describe(model)
+    except ValueError:  # cannot be saved, but compared
+        described = {kind: type(getattr(model, kind)).__name__ for kind in models.KINDS}
+    return described | {
         "initial_seed": model.initial_seed,
         "weights_sha256": digest.hexdigest(),
     }
@@ -199,13 +222,17 @@ def begin(
             file.unlink()
         return folder
     json.dumps(manifest)  # what cannot be written must not leave an empty folder
+    _new_folder(folder)
+    write_json(manifest, folder / "manifest.json")
+    write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
+    return folder
+
+
+def _new_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         raise FolderTakenError(f"out must be a new folder, {folder} exists") from None
-    write_json(manifest, folder / "manifest.json")
-    write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
-    return folder
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:

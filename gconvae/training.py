@@ -21,12 +21,14 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
+from torch.distributions import Independent
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from gconvae import datasets, files, losses, metrics, neighbors, runs
 from gconvae.clouds import Clouds
 from gconvae.options import Device, Neighbors, Scaling, TrainingOptions
+from gconvae.priors import StandardNormal
 from gconvae.randomness import generator
 from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
@@ -55,6 +57,10 @@ def fit(
     valid: datasets.CloudDataset | Tensor | Any | None = None,
     loss: str | nn.Module = "third_axis",
     beta: float = 1.0,
+    kl_warmup: int = 0,
+    kl_cycles: int = 0,
+    free_bits: float = 0.0,
+    joint_prior: bool = False,
     standardize: bool = False,
     epochs: int = 100,
     batch_size: int = 100,
@@ -83,9 +89,17 @@ def fit(
         model: Left as it is.
         data: Training clouds: a data set of :mod:`gconvae.datasets`, or points (B, N, 3).
         valid: Validation clouds; None = a seeded 17 % of ``data``.
-        loss: A name of :func:`gconvae.losses.available`, or a module from (target, output,
-            target_mask) to one value a cloud, shape (B,).
+        loss: A name of :func:`gconvae.losses.available`, perhaps with options, or a sum of some
+            (``"third_axis + 0.5 * matching"``), or a module from (target, output), and
+            (target_mask, output_mask) where clouds are ragged, to one value a cloud, shape (B,).
         beta: Factor of the KL term.
+        kl_warmup: Epochs over which that factor grows from 0, see :func:`losses.kl_weight`. What
+            the history holds, and what chooses the best epoch, is the loss with all of ``beta``.
+        kl_cycles: How often it does so during the training, each time up to half of a cycle.
+        free_bits: Nats of each latent that the KL term leaves free, see :func:`losses.free_bits`.
+        joint_prior: Whether the model's prior is trained with the network, by
+            :func:`losses.kl_monte_carlo`. Else the network is trained with N(0, 1) and the prior,
+            if it is another, fitted to the latents afterwards.
         standardize: Whether the loss gets both sides standardized by the training clouds, see
             :class:`gconvae.losses.Standardized`; the output keeps its range.
         epochs: Passes over the training clouds, at most.
@@ -129,6 +143,10 @@ def fit(
     options = TrainingOptions(
         loss=loss if isinstance(loss, str) else repr(loss),
         beta=beta,
+        kl_warmup=kl_warmup,
+        kl_cycles=kl_cycles,
+        free_bits=free_bits,
+        joint_prior=joint_prior,
         standardize=standardize,
         epochs=epochs,
         batch_size=batch_size,
@@ -144,17 +162,21 @@ def fit(
     train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
+    is_fixed = isinstance(trained.prior, StandardNormal)
+    _check_prior_options(options, is_fixed)
     sets = [
         # the decoder could never produce training clouds outside the ranges
         _training_clouds(trained, train, "data", strict=True),
         _training_clouds(trained, valid, "valid", strict=False),
     ]
+    trained.conditions.fit(sets[0].mask, sets[0].labels)
+    trained.observation.set_lattice(train.points, train.mask)
     if isinstance(loss, str):
         loss = losses.create(loss, backend=neighbors)
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if standardize:
-        loss = losses.Standardized.fitted(loss, *sets[0][:2])
+        loss = losses.Standardized.fitted(loss, sets[0].points, sets[0].mask)
     begun = _manifest(options, model, train, valid, loss, config)
     if out is not None:
         runs.check_saveable(model)
@@ -171,7 +193,10 @@ def fit(
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
-        samples = trained.sample(NUM_SAMPLES, seed=seed).numpy()
+        if not is_fixed and not joint_prior:
+            trained.fit_prior(train, valid, seed=seed)
+        trained.calibrate(valid, seed=seed)
+        samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
         manifest = {
             **begun,
             "best_epoch": task.best_epoch,
@@ -259,6 +284,7 @@ class _Task(pl.LightningModule):
         self.seconds = 0.0
         self._clock = time.perf_counter()
         self._sums: dict[str, Tensor] = {}
+        self.on_lattice = bool(model.observation.step.any())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
@@ -281,32 +307,77 @@ class _Task(pl.LightningModule):
         # Lightning 2.6 tells the sampler its epoch only after it has asked for the first order
         self.batches.set_epoch(len(self.history["epoch"]))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> Tensor:
         return self._step(batch, "train", self.current_epoch, step)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> None:
         # the same noise in every epoch, so that epochs differ by their weights only
         self._step(batch, "valid", 0, step)
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str, epoch: int, step: int) -> Tensor:
-        scaled, mask = batch
+    def _step(
+        self, batch: tuple[Tensor, Tensor, Tensor], stage: str, epoch: int, step: int
+    ) -> Tensor:
+        scaled, mask, labels = batch
+        scaled = self._dequantized(scaled, mask, self._random(f"{stage} lattice", epoch, step))
         posterior = self.model.encoder(scaled, mask)
-        noise = torch.randn(
-            posterior.mean.shape,
-            generator=generator(self.options.seed, f"{stage} latent", epoch=epoch, step=step),
-        ).to(scaled)
+        random = self._random(f"{stage} latent", epoch, step)
+        noise = torch.randn(posterior.mean.shape, generator=random).to(scaled)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (B, L)
-        output = self.model.scaling.from_unit(self.model.decoder(z))  # (B, N, F)
-        rec = self.loss(scaled, output, None if mask.all() else mask)  # (B,)
+        made = self.model.conditions.nodes(mask)  # (B, N)
+        unit = self.model.decode_unit(z, labels, made, self._random("node noise", epoch, step))
+        output = self.model.scaling.from_unit(unit)  # (B, N, F)
+        masks = () if mask.all() and made.all() else (mask, made)
+        rec = self.loss(scaled, output, *masks)  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
                 f"got shape {tuple(rec.shape)}"
             )
-        kl = losses.kl_standard_normal(posterior)  # (B,)
+        kl, penalty = self._divergence(posterior, batch, self._random(stage, epoch, step))
         sums = torch.stack([rec.detach().sum(), kl.detach().sum(), rec.new_tensor(len(rec))])
         self._sums[stage] = self._sums[stage] + sums if stage in self._sums else sums
-        return (rec + self.options.beta * kl).mean()
+        return rec.mean() + self._beta(epoch) * penalty
+
+    def _random(self, purpose: str, epoch: int, step: int) -> torch.Generator:
+        return generator(self.options.seed, purpose, epoch=epoch, step=step)
+
+    def _dequantized(self, scaled: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+        """Positions on a lattice, spread over their cells: a density can fit no lattice."""
+        observation, scaling = self.model.observation, self.model.scaling
+        if not self.on_lattice:
+            return scaled
+        ends = scaling.low, scaling.high
+        points = observation.dequantize(scaling.unscale(scaled), random, *ends, mask)
+        return scaling.scale(points).masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _divergence(
+        self,
+        posterior: Independent[Any],
+        batch: tuple[Tensor, Tensor, Tensor],
+        random: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """KL of each cloud, shape (B,), and what is made small: its mean, less the free bits."""
+        _, mask, labels = batch
+        if self.options.joint_prior:
+            context = self.model.conditions.context(len(mask), labels, mask)
+            context = None if context is None else context.to(posterior.mean)
+            kl = losses.kl_monte_carlo(posterior, self.model.prior, random, context=context)
+            return kl, kl.mean()
+        if self.options.free_bits:
+            each = losses.kl_per_latent(posterior)  # (B, L)
+            return each.sum(-1), losses.free_bits(each, self.options.free_bits)
+        kl = losses.kl_standard_normal(posterior)
+        return kl, kl.mean()
+
+    def _beta(self, epoch: int) -> float:
+        options = self.options
+        return losses.kl_weight(
+            epoch,
+            options.epochs,
+            beta=options.beta,
+            warmup=options.kl_warmup,
+            cycles=options.kl_cycles,
+        )
 
     def _finish_stage(self, stage: str) -> float:
         rec, kl, count = self._sums.pop(stage).tolist()
@@ -333,17 +404,21 @@ class _Task(pl.LightningModule):
         self._stop_if_stale()
 
 
-class _ResidentClouds(Dataset[tuple[Tensor, Tensor]]):
+class _ResidentClouds(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Scaled clouds in memory, indexed by a whole batch at a time."""
 
-    def __init__(self, scaled: Tensor, mask: Tensor) -> None:
-        self.scaled, self.mask = scaled, mask
+    def __init__(self, clouds: Clouds) -> None:
+        points, mask, labels = clouds
+        # a model without labels does not look at them
+        labels = mask.new_zeros(len(mask), dtype=torch.long) if labels is None else labels
+        self.parts = points, mask, labels
 
     def __len__(self) -> int:
-        return len(self.scaled)
+        return len(self.parts[0])
 
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.scaled[rows], self.mask[rows]
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        points, mask, labels = self.parts
+        return points[rows], mask[rows], labels[rows]
 
 
 class _Batches(Sampler[Tensor]):
@@ -454,7 +529,7 @@ def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoad
     batches = _Batches(len(clouds.points), options.batch_size, options.seed, shuffle)
     # batch_size None: one index is a whole batch, and nothing is collated item by item
     return DataLoader(
-        _ResidentClouds(clouds.points, clouds.mask),
+        _ResidentClouds(clouds),
         batch_size=None,
         sampler=batches,
         num_workers=options.workers,
@@ -465,10 +540,21 @@ def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoad
 
 def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict: bool) -> Clouds:
     """Clouds in order and in scaled units, on the CPU."""
-    clouds = model.prepare(data.points, data.mask, name=name)
+    clouds = model.prepare(data, name=name)
+    labels = model.conditions.check_labels(clouds.labels, len(data), f"labels of {name}")
     model.scaling.check_range(clouds.points, clouds.mask, name, strict=strict)
     scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
-    return Clouds(scaled.cpu(), clouds.mask.cpu())
+    return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
+
+
+def _check_prior_options(options: TrainingOptions, is_fixed: bool) -> None:
+    if options.joint_prior and is_fixed:
+        raise ValueError("joint_prior needs a prior that can be trained, got standard_normal")
+    if options.joint_prior and options.free_bits:
+        raise ValueError(
+            f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
+            f"got {options.free_bits:g}"
+        )
 
 
 def _device(wanted: str) -> str:

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gconvae.clouds import Clouds, as_clouds, from_data, holds_graphs, sort_nodes, to_data
-from gconvae.priors import Prior
-from gconvae.randomness import generator
+from gconvae import parts
+from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes, to_data
+from gconvae.conditions import Conditions
+from gconvae.observation import MeanObservation, Observation
+from gconvae.priors import Latents, Prior
+from gconvae.randomness import generator, initial_weights
 from gconvae.scaling import FeatureScaling
 
 __all__ = ["VAE"]
 
 CHUNK = 2048
-"""Clouds that go through the decoder at a time, so that memory does not grow with the request."""
+"""Clouds that go through a network at a time, so that memory does not grow with the request."""
+
+HELD_OUT = 0.1
+"""Share of the clouds on which a prior that is being fitted is watched, or a noise calibrated."""
 
 
 class VAE(nn.Module):
-    r"""Encoder q(z|x), decoder and prior p(z), used in data units.
+    r"""Encoder q(z|x), decoder, prior p(z) and observation p(x|z), used in data units.
 
-    .. math:: x \to q(z|x) = N(\mu(x), \sigma^2(x)), \quad z \to \hat x(z), \quad z \sim p(z)
+    .. math::
+        x \to q(z|x) = N(\mu(x), \sigma^2(x)), \quad z \to \hat x(z, y, n), \quad
+        z \sim p(z|y, n), \quad x \sim p(x|\hat x)
 
-    Every method takes padded points (B, N, 3) with an optional mask, or a PyG ``Batch`` or list of
-    ``Data``, and puts nodes in the one order first: brightest first, ties by y then x.
+    y is the label and n the number of nodes, which decoder and prior are told where the model has
+    labels or ragged clouds (:class:`~gconvae.conditions.Conditions`). The encoder sees the cloud,
+    which says both.
+
+    Every method takes padded points (B, N, 3) with an optional mask, a data set, ``Clouds``, or a
+    PyG ``Batch`` or list of ``Data``, and puts nodes in the one order first: brightest first, ties
+    by y then x.
 
     Args:
         encoder: Module from scaled points (B, N, F) and mask (B, N) to q(z|x), a torch
             ``Independent(Normal)`` with batch shape (B,) and event shape (L,).
-        decoder: Module from z (B, L) to features in [0, 1], shape (B, N, F).
+        decoder: Module from z (B, L + C), and ``mask`` (B, N) where clouds are ragged, to features
+            in [0, 1], shape (B, N, F), with an attribute ``num_points``; C is the length of a
+            context. One with ``noise_dim`` above 0 also takes ``noise`` (B, N, noise_dim).
         prior: Where new latents are drawn from.
         scaling: Between data units and the units of the loss.
-        catalogue_entry: Name and options that :func:`gconvae.models.create` made this model from,
-            which is what a run folder stores; None = put together by hand.
-        initial_seed: Seed of the weights before any training, stored likewise; None = not known.
+        observation: What is drawn around the decoder's mean; None = the mean itself.
+        num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
+        ragged: Whether decoder and prior are told the number of nodes.
+        initial_seed: Seed of the weights before any training, for the manifest; None = not known.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
+        | Learning Structured Output Representation using Deep Conditional Generative Models
+          (Sohn, Lee and Yan, 2015), NeurIPS
     Example:
         >>> import gconvae
         >>> model = gconvae.models.create("convae", seed=0)
@@ -52,7 +71,9 @@ class VAE(nn.Module):
         decoder: nn.Module,
         prior: Prior,
         scaling: FeatureScaling,
-        catalogue_entry: tuple[str, Mapping[str, Any]] | None = None,
+        observation: Observation | None = None,
+        num_classes: int = 0,
+        ragged: bool = False,
         initial_seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -60,7 +81,8 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.prior = prior
         self.scaling = scaling
-        self.catalogue_entry = catalogue_entry
+        self.observation = observation or MeanObservation(len(scaling.low))
+        self.conditions = Conditions(self._num_points(), num_classes, ragged)
         self.initial_seed = initial_seed
 
     @property
@@ -72,28 +94,29 @@ class VAE(nn.Module):
         """Checks clouds, puts their nodes in order, and cuts or pads them to the network's N.
 
         Args:
-            points: Data units, shape (B, N, F), or a PyG ``Batch`` or list of ``Data``.
-            mask: Shape (B, N), or None for all real.
+            points: Data units, shape (B, N, F), or a data set, ``Clouds``, PyG ``Batch`` or list
+                of ``Data``.
+            mask: Shape (B, N), or None for all real; only beside bare points.
             name: What error messages call ``points``.
         Returns:
-            Clouds in data units on the model's device.
+            Clouds in data units on the model's device, with labels if they came with some.
         Raises:
             ValueError: If the clouds are not valid, one has more real nodes than the network, or
                 one lies outside the feature ranges (:meth:`FeatureScaling.check_range`).
         """
-        num_features = len(self.scaling.low)
-        if holds_graphs(points):
-            if mask is not None:
-                raise ValueError("mask must be None for graphs, which have no masked nodes")
-            points, mask, _ = from_data(points)
-        clouds = as_clouds(points, mask, name=name, num_features=num_features)
+        labels = None
+        if mask is None:
+            points, mask, labels = as_sample(points, name)
+        elif holds_graphs(points):
+            raise ValueError("mask must be None for graphs, which have no masked nodes")
+        clouds = as_clouds(points, mask, name=name, num_features=len(self.scaling.low))
         points = clouds.points.to(self.scaling.low)
         points, mask = sort_nodes(points, clouds.mask.to(self.device))
         self.scaling.check_range(points, mask, name)
         wanted = getattr(self.encoder, "num_points", None)
         if wanted is not None and points.shape[1] != wanted:
             points, mask = _resize(points, mask, wanted)
-        return Clouds(points, mask)
+        return Clouds(points, mask, None if labels is None else labels.to(self.device))
 
     def encode(self, points: Any, mask: Any = None) -> Independent[Any]:
         """The posterior q(z|x).
@@ -107,64 +130,282 @@ class VAE(nn.Module):
         clouds = self.prepare(points, mask)
         return self.encoder(self._scaled(clouds), clouds.mask)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Clouds of given latents, differentiable.
+    def decode(self, z: Tensor, labels: Any = None, mask: Tensor | None = None) -> Tensor:
+        """The mean clouds of given latents, differentiable.
 
         Args:
             z: Shape (B, L).
+            labels: One for all, or shape (B,); needed where the model has labels.
+            mask: True for the real nodes, the first n of each cloud, shape (B, N); None = all.
         Returns:
-            Data units, shape (B, N, F), brightest node first.
+            Data units, shape (B, N, F), brightest node first; masked nodes are 0.
         Raises:
-            ValueError: If z does not have shape (B, L).
+            ValueError: If z does not have shape (B, L), or labels are missing.
         """
-        latent_dim = getattr(self.decoder, "latent_dim", z.shape[-1])
-        if z.dim() != 2 or z.shape[1] != latent_dim:
-            raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
-        return sort_nodes(self.scaling.unscale(self.scaling.from_unit(self.decoder(z))))[0]
+        return sort_nodes(self._data_units(self.decode_unit(z, labels, mask)), mask)[0]
+
+    def decode_unit(
+        self,
+        z: Tensor,
+        labels: Any = None,
+        mask: Tensor | None = None,
+        noise: torch.Generator | None = None,
+    ) -> Tensor:
+        """The decoder's own output, which training compares: units of [0, 1], its own order.
+
+        Args:
+            z: Shape (B, L).
+            labels: As in :meth:`decode`.
+            mask: As in :meth:`decode`.
+            noise: Source of the noise of a decoder that takes some; None = none.
+        Returns:
+            Shape (B, N, F).
+        """
+        context = self.conditions.context(len(z), labels, mask)
+        self._check_latents(z)
+        if context is not None:
+            z = torch.cat([z, context.to(z)], dim=1)  # (B, L + C)
+        noise_dim = getattr(self.decoder, "noise_dim", 0)
+        further = {} if mask is None or mask.all() else {"mask": mask}
+        if noise_dim and noise is not None:
+            shape = (len(z), self.conditions.num_points, noise_dim)
+            further["noise"] = torch.randn(shape, generator=noise).to(z)
+        return self.decoder(z, **further)
 
     @torch.no_grad()
-    def reconstruct(self, points: Any, mask: Any = None, *, as_data: bool = False) -> Any:
+    def reconstruct(
+        self, points: Any, mask: Any = None, labels: Any = None, *, as_data: bool = False
+    ) -> Any:
         """Decodes the posterior's mean of each cloud.
+
+        As many nodes come back, from a model that learned clouds of several sizes; else N.
 
         Args:
             points: Clouds in data units, see :meth:`prepare`.
             mask: Shape (B, N), or None for all real.
+            labels: Shape (B,); None = those that came with the clouds.
             as_data: Return a list of PyG ``Data``; given graphs, graphs come back in any case.
         Returns:
-            Data units, shape (B, N, F), or a list of ``Data``.
+            Data units, shape (B, N, F); ``Clouds``, with their mask, where clouds may have fewer
+            than N nodes; or a list of ``Data``.
         """
         as_data = as_data or holds_graphs(points)
         clouds = self.prepare(points, mask)
-        made = torch.cat(
-            [
-                self.decode(self.encoder(self._scaled(part), part.mask).mean)
-                for part in _chunks(clouds)
-            ]
+        labels = self.conditions.check_labels(
+            clouds.labels if labels is None else labels, len(clouds.points)
         )
-        return to_data(made) if as_data else made
+        made, masks = [], []
+        for part in _chunks(clouds._replace(labels=labels)):
+            z = self.encoder(self._scaled(part), part.mask).mean  # (b, L)
+            masks.append(self.conditions.nodes(part.mask))
+            made.append(self.decode(z, part.labels, masks[-1]))
+        return self._returned(Clouds(torch.cat(made), torch.cat(masks), labels), as_data)
 
     @torch.no_grad()
-    def sample(self, num_samples: int, *, seed: int = 0, as_data: bool = False) -> Any:
-        """New clouds: z from the prior, decoded.
+    def sample(
+        self,
+        num_samples: int,
+        *,
+        seed: int = 0,
+        label: int | Tensor | None = None,
+        as_data: bool = False,
+    ) -> Any:
+        """New clouds: z from the prior, decoded, with the noise of the observation.
 
         Args:
             num_samples: How many, at least 1.
             seed: The same seed gives the same clouds.
+            label: One for all, or shape (num_samples,); None = as often as in training.
             as_data: Return a list of PyG ``Data`` instead of a tensor.
         Returns:
-            Data units, shape (num_samples, N, F), or a list of ``Data``.
+            Data units, shape (num_samples, N, F); ``Clouds``, with their mask, where clouds may
+            have fewer than N nodes; or a list of ``Data``, which have labels too.
         Raises:
-            ValueError: If ``num_samples`` is below 1.
+            ValueError: If ``num_samples`` is below 1, or no training cloud had that label.
         """
+        clouds = self.sample_clouds(num_samples, seed=seed, label=label)
+        return self._returned(clouds, as_data)
+
+    @torch.no_grad()
+    def sample_clouds(
+        self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
+    ) -> Clouds:
+        """:meth:`sample`, always as ``Clouds`` with mask and, if the model has them, labels."""
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        z = self.prior.sample(num_samples, generator(seed, "sample"))  # (B, L)
-        made = torch.cat([self.decode(part) for part in z.to(self.scaling.low).split(CHUNK)])
-        return to_data(made) if as_data else made
+        labels, mask = self.conditions.draw(num_samples, generator(seed, "conditions"), label)
+        context = self.conditions.context(num_samples, labels, mask)
+        given = () if context is None else (context.to(self.scaling.low),)
+        z = self.prior.sample(num_samples, generator(seed, "sample"), *given)  # (B, L)
+        mask = mask.to(self.device)
+        labels = None if labels is None else labels.to(self.device)
+        noises = generator(seed, "node noise"), generator(seed, "observation")
+        made = []
+        for part in _chunks(Clouds(z.to(self.scaling.low), mask, labels)):
+            mean = self.decode_unit(part.points, part.labels, part.mask, noises[0])  # (b, N, F)
+            drawn = self._data_units(self.observation.sample(mean, noises[1]))
+            drawn = self.observation.quantize(drawn)
+            made.append(sort_nodes(drawn, part.mask)[0])
+        return Clouds(torch.cat(made), mask, labels)
+
+    @torch.no_grad()
+    def latents(self, data: Any) -> Latents:
+        """Posteriors of clouds and what the prior is told of each, for fitting a prior.
+
+        Args:
+            data: Clouds in any form, with labels where the model has labels.
+        """
+        clouds = self.prepare(data, name="data")
+        posteriors = [self.encoder(self._scaled(part), part.mask) for part in _chunks(clouds)]
+        context = self.conditions.context(len(clouds.points), clouds.labels, clouds.mask)
+        return Latents(
+            torch.cat([posterior.mean for posterior in posteriors]),
+            torch.cat([posterior.base_dist.stddev for posterior in posteriors]),
+            None if context is None else context.to(clouds.points),
+        )
+
+    def with_prior(
+        self, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
+    ) -> VAE:
+        """A copy of this model with a prior that is fitted on the latents of clouds.
+
+        The second of two steps: N(0, 1) is not what the encoder fills, and a model that draws from
+        what it does fill makes better clouds.
+
+        Args:
+            prior: A name of ``gconvae.parts.available("prior")``, perhaps with options:
+                ``"nsf"``, ``"gmm(components=8)"``; or a prior, of which a copy is fitted.
+            data: The training clouds.
+            valid: Clouds on which the fit is watched; None = a seeded tenth of ``data``.
+            seed: Of everything random in the fit.
+            options: Of a named prior.
+        Raises:
+            ValueError: If there is no such prior, or it does not fit the model's latents.
+        References:
+            | Learning Representations and Generative Models for 3D Point Clouds (Achlioptas et
+              al., 2018), arXiv:1707.02392
+        """
+        model = copy.deepcopy(self)
+        model.prior = self._new_prior(prior, seed, options).to(self.scaling.low)
+        model.fit_prior(data, valid, seed=seed)
+        return model.eval()
+
+    def with_observation(
+        self, observation: str | Observation, data: Any, *, seed: int = 0, **options: Any
+    ) -> VAE:
+        """A copy of this model with noise around its mean that is calibrated on clouds.
+
+        Args:
+            observation: A name of ``gconvae.parts.available("observation")``, or an observation,
+                of which a copy is calibrated.
+            data: Clouds, best some that the model was not trained on.
+            seed: Of the latents.
+            options: Of a named observation.
+        Raises:
+            ValueError: If there is no such observation.
+        """
+        model = copy.deepcopy(self)
+        if isinstance(observation, str):
+            made = parts.create(
+                "observation", observation, num_features=len(self.scaling.low), **options
+            )
+            assert isinstance(made, Observation)
+            observation = made
+        model.observation = copy.deepcopy(observation).to(self.scaling.low)
+        model.observation.set_lattice(*model.prepare(data, name="data")[:2])
+        model.calibrate(data, seed=seed)
+        return model.eval()
+
+    @torch.no_grad()
+    def calibrate(self, data: Any, *, seed: int = 0) -> None:
+        """Fits the observation to clouds and their reconstructions, in place.
+
+        Args:
+            data: Clouds in any form, best some that the model was not trained on.
+            seed: Of the latents, drawn from each cloud's posterior as in training.
+        """
+        clouds = self.prepare(data, name="data")
+        z = self.latents(clouds).draw(generator(seed, "calibration"))  # (B, L)
+        noise = generator(seed, "node noise of the calibration")
+        # the cells of a lattice are no residuals: rounding follows the noise
+        spread = self.observation.dequantize(
+            clouds.points,
+            generator(seed, "lattice of the calibration"),
+            self.scaling.low,
+            self.scaling.high,
+            clouds.mask,
+        )
+        unit = self._scaled(clouds._replace(points=spread)) / self.scaling.extent
+        means = [
+            self.decode_unit(part.points, part.labels, part.mask, noise)
+            for part in _chunks(Clouds(z, self.conditions.nodes(clouds.mask), clouds.labels))
+        ]
+        # a network with fewer nodes than the clouds is held against their brightest
+        missing = self.conditions.num_points - unit.shape[1]
+        unit = nn.functional.pad(unit, (0, 0, 0, missing))
+        mask = nn.functional.pad(clouds.mask, (0, missing))
+        self.observation.calibrate(unit, torch.cat(means), mask)
+
+    def fit_prior(self, data: Any, valid: Any = None, *, seed: int = 0) -> None:
+        """Fits the prior on the latents of clouds, in place; as in :meth:`with_prior`."""
+        latents = self.latents(data)
+        if valid is None:
+            random = generator(seed, "held-out latents")
+            order = torch.randperm(len(latents.mean), generator=random)
+            held_out = max(1, round(HELD_OUT * len(order)))
+            held, rest = (_rows(latents, rows) for rows in (order[:held_out], order[held_out:]))
+        else:
+            held, rest = self.latents(valid), latents
+        self.prior.fit(rest, held, seed=seed)
+
+    def _returned(self, clouds: Clouds, as_data: bool) -> Any:
+        """What a user gets: graphs, or bare points where these say all."""
+        if as_data:
+            return to_data(*clouds)
+        return clouds.points if self.conditions.always_full else clouds
+
+    def _new_prior(self, prior: str | Prior, seed: int, options: dict[str, Any]) -> Prior:
+        if isinstance(prior, Prior):
+            return copy.deepcopy(prior)
+        shape = {
+            "latent_dim": self.prior.latent_dim,
+            "num_classes": self.conditions.num_classes,
+            "ragged": self.conditions.ragged,
+        }
+        taken = parts.accepted("prior", prior)
+        shape = {name: value for name, value in shape.items() if name in taken}
+        with initial_weights(seed):
+            made = parts.create("prior", prior, **shape, **options)
+        assert isinstance(made, Prior)
+        return made
+
+    def _num_points(self) -> int:
+        """N, of a decoder that does not say it from its output."""
+        told = getattr(self.decoder, "num_points", None)
+        if told is not None:
+            return int(told)
+        z = self.scaling.low.new_zeros(1, self.prior.latent_dim)
+        with torch.no_grad():
+            return self.decoder(z).shape[1]
+
+    def _check_latents(self, z: Tensor) -> None:
+        wanted = getattr(self.decoder, "latent_dim", None)
+        latent_dim = z.shape[-1] if wanted is None else wanted - self.conditions.dim
+        if z.dim() != 2 or z.shape[1] != latent_dim:
+            raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
+
+    def _data_units(self, unit: Tensor) -> Tensor:
+        return self.scaling.unscale(self.scaling.from_unit(unit))
 
     def _scaled(self, clouds: Clouds) -> Tensor:
         """Encoder input: scaled units with 0 where there is no node."""
         return self.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
+
+
+def _rows(latents: Latents, rows: Tensor) -> Latents:
+    mean, stddev, context = latents
+    rows = rows.to(mean.device)
+    return Latents(mean[rows], stddev[rows], None if context is None else context[rows])
 
 
 def _resize(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
@@ -181,6 +422,11 @@ def _resize(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tens
     return nn.functional.pad(points, (0, 0, 0, missing)), nn.functional.pad(mask, (0, missing))
 
 
-def _chunks(clouds: Clouds) -> list[Clouds]:
-    pairs = zip(clouds.points.split(CHUNK), clouds.mask.split(CHUNK), strict=True)
-    return [Clouds(points, mask) for points, mask in pairs]
+def _chunks(clouds: Clouds) -> Iterator[Clouds]:
+    for start in range(0, len(clouds.points), CHUNK):
+        points, mask, labels = (
+            None if part is None else part[start : start + CHUNK] for part in clouds
+        )
+        assert points is not None
+        assert mask is not None
+        yield Clouds(points, mask, labels)

@@ -1,53 +1,21 @@
-"""Losses between sets and KL terms: loops, closed cases, peers, finite differences."""
+"""The catalogue of losses, weighted sums of them, and losses of standardized clouds."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
-import properties
 import pytest
 import torch
-from oracles import chamfer_loop
-from properties import Problem, SetLoss, with_gradients
 from torch import Tensor
-from torch.distributions import (
-    Categorical,
-    Independent,
-    MixtureSameFamily,
-    Normal,
-    kl_divergence,
-)
 
-from gconvae import losses
+from gconvae import losses, parts
 from gconvae.losses import (
-    MatchedIntensityChamfer,
+    Matching,
+    SlicedWasserstein,
     ThirdAxisChamfer,
-    kl_monte_carlo,
-    kl_standard_normal,
-    matched_intensity_chamfer,
+    WeightedSum,
     third_axis_chamfer,
 )
-from gconvae.priors import StandardNormal
-
-LOSSES = {
-    "third_axis": (third_axis_chamfer, None),
-    "matched_intensity": (matched_intensity_chamfer, 2),
-}
-"""Each loss, and how many features its oracle searches by (None = all)."""
-
-SHAPES = [(1, 1, 1), (1, 25, 25), (1, 25, 17), (7, 13, 25), (300, 5, 4)]
-"""Clouds, nodes of the target, nodes of the output."""
-
-
-@pytest.fixture(params=list(LOSSES))
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def loss(name: str, backend: str) -> SetLoss:
-    return partial(LOSSES[name][0], backend=backend)
 
 
 def random_nodes(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -55,484 +23,7 @@ def random_nodes(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32)
     return (27 * torch.rand(shape, generator=generator, dtype=torch.float64) - 9).to(dtype)
 
 
-def random_mask(num_clouds: int, num_nodes: int, seed: int = 0) -> Tensor:
-    """Real nodes in any places, at least one a cloud."""
-    generator = torch.Generator().manual_seed(seed)
-    mask = torch.rand(num_clouds, num_nodes, generator=generator) < 0.6
-    mask[torch.arange(num_clouds), torch.arange(num_clouds) % num_nodes] = True
-    return mask
-
-
-def random_problem(
-    device: torch.device, dtype: torch.dtype, num_clouds: int = 6, n: int = 9, m: int = 7
-) -> Problem:
-    masks = random_mask(num_clouds, n, 2), random_mask(num_clouds, m, 3)
-    assert not all(mask.all() for mask in masks)
-    points = random_nodes(num_clouds, n, 3, seed=0), random_nodes(num_clouds, m, 3, seed=1)
-    return Problem(
-        *(nodes.to(device, dtype) for nodes in points), *(mask.to(device) for mask in masks)
-    )
-
-
-def close(got: Tensor, wanted: list[float], tolerance: float) -> None:
-    assert got.dim() == 1
-    assert got.tolist() == pytest.approx(wanted, rel=tolerance, abs=tolerance)
-
-
-# Against the loops
-
-
-@pytest.mark.parametrize("features", range(2, 9))
-@pytest.mark.parametrize("shape", SHAPES)
-def test_third_axis_equals_the_loop(
-    shape: tuple[int, int, int],
-    features: int,
-    dtype: torch.dtype,
-    tolerance: float,
-    device: torch.device,
-    backend: str,
-) -> None:
-    num_clouds, n, m = shape
-    target = random_nodes(num_clouds, n, features, seed=0, dtype=dtype)
-    output = random_nodes(num_clouds, m, features, seed=1, dtype=dtype)
-    got = third_axis_chamfer(target.to(device), output.to(device), backend=backend)
-    assert got.dtype == dtype
-    assert got.device.type == device.type
-    close(got, chamfer_loop(target, output), tolerance)
-
-
-@pytest.mark.parametrize("features", range(3, 9))
-@pytest.mark.parametrize("shape", SHAPES)
-def test_matched_intensity_equals_the_loop(
-    shape: tuple[int, int, int],
-    features: int,
-    dtype: torch.dtype,
-    tolerance: float,
-    device: torch.device,
-    backend: str,
-) -> None:
-    num_clouds, n, m = shape
-    target = random_nodes(num_clouds, n, features, seed=0, dtype=dtype)
-    output = random_nodes(num_clouds, m, features, seed=1, dtype=dtype)
-    got = matched_intensity_chamfer(
-        target.to(device), output.to(device), intensity_weight=0.3, backend=backend
-    )
-    assert got.dtype == dtype
-    wanted = chamfer_loop(target, output, search=2, intensity_weight=0.3)
-    close(got, wanted, tolerance)
-
-
-@pytest.mark.parametrize("shape", SHAPES[1:])
-def test_masks_and_weights_equal_the_loop(
-    shape: tuple[int, int, int],
-    name: str,
-    loss: SetLoss,
-    dtype: torch.dtype,
-    tolerance: float,
-    device: torch.device,
-) -> None:
-    num_clouds, n, m = shape
-    points = [random_nodes(num_clouds, size, 3, seed=size, dtype=dtype) for size in (n, m)]
-    masks = [random_mask(num_clouds, size, seed=size + 1) for size in (n, m)]
-    weights = [random_nodes(num_clouds, size, seed=size + 2, dtype=dtype).abs() for size in (n, m)]
-    everything = [*points, *masks, *weights]
-    target, output, target_mask, output_mask, w, v = (part.to(device) for part in everything)
-    got = loss(target, output, target_mask, output_mask, target_weight=w, output_weight=v)
-    close(got, chamfer_loop(*everything, search=LOSSES[name][1]), tolerance)
-
-
-def test_many_ties_equal_the_loop(name: str, loss: SetLoss, device: torch.device) -> None:
-    generator = torch.Generator().manual_seed(0)
-    target, output = (
-        torch.randint(0, 4, (40, size, 3), generator=generator).float() for size in (12, 9)
-    )
-    got = loss(target.to(device), output.to(device))
-    close(got, chamfer_loop(target, output, search=LOSSES[name][1]), 0)  # whole numbers: exact
-
-
-# Closed cases
-
-
-def test_known_good_values_of_kaolin(
-    dtype: torch.dtype, device: torch.device, backend: str
-) -> None:
-    p = [
-        [[8.8977, 4.1709, 1.2839], [8.5640, 7.7767, 9.4214]],
-        [[0.5431, 6.4495, 11.4914], [3.2126, 8.0865, 3.1018]],
-    ]
-    q = [
-        [[6.9340, 6.1152, 3.4435], [0.1032, 9.8181, 11.3350]],
-        [[11.4006, 2.2154, 7.9589], [4.2586, 1.4133, 7.2606]],
-    ]
-    target, output = (torch.tensor(nodes, dtype=dtype, device=device) for nodes in (p, q))
-    got = third_axis_chamfer(target, output, backend=backend)
-    assert got.tolist() == pytest.approx([145.1677, 302.1618], abs=1e-4)
-
-
-def test_squared_summed_and_not_averaged(loss: SetLoss) -> None:
-    # four target nodes at distance 3 from one output node, one of them is its nearest
-    target = torch.tensor([[[3.0, 0, 0], [-3.0, 0, 0], [0, 3.0, 0], [0, -3.0, 0]]])
-    assert loss(target, torch.zeros(1, 1, 3)).tolist() == [4 * 9 + 9]
-
-
-def test_small_shift_of_separated_nodes_costs_twice_the_squared_shifts(
-    loss: SetLoss, dtype: torch.dtype, tolerance: float
-) -> None:
-    axis = 10 * torch.arange(5, dtype=dtype)
-    target = torch.cat([torch.cartesian_prod(axis, axis), torch.zeros(25, 1, dtype=dtype)], 1)
-    output = target + torch.tensor([0.5, -1.0, 2.0], dtype=dtype)
-    close(loss(target[None], output[None]), [2 * 25 * (0.25 + 1.0 + 4.0)], tolerance)
-
-
-def test_third_axis_search_sees_the_intensity() -> None:
-    # by position the first output node is nearer, in three dimensions the second one is
-    target = torch.tensor([[[0.0, 0.0, 5.0]]])
-    output = torch.tensor([[[1.0, 0.0, 0.0], [2.0, 0.0, 5.0]]])
-    assert third_axis_chamfer(target, output).tolist() == [4 + (1 + 25) + 4]
-
-
-def test_matched_intensity_search_sees_positions_only() -> None:
-    target = torch.tensor([[[0.0, 0.0, 5.0]]])
-    output = torch.tensor([[[1.0, 0.0, 0.0], [2.0, 0.0, 5.0]]])
-    assert matched_intensity_chamfer(target, output).tolist() == [(1 + 25) + (1 + 25) + 4]
-
-
-def test_matched_intensity_tie_keeps_the_first_node(backend: str) -> None:
-    target = torch.tensor([[[0.0, 0.0, 5.0]]])
-    near_then_far = torch.tensor([[[1.0, 0.0, 4.0], [0.0, 1.0, 2.0], [-1.0, 0.0, 5.0]]])
-    own_terms = (1 + 1) + (1 + 9) + (1 + 0)
-    loss = partial(matched_intensity_chamfer, backend=backend)
-    assert loss(target, near_then_far).tolist() == [1 + 1 + own_terms]
-    assert loss(target, near_then_far.flip(1)).tolist() == [1 + 0 + own_terms]
-
-
-def test_intensity_weight_scales_the_intensity_terms_only() -> None:
-    target, output = random_nodes(4, 6, 3, seed=0), random_nodes(4, 5, 3, seed=1)
-    values = [
-        matched_intensity_chamfer(target, output, intensity_weight=weight)
-        for weight in (0.0, 1.0, 3.0)
-    ]
-    torch.testing.assert_close(values[0], third_axis_chamfer(target[..., :2], output[..., :2]))
-    torch.testing.assert_close(values[2] - values[0], 3 * (values[1] - values[0]))
-
-
-def test_distance_to_many_nodes_counts_each_of_them_in_its_own_direction(loss: SetLoss) -> None:
-    # PyTorch3D's convention: both directions, no double counting of a shared neighbour
-    target = torch.zeros(1, 1, 3)
-    output = torch.tensor([[[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0]]])
-    assert loss(target, output).tolist() == [1 + (1 + 4 + 9)]
-
-
-# Weights
-
-
-def test_a_target_weight_multiplies_its_own_term_only(loss: SetLoss) -> None:
-    target = torch.tensor([[[0.0, 0, 0], [0, 10.0, 0]]])
-    output = torch.tensor([[[1.0, 0, 0], [0, 12.0, 0], [0, 13.0, 0]]])
-    got = loss(target, output, target_weight=torch.tensor([[5.0, 7.0]]))
-    assert got.tolist() == [5 * 1 + 7 * 4 + (1 + 4 + 9)]
-
-
-def test_an_output_weight_multiplies_its_own_term_only(loss: SetLoss) -> None:
-    target = torch.tensor([[[0.0, 0, 0], [0, 10.0, 0]]])
-    output = torch.tensor([[[1.0, 0, 0], [0, 12.0, 0], [0, 13.0, 0]]])
-    got = loss(target, output, output_weight=torch.tensor([[5.0, 7.0, 11.0]]))
-    assert got.tolist() == [(1 + 4) + 5 * 1 + 7 * 4 + 11 * 9]
-
-
-def test_a_weight_does_not_change_which_node_is_nearest(loss: SetLoss) -> None:
-    target = torch.tensor([[[0.0, 0, 0]]])
-    output = torch.tensor([[[1.0, 0, 0], [2.0, 0, 0]]])
-    got = loss(target, output, output_weight=torch.tensor([[0.0, 100.0]]))
-    assert got.tolist() == [1 + 100 * 4]
-
-
-def test_zero_weights_give_one_zero_a_cloud(loss: SetLoss) -> None:
-    target, output = random_nodes(4, 6, 3, seed=0), random_nodes(4, 5, 3, seed=1)
-    zeros = {"target_weight": torch.zeros(4, 6), "output_weight": torch.zeros(4, 5)}
-    assert loss(target, output, **zeros).tolist() == [0.0, 0.0, 0.0, 0.0]
-
-
-def test_gradient_of_a_weight_is_its_term(loss: SetLoss) -> None:
-    target = torch.tensor([[[0.0, 0, 0], [0, 10.0, 0]]])
-    output = torch.tensor([[[1.0, 0, 0], [0, 12.0, 0]]])
-    weight = torch.ones(1, 2, requires_grad=True)
-    loss(target, output, target_weight=weight).sum().backward()
-    assert weight.grad is not None
-    assert weight.grad.tolist() == [[1.0, 4.0]]
-
-
-# Properties of both losses
-
-
-def test_symmetric(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_symmetric(loss, random_problem(device, dtype))
-
-
-def test_no_term_below_zero(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_no_term_below_zero(loss, random_problem(device, dtype))
-
-
-def test_zero_on_itself(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_zero_on_itself(loss, random_problem(device, dtype))
-
-
-def test_permutation_invariant(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_permutation_invariant(loss, random_problem(device, dtype))
-
-
-@pytest.mark.parametrize("garbage", [0.0, -3.0, 1e6, 1e30, math.inf, math.nan])
-def test_ignores_masked_nodes(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device, garbage: float
-) -> None:
-    properties.assert_ignores_masked_nodes(loss, random_problem(device, dtype), garbage)
-
-
-def test_ignores_weights_of_masked_nodes(loss: SetLoss) -> None:
-    target = random_nodes(2, 3, 3, seed=0).requires_grad_()
-    output = random_nodes(2, 3, 3, seed=1).requires_grad_()
-    mask = torch.tensor([[True, True, False], [True, False, True]])
-    wanted = loss(target, output, mask, mask)
-    weight = torch.ones(2, 3).masked_fill(~mask, math.nan)
-    got = loss(target, output, mask, mask, target_weight=weight, output_weight=weight)
-    assert torch.equal(got, wanted)
-    gradients = [torch.autograd.grad(value.sum(), (target, output)) for value in (got, wanted)]
-    for one, other in zip(*gradients, strict=True):
-        assert torch.equal(one, other)
-
-
-def test_batch_equals_loop(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_batch_equals_loop(loss, random_problem(device, dtype))
-
-
-def test_padded_equals_unpadded(loss: SetLoss, dtype: torch.dtype, device: torch.device) -> None:
-    properties.assert_padded_equals_unpadded(loss, random_problem(device, dtype))
-
-
-def test_not_zero_between_different_sets(loss: SetLoss) -> None:
-    target = random_nodes(3, 6, 3)
-    for node in range(6):
-        output = target.clone()
-        output[:, node, 2] += 0.5
-        assert loss(target, output).min() >= 0.25
-
-
-def test_inputs_are_left_as_they_were(loss: SetLoss, device: torch.device) -> None:
-    problem = random_problem(device, torch.float32)
-    before = [part.clone() for part in problem]
-    loss(*problem)
-    assert all(torch.equal(*pair) for pair in zip(problem, before, strict=True))
-
-
-# Gradients
-
-
-def check_gradients(loss: SetLoss, masked: bool) -> None:
-    # 5 and 4 nodes: the two nearest candidates of each differ by far more than gradcheck's step
-    target, output = (
-        random_nodes(3, size, 4, seed=size, dtype=torch.float64).requires_grad_()
-        for size in (5, 4)
-    )
-    weights = [
-        random_nodes(3, size, seed=size + 1, dtype=torch.float64).abs().requires_grad_()
-        for size in (5, 4)
-    ]
-    masks = (random_mask(3, 5, 2), random_mask(3, 4, 3)) if masked else (None, None)
-
-    def value(p: Tensor, q: Tensor, w: Tensor, v: Tensor) -> Tensor:
-        return loss(p, q, *masks, target_weight=w, output_weight=v)
-
-    assert torch.autograd.gradcheck(value, (target, output, *weights))
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_gradients_equal_finite_differences(loss: SetLoss, masked: bool) -> None:
-    check_gradients(loss, masked)
-
-
-def test_gradients_are_zero_and_finite_where_nodes_coincide(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device
-) -> None:
-    # the same five places, in another order and one of them twice
-    places = random_nodes(2, 5, 3, dtype=dtype).to(device)
-    result = with_gradients(loss, places, places[:, [4, 2, 2, 0, 1, 3]])
-    for tensor in result:
-        assert torch.equal(tensor, torch.zeros_like(tensor))
-
-
-def test_gradients_are_finite_where_all_nodes_are_one_place(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device
-) -> None:
-    ones = torch.ones(2, 25, 3, dtype=dtype, device=device)
-    result = with_gradients(loss, ones, 3 * ones)
-    assert result.value.tolist() == [2 * 25 * 12.0] * 2
-    # every node pulls at its own neighbour, which is the first one of the other side
-    assert result.output_grad.sum(1).tolist() == [[2 * 25 * 4.0] * 3] * 2
-    assert result.target_grad.sum(1).tolist() == [[-2 * 25 * 4.0] * 3] * 2
-    assert result.output_grad[:, 1:].unique().tolist() == [4.0]
-
-
-# Extreme values
-
-
-def test_an_outlier_at_a_million_counts_exactly_once(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> None:
-    target = torch.zeros(1, 4, 3, dtype=dtype, device=device)
-    target[0, :, 0] = torch.tensor([0.0, 4.0, 8.0, 1e6])
-    output = target[:, :3] + 0.5
-    result = with_gradients(loss, target, output)
-    near = 6 * 0.75
-    far = (1e6 - 8.5) ** 2 + 2 * 0.25
-    close(result.value, [near + far], tolerance)
-    assert all(gradient.isfinite().all() for gradient in result)
-    # the outlier's gradient does not drown that of the node beside it
-    assert result.target_grad[0, 0].tolist() == pytest.approx([-2.0, -2.0, -2.0], rel=tolerance)
-
-
-def test_an_outlier_does_not_touch_the_other_clouds(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device
-) -> None:
-    problem = random_problem(device, dtype)
-    wanted = with_gradients(loss, *problem)
-    target = problem.target.clone()
-    target[0][problem.target_mask[0].nonzero()[0]] = 1e6
-    got = with_gradients(loss, target, *problem[1:])
-    assert got.value[0] > 1e12
-    for one, other in zip(got, wanted, strict=True):
-        assert torch.equal(one[1:], other[1:])
-
-
-def test_small_clouds_a_million_away_keep_their_digits(
-    loss: SetLoss, dtype: torch.dtype, device: torch.device
-) -> None:
-    # all numbers are exact in float32; a distance as a*a + b*b - 2*a*b would lose every digit
-    target = torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 4.0, 2.0]], dtype=dtype)
-    output = target + torch.tensor([0.5, 0.25, 0.125], dtype=dtype)
-    got = loss(target.to(device)[None] + 1e6, output.to(device)[None] + 1e6)
-    assert got.tolist() == [6 * (0.25 + 0.0625 + 0.015625)]
-
-
-# Both searches
-
-
-@pytest.mark.parametrize("name", list(LOSSES))
-@pytest.mark.parametrize("kind", ["random", "lattice", "coincident", "outlier"])
-@pytest.mark.parametrize("masked", [False, True])
-def test_both_searches_give_the_same_bits(
-    name: str, kind: str, masked: bool, dtype: torch.dtype
-) -> None:
-    points = [random_nodes(20, size, 3, seed=size, dtype=dtype) for size in (25, 19)]
-    if kind == "lattice":
-        points = [(nodes / 9).round() for nodes in points]
-    if kind == "coincident":
-        points = [(nodes[:, :, :1] / 18).round().expand_as(nodes) for nodes in points]
-    if kind == "outlier":
-        points[0][:, 3] = 1e6
-    masks = (random_mask(20, 25), random_mask(20, 19)) if masked else (None, None)
-    one, other = (
-        with_gradients(partial(LOSSES[name][0], backend=choice), *points, *masks)
-        for choice in ("torch-cluster", "dense")
-    )
-    for pair in zip(one, other, strict=True):
-        assert torch.equal(*pair)
-
-
-# Wrong input
-
-
-@pytest.mark.parametrize(
-    ("target_real", "output_real"), [(False, True), (True, False), (False, False)]
-)
-def test_a_cloud_without_real_nodes_is_refused_by_its_number(
-    loss: SetLoss, target_real: bool, output_real: bool
-) -> None:
-    target_mask, output_mask = torch.ones(4, 5, dtype=torch.bool), torch.ones(4, 6).bool()
-    target_mask[2], output_mask[2] = target_real, output_real
-    with pytest.raises(ValueError, match="cloud 2 has none"):
-        loss(torch.zeros(4, 5, 3), torch.ones(4, 6, 3), target_mask, output_mask)
-
-
-@pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 0), (0, 0)])
-def test_clouds_of_no_nodes_are_refused(loss: SetLoss, n: int, m: int) -> None:
-    with pytest.raises(ValueError, match="cloud 0 has none|at least one"):
-        loss(torch.zeros(2, n, 3), torch.zeros(2, m, 3))
-
-
-@pytest.mark.parametrize(
-    ("target", "output", "message"),
-    [
-        ((5, 3), (2, 5, 3), r"must have shape \(clouds, nodes, features\), got \(5, 3\)"),
-        ((2, 5, 3), (1, 2, 5, 3), r"must have shape \(clouds, nodes, features\)"),
-        ((2, 5, 3), (3, 5, 3), r"same number of clouds and features, got \(2, 5, 3\) and \(3,"),
-        ((2, 5, 3), (1, 5, 3), r"same number of clouds and features"),
-        ((2, 5, 3), (2, 5, 4), r"same number of clouds and features"),
-    ],
-)
-def test_shapes_that_do_not_match_are_refused(
-    loss: SetLoss, target: tuple[int, ...], output: tuple[int, ...], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        loss(torch.zeros(target), torch.zeros(output))
-
-
-def test_matched_intensity_needs_an_intensity() -> None:
-    with pytest.raises(ValueError, match="two positions and an intensity, got 2 features"):
-        matched_intensity_chamfer(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2))
-
-
-@pytest.mark.parametrize("side", ["target", "output"])
-@pytest.mark.parametrize(
-    "mask",
-    [torch.ones(2, 7, dtype=torch.bool), torch.ones(2, 5, dtype=torch.long), torch.ones(5).bool()],
-    ids=["nodes", "dtype", "axes"],
-)
-def test_a_wrong_mask_is_refused_by_its_name(loss: SetLoss, side: str, mask: Tensor) -> None:
-    points = torch.zeros(2, 5, 3)
-    with pytest.raises(ValueError, match=f"{side}_mask must"):
-        loss(points, points, **{f"{side}_mask": mask})
-
-
-@pytest.mark.parametrize("side", ["target", "output"])
-@pytest.mark.parametrize("shape", [(2, 1), (5,), (1, 5), (2, 5, 1), (2, 6)])
-def test_a_wrong_weight_is_refused_by_its_name(
-    loss: SetLoss, side: str, shape: tuple[int, ...]
-) -> None:
-    points = torch.zeros(2, 5, 3)
-    with pytest.raises(ValueError, match=rf"{side}_weight must have shape \(2, 5\), got"):
-        loss(points, points, **{f"{side}_weight": torch.ones(shape)})
-
-
-def test_an_unknown_search_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="backend must be one of .*, got 'kdtree'"):
-        LOSSES[name][0](torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), backend="kdtree")
-
-
-# Classes and their catalogue
-
-
-def test_classes_equal_the_functions(backend: str, device: torch.device) -> None:
-    problem = random_problem(device, torch.float32)
-    weights = {
-        "target_weight": random_nodes(6, 9, seed=5).to(device),
-        "output_weight": random_nodes(6, 7, seed=6).to(device),
-    }
-    third = ThirdAxisChamfer(backend=backend)(*problem, **weights)
-    assert torch.equal(third, third_axis_chamfer(*problem, **weights, backend=backend))
-    matched = MatchedIntensityChamfer(intensity_weight=0.2, backend=backend)(*problem, **weights)
-    wanted = matched_intensity_chamfer(*problem, **weights, intensity_weight=0.2, backend=backend)
-    assert torch.equal(matched, wanted)
-
-
-def test_slides_weight_of_the_intensity_is_the_default() -> None:
-    target, output = random_nodes(2, 5, 3, seed=0), random_nodes(2, 5, 3, seed=1)
-    close(MatchedIntensityChamfer()(target, output), chamfer_loop(target, output, search=2), 1e-5)
-
-
-@pytest.mark.parametrize("weight", [-0.1, math.nan])
-def test_intensity_weight_below_zero_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match="intensity_weight must be at least 0 and finite, got"):
-        MatchedIntensityChamfer(intensity_weight=weight)
+# The catalogue
 
 
 def test_every_available_loss_is_created_and_is_zero_on_itself() -> None:
@@ -554,153 +45,154 @@ def test_create_passes_options_on() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="one of third_axis, matched_intensity.*, got 'mse'"):
         losses.create("mse")
+    with pytest.raises(ValueError, match="one of third_axis, .*sinkhorn.*, got 'mse'"):
+        losses.create("third_axis + 0.5 * mse")
 
 
-# Kullback-Leibler terms
-
-
-def diagonal(mean: Tensor, stddev: Tensor) -> Independent:
-    return Independent(Normal(mean, stddev), 1)
-
-
-def random_posterior(
-    num_clouds: int, latents: int, dtype: torch.dtype = torch.float64, seed: int = 0
-) -> Independent:
-    generator = torch.Generator().manual_seed(seed)
-    mean, log_std = torch.randn(2, num_clouds, latents, generator=generator, dtype=dtype)
-    return diagonal(mean, (0.5 * log_std).exp())
+def test_losses_are_parts() -> None:
+    assert losses.available() == parts.available("loss")
+    assert losses.available()[:5] == [
+        *("third_axis", "matched_intensity", "matching", "sliced_wasserstein", "sinkhorn")
+    ]
+    loss = losses.create("matched_intensity(intensity_weight=2)", backend="dense")
+    described = parts.describe("loss", loss)
+    assert described is not None
+    assert described.name == "matched_intensity"
+    assert described.options == {
+        "intensity_weight": 2,
+        "backend": "dense",
+        "coverage_weight": 1.0,
+        "precision_weight": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
-    ("mean", "stddev", "wanted"),
+    ("text", "shown"),
     [
-        (0.0, 1.0, 0.0),
-        (1.0, 1.0, 0.5),
-        (-3.0, 1.0, 4.5),
-        (0.0, math.e, (math.e**2 - 1) / 2 - 1),
-        (0.0, 1 / math.e, (math.e**-2 - 1) / 2 + 1),
-        (2.0, math.e, 2 + (math.e**2 - 1) / 2 - 1),
+        (
+            "third_axis(coverage_weight=2)",
+            "ThirdAxisChamfer(backend='torch-cluster', coverage_weight=2, precision_weight=1)",
+        ),
+        (
+            "matched_intensity(backend='dense', precision_weight=0.5)",
+            "MatchedIntensityChamfer(intensity_weight=1, backend='dense', coverage_weight=1, "
+            "precision_weight=0.5)",
+        ),
     ],
 )
-def test_kl_of_closed_cases_is_summed_over_latents(
-    mean: float, stddev: float, wanted: float, dtype: torch.dtype, device: torch.device
+def test_a_loss_shows_all_its_options(text: str, shown: str) -> None:
+    assert repr(losses.create(text)) == shown
+
+
+# Weighted sums
+
+
+def test_a_sum_is_the_sum_of_its_terms(backend: str, device: torch.device) -> None:
+    target, output = (random_nodes(4, 6, 3, seed=seed).to(device) for seed in (0, 1))
+    mask = torch.ones(4, 6, dtype=torch.bool, device=device)
+    mask[2, 4:] = False
+    loss = losses.create(
+        "third_axis + 0.5 * sliced_wasserstein(num_projections=32) + 2 * matching", backend=backend
+    )
+    wanted = (
+        ThirdAxisChamfer(backend)(target, output, mask, mask)
+        + 0.5 * SlicedWasserstein(num_projections=32)(target, output, mask, mask)
+        + 2 * Matching()(target, output, mask, mask)
+    )
+    torch.testing.assert_close(loss(target, output, mask, mask), wanted)
+    got = loss(target, output, target_mask=mask, output_mask=mask)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_a_sum_of_one_loss_with_a_weight_is_scaled() -> None:
+    points = torch.zeros(1, 4, 3)
+    assert losses.create("0.25 * matching")(points, points + 1).tolist() == [0.25 * 12]
+
+
+def test_a_sum_takes_weights_of_nodes_where_its_terms_do() -> None:
+    target, output = torch.tensor([[[0.0, 0.0, 0.0]]]), torch.tensor([[[2.0, 0.0, 1.0]]])
+    loss = losses.create("third_axis + 10 * matched_intensity")
+    assert loss(target, output, target_weight=torch.tensor([[3.0]])).tolist() == [11 * (3 + 1) * 5]
+
+
+def test_options_go_to_the_terms_that_leave_them_open() -> None:
+    loss = losses.create(
+        "third_axis(backend='dense') + matched_intensity + matching",
+        backend="auto",
+        intensity_weight=3.0,
+    )
+    assert [getattr(term, "backend", None) for term in loss.losses] == ["dense", "auto", None]
+    assert loss.losses[1].intensity_weight == 3.0
+
+
+def test_the_own_option_of_a_loss_stays() -> None:
+    assert losses.create("third_axis(backend='dense')", backend="auto").backend == "dense"
+
+
+@pytest.mark.parametrize("text", ["matching", "sliced_wasserstein", "sinkhorn + matching"])
+def test_a_loss_without_a_search_is_not_told_how_to_search(text: str) -> None:
+    created = losses.create(text, backend="dense")
+    assert getattr(created, "backend", None) is None
+
+
+@pytest.mark.parametrize("text", ["third_axis", "matching + third_axis"])
+def test_an_option_that_no_term_takes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="taken by a term of .*, got intensity_weight, padding"):
+        losses.create(text, padding=1, intensity_weight=2.0, backend="dense")
+
+
+def test_a_wrong_option_in_brackets_is_refused() -> None:
+    with pytest.raises(ValueError, match="options of loss matching are none, got backend"):
+        losses.create("matching(backend='dense')")
+
+
+@pytest.mark.parametrize("text", ["third_axis - matching", "third_axis +", "2 matching", ""])
+def test_a_text_that_is_no_loss_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a part must have the form"):
+        losses.create(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "backend"),
+    [
+        ("third_axis + matching", "torch-cluster"),
+        ("third_axis + matched_intensity", "torch-cluster"),
+        ("third_axis + matched_intensity(backend='dense')", None),
+        ("matching + sliced_wasserstein", None),
+    ],
+)
+def test_a_sum_says_how_its_terms_search(text: str, backend: str | None) -> None:
+    loss = losses.create(text)
+    assert loss.backend == backend
+    assert losses.Standardized(loss, torch.zeros(3), torch.ones(3)).backend == backend
+
+
+def test_a_sum_shows_its_weights_and_terms() -> None:
+    shown = repr(losses.create("third_axis + 0.5 * sliced_wasserstein(num_projections=32)"))
+    assert "weights=[1.0, 0.5]" in shown
+    assert "ThirdAxisChamfer(" in shown
+    assert "SlicedWasserstein(num_projections=32, seed=0)" in shown
+
+
+def test_a_sum_has_no_parameters() -> None:
+    assert not list(losses.create("third_axis + sliced_wasserstein").parameters())
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
+def test_a_weight_of_a_sum_that_is_not_above_zero_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"weights must be above 0 and finite, got \[1.0, "):
+        WeightedSum([Matching(), Matching()], [1.0, weight])
+
+
+@pytest.mark.parametrize(("terms", "weights"), [([], []), ([Matching()], [1.0, 2.0])])
+def test_a_sum_needs_a_weight_for_each_loss(
+    terms: list[torch.nn.Module], weights: list[float]
 ) -> None:
-    full = partial(torch.full, (3, 10), dtype=dtype, device=device)
-    got = kl_standard_normal(diagonal(full(mean), full(stddev)))
-    assert got.dtype == dtype
-    assert got.tolist() == pytest.approx([10 * wanted] * 3, rel=1e-6, abs=1e-6)
+    with pytest.raises(ValueError, match="losses and weights must be equally many, at least one"):
+        WeightedSum(terms, weights)
 
 
-@pytest.mark.parametrize("latents", [1, 2, 10])
-@pytest.mark.parametrize("num_clouds", [1, 300])
-def test_kl_equals_torch_distributions(num_clouds: int, latents: int, dtype: torch.dtype) -> None:
-    posterior = random_posterior(num_clouds, latents, dtype)
-    unit = diagonal(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
-    torch.testing.assert_close(kl_standard_normal(posterior), kl_divergence(posterior, unit))
-
-
-@pytest.mark.parametrize("stddev", [1e-30, 1e-8, 1e3])
-def test_kl_of_extreme_widths_keeps_its_digits_in_float32(stddev: float) -> None:
-    got = kl_standard_normal(diagonal(torch.zeros(1, 1), torch.full((1, 1), stddev)))
-    assert got.item() == pytest.approx((stddev**2 - 1) / 2 - math.log(stddev), rel=1e-5)
-
-
-def test_kl_gradients_equal_finite_differences() -> None:
-    posterior = random_posterior(3, 4)
-    mean, stddev = posterior.mean.requires_grad_(), posterior.stddev.detach().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda m, s: kl_standard_normal(diagonal(m, s)), (mean, stddev)
-    )
-
-
-def draws_of(posterior: Independent, prior: object, num_draws: int, seed: int = 0) -> Tensor:
-    """Single-sample estimates, shape (num_draws, B)."""
-    rows = posterior.mean.shape
-    mean, stddev = (
-        part.expand(num_draws, *rows).reshape(-1, rows[-1])
-        for part in (posterior.mean, posterior.stddev)
-    )
-    generator = torch.Generator().manual_seed(seed)
-    return kl_monte_carlo(diagonal(mean, stddev), prior, generator).reshape(num_draws, rows[0])
-
-
-def assert_agree_within_errors(draws: Tensor, wanted: Tensor) -> None:
-    error = draws.std(0) / len(draws) ** 0.5
-    assert (error > 0).all()
-    assert ((draws.mean(0) - wanted).abs() < 4 * error).all()
-
-
-def test_kl_by_sampling_agrees_with_the_closed_form(dtype: torch.dtype) -> None:
-    posterior = random_posterior(4, 3, dtype)
-    draws = draws_of(posterior, StandardNormal(3), 20_000)
-    assert draws.dtype == dtype
-    assert_agree_within_errors(draws.double(), kl_standard_normal(posterior).double())
-
-
-def test_kl_by_sampling_averages_over_its_samples(dtype: torch.dtype) -> None:
-    posterior, num_samples = random_posterior(4, 3, dtype), 20_000
-    error = draws_of(posterior, StandardNormal(3), 2_000, seed=1).std(0) / num_samples**0.5
-    got = kl_monte_carlo(
-        posterior, StandardNormal(3), torch.Generator().manual_seed(0), num_samples
-    )
-    assert got.shape == (4,)
-    assert ((got - kl_standard_normal(posterior)).abs() < 4 * error).all()
-
-
-def test_kl_by_sampling_takes_any_gaussian_prior() -> None:
-    posterior = random_posterior(4, 3)
-    prior = diagonal(
-        torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.5, 2.0, 1.5]).double()
-    )
-    wanted = kl_divergence(posterior, prior.expand((4,)))
-    assert_agree_within_errors(draws_of(posterior, prior, 20_000), wanted)
-
-
-def test_kl_by_sampling_takes_a_mixture_prior() -> None:
-    parts = diagonal(torch.tensor([[-2.0], [1.5]]).double(), torch.tensor([[0.5], [1.0]]).double())
-    prior = MixtureSameFamily(Categorical(torch.tensor([0.3, 0.7]).double()), parts)
-    posterior = random_posterior(3, 1)
-    z = torch.linspace(-15, 15, 60_001, dtype=torch.float64).reshape(-1, 1, 1)
-    log_q = posterior.log_prob(z)  # (Z, B)
-    integrand = log_q.exp() * (log_q - prior.log_prob(z))
-    wanted = torch.trapezoid(integrand, dx=30 / 60_000, dim=0)
-    assert_agree_within_errors(draws_of(posterior, prior, 20_000), wanted)
-
-
-def test_kl_by_sampling_is_zero_without_noise_where_posterior_and_prior_agree() -> None:
-    posterior = diagonal(torch.zeros(5, 3).double(), torch.ones(5, 3).double())
-    draws = draws_of(posterior, StandardNormal(3), 100)
-    torch.testing.assert_close(draws, torch.zeros_like(draws), rtol=0, atol=1e-14)
-
-
-def test_kl_by_sampling_depends_on_its_generator_only() -> None:
-    posterior, prior = random_posterior(4, 3), StandardNormal(3)
-    before = torch.random.get_rng_state()
-    first, again, other = (
-        kl_monte_carlo(posterior, prior, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_gradients_of_kl_by_sampling_agree_with_the_closed_form() -> None:
-    exact = random_posterior(1, 3)
-    closed = [part.detach().requires_grad_() for part in (exact.mean, exact.stddev)]
-    wanted = torch.autograd.grad(kl_standard_normal(diagonal(*closed)).sum(), closed)
-    num_draws = 20_000
-    each = [part.detach().repeat(num_draws, 1).requires_grad_() for part in closed]
-    sampled = kl_monte_carlo(
-        diagonal(*each), StandardNormal(3), torch.Generator().manual_seed(0)
-    ).sum()
-    for draws, closed_form in zip(torch.autograd.grad(sampled, each), wanted, strict=True):
-        assert_agree_within_errors(draws, closed_form[0])
-
-
-@pytest.mark.parametrize("num_samples", [0, -1])
-def test_kl_by_sampling_needs_a_sample(num_samples: int) -> None:
-    with pytest.raises(ValueError, match=f"num_samples must be at least 1, got {num_samples}"):
-        kl_monte_carlo(random_posterior(2, 3), StandardNormal(3), torch.Generator(), num_samples)
+# Standardized clouds
 
 
 def test_a_standardized_loss_is_the_loss_of_standardized_sides() -> None:
@@ -713,6 +205,15 @@ def test_a_standardized_loss_is_the_loss_of_standardized_sides() -> None:
     by_hand = third_axis_chamfer((target - mean) / std, (output - mean) / std, mask)
     torch.testing.assert_close(loss(target, output, mask), by_hand)
     torch.testing.assert_close(loss(target, output, target_mask=mask), by_hand)
+
+
+def test_a_standardized_sum_is_the_sum_of_standardized_losses() -> None:
+    target, output = random_nodes(4, 6, 3, seed=0), random_nodes(4, 6, 3, seed=1)
+    mean, std = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.25, 4.0])
+    terms = [losses.Standardized(losses.create(name), mean, std) for name in losses.available()]
+    whole = losses.Standardized(losses.create(" + ".join(losses.available())), mean, std)
+    wanted = torch.stack([term(target, output) for term in terms]).sum(0)
+    torch.testing.assert_close(whole(target, output), wanted)
 
 
 def test_standardizing_takes_the_statistics_of_real_nodes() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -158,9 +159,10 @@ def test_global_random_numbers_are_left_as_they_were_after_an_error() -> None:
     assert global_states() == before
 
 
-def test_a_model_remembers_what_made_it() -> None:
-    model = models.create("convae", seed=3, **SMALL)
-    assert model.catalogue_entry is not None
-    name, options = model.catalogue_entry
-    again = models.create(name, seed=3, **options)
+@pytest.mark.parametrize("name", models.available())
+def test_a_model_can_be_made_again_of_its_description(name: str) -> None:
+    model = models.create(name, seed=3, num_classes=2, ragged=True, prior="gmm")
+    described = json.loads(json.dumps(models.describe(model)))
+    again = models.compose(described, seed=3)
+    assert models.describe(again) == models.describe(model)
     assert torch.equal(weights(again), weights(model))

@@ -626,3 +626,74 @@ def test_settings_without_the_option_or_a_value_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"option must be one of .*'{option}'"):
         plots.settings(found, option)
+
+
+# ---- variants
+
+
+def compared(**means: float | None) -> dict[str, Any]:
+    """A comparison by ``x W1`` and ``points AUC`` in which the first variant is the best."""
+    rows = {
+        "x W1": {"unit": "px", "better": "lower", "floor": 0.05, "floor_95": 0.08},
+        "points AUC": {"unit": "", "better": "0.5", "floor": 0.49, "floor_95": 0.53},
+    }
+    tried = [
+        {
+            "name": name,
+            "metrics": {}
+            if mean is None
+            else {row: {"mean": mean, "error": 0.02 if len(means) > 1 else None} for row in rows},
+        }
+        for name, mean in means.items()
+    ]
+    best = {"best": [next(iter(means))]}
+    return {"metrics": {name: row | best for name, row in rows.items()}, "variants": tried}
+
+
+def dots(axes: Axes) -> list[tuple[float, float]]:
+    lines = [c.lines[0] for c in axes.containers if isinstance(c, ErrorbarContainer)]
+    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in lines]
+
+
+def test_a_variant_is_a_dot_a_panel_in_the_order_of_the_list() -> None:
+    figure = plots.variants(compared(slides=0.3, gmm=0.6))
+    assert [axes.get_title() for axes in figure.axes] == ["x W1 (px) ↓", "points AUC → 0.5"]
+    for axes in figure.axes:
+        assert dots(axes) == [(0.3, 0.0), (0.6, 1.0)]
+    assert figure.axes[0].yaxis_inverted()  # the first variant on top
+
+
+def test_the_best_variant_is_filled_and_the_others_are_not() -> None:
+    axes = plots.variants(compared(slides=0.3, gmm=0.6)).axes[0]
+    faces = [c.lines[0].get_markerfacecolor() for c in axes.containers]
+    assert faces == [plots.COLORS[1], "white"]
+
+
+def test_the_band_of_variants_is_that_of_real_clouds() -> None:
+    figure = plots.variants(compared(slides=0.3))
+    bands = [axes.patches[0].get_window_extent().transformed(axes.transData.inverted())
+             for axes in figure.axes]  # fmt: skip
+    assert [(round(band.x0, 6), round(band.x1, 6)) for band in bands] == [
+        (0.05, 0.08),
+        (0.47, 0.53),
+    ]
+
+
+def test_one_bad_variant_does_not_hide_the_others() -> None:
+    figure = plots.variants(compared(slides=0.3, gmm=0.4, nsf=0.5, bad=9.0))
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear"]
+
+
+def test_variants_without_values_are_left_out() -> None:
+    axes = plots.variants(compared(slides=0.3, diverged=None)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["slides"]
+
+
+def test_variants_are_drawn_by_the_metrics_that_are_named() -> None:
+    figure = plots.variants(compared(slides=0.3), ["points AUC"])
+    assert [axes.get_title() for axes in figure.axes] == ["points AUC → 0.5"]
+    for wrong in (["z W1"], []):
+        with pytest.raises(ValueError, match="metrics must be out of x W1, points AUC"):
+            plots.variants(compared(slides=0.3), wrong)
+    with pytest.raises(ValueError, match="metrics must be out of"):
+        plots.variants(compared(slides=None))

@@ -151,17 +151,22 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ("change", "message"),
     [
         (lambda d: [1, 2], "format"),
-        (lambda d: d.update(format=999), "format 1.*999"),
+        (lambda d: d.update(format=999), "format 2.*999"),
         (lambda d: d.pop("format") and None, "format"),
-        (lambda d: d.pop("name") and None, "model.json"),
-        (lambda d: d.pop("options") and None, "model.json"),
+        (lambda d: d.pop("encoder") and None, "model.json"),
+        (lambda d: d["decoder"].pop("name") and None, "model.json"),
+        (lambda d: d["prior"].pop("options") and None, "model.json"),
         (lambda d: d.pop("extent") and None, "model.json"),
-        (lambda d: d.update(options=3), "model.json"),
+        (lambda d: d["encoder"].update(options=3), "model.json"),
         (lambda d: d.update(extent="wide"), "model.json"),
-        (lambda d: d.update(name="other"), "name must be one of convae, got 'other'"),
-        (lambda d: d["options"].update(width=3), "got width"),
-        (lambda d: d["options"].update(hidden=17), "model.safetensors must fit"),
-        (lambda d: d["options"].update(channels=[2, 3, 4]), "model.safetensors must fit"),
+        (
+            lambda d: d["encoder"].update(name="other"),
+            "encoder must be one of conv,.*'other'.*--p",
+        ),
+        (lambda d: d["encoder"].update(name="conv()+conv"), "encoder must be one part"),
+        (lambda d: d["encoder"]["options"].update(width=3), "got width"),
+        (lambda d: d["encoder"]["options"].update(hidden=17), "model.safetensors must fit"),
+        (lambda d: d["decoder"]["options"].update(channels=[2, 3, 4]), "safetensors must fit"),
     ],
 )
 def test_a_description_that_does_not_fit_is_one_clear_error(
@@ -224,11 +229,28 @@ def test_the_source_has_no_call_that_could_unpickle() -> None:
     )
 
 
-def test_a_model_put_together_by_hand_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_registered_parts_loads_by_itself(tmp_path: Path) -> None:
     model = small()
     own = VAE(model.encoder, model.decoder, model.prior, model.scaling)
-    with pytest.raises(ValueError, match=r"gconvae\.models\.create.*by hand"):
-        runs.save_model(own, tmp_path)
+    gconvae.save(own, tmp_path / "own")
+    loaded = gconvae.load(tmp_path / "own")
+    assert torch.equal(loaded.sample(3, seed=1), own.sample(3, seed=1))
+
+
+def test_an_unregistered_part_is_refused_with_the_line_to_write(tmp_path: Path) -> None:
+    class MyEncoder(type(small().encoder)):  # type: ignore[misc]
+        pass
+
+    model = small()
+    own = VAE(MyEncoder(), model.decoder, model.prior, model.scaling)
+    with pytest.raises(ValueError, match=r'@gconvae\.parts\.register\("encoder", .*MyEncoder'):
+        gconvae.save(own, tmp_path / "own")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_saved_in_a_new_folder_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be a new folder"):
+        gconvae.save(small(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,6 +25,7 @@ import gconvae
 from gconvae import datasets, losses, models, neighbors
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
+from gconvae.nn.conv import ConvDecoder
 from gconvae.runs import Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
@@ -54,7 +55,11 @@ def same_training(first: Run, second: Run) -> bool:
     return (
         first.history == second.history
         and torch.equal(weights(first.model), weights(second.model))
-        and torch.equal(first.model.sample(5, seed=1), second.model.sample(5, seed=1))
+        and all(
+            torch.equal(one.sample_clouds(5, seed=1)[part], other.sample_clouds(5, seed=1)[part])
+            for one, other in [(first.model, second.model)]
+            for part in (0, 1)
+        )
     )
 
 
@@ -725,7 +730,9 @@ def ragged(num_clouds: int = 60) -> tuple[Tensor, Tensor]:
 def test_ragged_clouds_train() -> None:
     run = quick(from_points(*ragged()), epochs=6)
     assert run.history["train_rec"][-1] < run.history["train_rec"][0]
-    assert run.model.sample(3).shape == (3, 25, 3)
+    made = run.model.sample(3)
+    assert made.points.shape == (3, 25, 3)
+    assert not made.points[~made.mask].any()
 
 
 def test_masked_nodes_do_not_matter_to_a_training() -> None:
@@ -738,8 +745,9 @@ def test_the_loss_gets_the_mask_of_ragged_clouds() -> None:
     counts = []
 
     class Counting(nn.Module):
-        def forward(self, target: Tensor, output: Tensor, mask: Tensor) -> Tensor:
+        def forward(self, target: Tensor, output: Tensor, mask: Tensor, made: Tensor) -> Tensor:
             counts.append(int(mask.sum()))
+            assert torch.equal(made, mask)
             return output.sum((1, 2))
 
     points, mask = ragged()
@@ -749,7 +757,7 @@ def test_the_loss_gets_the_mask_of_ragged_clouds() -> None:
 
 def test_clouds_smaller_than_the_network_train(eights: CloudDataset) -> None:
     run = quick(from_points(eights.points[:, :10], image_size=28), epochs=1)
-    assert run.model.sample(2).shape == (2, 25, 3)
+    assert [graph.num_nodes for graph in run.model.sample(2, as_data=True)] == [10, 10]
 
 
 # the run folder
@@ -830,16 +838,20 @@ def test_a_refused_training_makes_no_folder(eights: CloudDataset, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_put_together_by_hand_is_refused_before_work(
+def test_a_model_with_an_unregistered_part_is_refused_before_work(
     eights: CloudDataset, tmp_path: Path
 ) -> None:
+    class MyDecoder(ConvDecoder):
+        pass
+
     model, loss = small(), Recording()
-    own = VAE(model.encoder, model.decoder, model.prior, model.scaling)
-    with pytest.raises(ValueError, match=r"gconvae\.models\.create.*by hand"):
+    decoder = MyDecoder(channels=(4, 8, 8), hidden=32)
+    own = VAE(model.encoder, decoder, model.prior, model.scaling)
+    with pytest.raises(ValueError, match=r'@gconvae\.parts\.register\("decoder".*MyDecoder'):
         quick(eights, own, loss=loss, out=tmp_path / "run")
     assert loss.seen["train"] == []
     assert list(tmp_path.iterdir()) == []
-    assert same_training(quick(eights, own), quick(eights, model))  # without a folder it trains
+    quick(eights, own, epochs=1)  # without a folder it trains
 
 
 # what goes wrong
@@ -902,7 +914,7 @@ def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudD
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"seed": None}, "seed must be a whole number"),
-        ({"loss": "chamfer"}, "loss must be one of third_axis, matched_intensity, got 'chamfer'"),
+        ({"loss": "chamfer"}, "loss must be one of third_axis, matched.*, got 'chamfer'"),
         ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, auto"),
         ({"scaling": "unit"}, "scaling must be one of auto, pixels, range, keep"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
