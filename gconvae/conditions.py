@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gconvae.parts import check_counts
+
 __all__ = ["Conditions", "Drawn"]
 
 
@@ -47,10 +49,11 @@ class Conditions(nn.Module):
 
     def __init__(self, num_points: int, num_classes: int = 0, ragged: bool = False) -> None:
         super().__init__()
-        if num_points < 1:
-            raise ValueError(f"num_points must be at least 1, got {num_points}")
-        if isinstance(num_classes, bool) or num_classes < 0:
-            raise ValueError(f"num_classes must be at least 0, got {num_classes}")
+        check_counts(num_points=num_points)
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
+            raise ValueError(
+                f"num_classes must be a whole number of at least 0, got {num_classes!r}"
+            )
         self.num_points, self.num_classes, self.ragged = num_points, num_classes, ragged
         counts = torch.zeros(max(1, num_classes), num_points, dtype=torch.float64)
         counts[:, -1] = 1  # until clouds are seen: every label alike, every cloud full

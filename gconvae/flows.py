@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from gconvae.parts import register
-from gconvae.priors import Latents, Prior, check_counts, standard_noise
+from gconvae.parts import check_counts, register
+from gconvae.priors import Latents, Prior, standard_noise
 from gconvae.randomness import generator
 
 __all__ = ["Flow", "MaskedAutoregressiveFlow", "NeuralSplineFlow", "RealNVP"]

@@ -9,6 +9,7 @@ from torch import nn
 
 # importing flows and nn registers their parts
 from gconvae import flows, parts  # noqa: F401
+from gconvae.conditions import Conditions
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401
 from gconvae.observation import Observation
 from gconvae.priors import Prior
@@ -20,6 +21,9 @@ __all__ = ["available", "compose", "create", "describe"]
 
 KINDS: tuple[parts.Kind, ...] = ("encoder", "decoder", "prior", "observation")
 """Parts of a model, in the order in which they are made."""
+
+NETWORKS: tuple[parts.Kind, ...] = ("encoder", "decoder")
+"""Parts that share options such as ``hidden``."""
 
 _PAIRS = {
     "convae": ("conv", "conv"),
@@ -80,7 +84,8 @@ def create(
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
         ragged: Whether decoder and prior are told the number of nodes of a cloud.
         image_size: Of an untrained model, in pixels; the training clouds have their own.
-        options: Given to every part that takes an option of that name; None = its own default.
+        options: Given to encoder and decoder, as far as they take an option of that name; None =
+            their own default.
     Raises:
         ValueError: If the name, a part or an option is unknown, or a value is out of range.
     Example:
@@ -113,9 +118,10 @@ def create(
     }
     options = {option: value for option, value in options.items() if value is not None}
     _check_options(name, chosen, options)
+    context = Conditions(num_points, num_classes, ragged).dim
     with initial_weights(seed):
         made = {
-            kind: _create(kind, text, shape | options, num_classes + int(ragged))
+            kind: _create(kind, text, shape, options, context)
             for kind, text in chosen.items()
         }
     scaling = FeatureScaling.pixels(image_size, num_features)
@@ -203,10 +209,20 @@ def _assemble(
     )
 
 
-def _create(kind: parts.Kind, text: str, options: Mapping[str, Any], context: int) -> nn.Module:
+def _create(
+    kind: parts.Kind,
+    text: str,
+    shape: Mapping[str, Any],
+    options: Mapping[str, Any],
+    context: int,
+) -> nn.Module:
     """A part with those of the options that it takes."""
+    own = sorted(parts.parse(text)[0].options.keys() & shape.keys())
+    if own:
+        raise ValueError(f"{', '.join(own)} must be the same for all parts, got {kind} {text}")
+    wanted = {**shape, **options} if kind in NETWORKS else shape
     taken = parts.accepted(kind, text)
-    given = {name: value for name, value in options.items() if name in taken}
+    given = {name: value for name, value in wanted.items() if name in taken}
     if kind == "decoder" and "latent_dim" in given:
         given["latent_dim"] += context  # a decoder gets the context with z
     return parts.create(kind, text, **given)
@@ -216,8 +232,8 @@ def _check_options(
     name: str, chosen: Mapping[parts.Kind, str], options: Mapping[str, Any]
 ) -> None:
     taken: dict[str, None] = {}
-    for kind, text in chosen.items():
-        taken |= dict.fromkeys(sorted(parts.accepted(kind, text)))
+    for kind in NETWORKS:
+        taken |= dict.fromkeys(sorted(parts.accepted(kind, chosen[kind])))
     unknown = sorted(set(options) - taken.keys())
     if unknown:
         raise ValueError(f"options of {name} are {', '.join(taken)}, got {', '.join(unknown)}")

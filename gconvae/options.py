@@ -44,8 +44,8 @@ class ModelOptions:
             it.
         latent_dim: Latent dimensions L.
         num_points: Nodes N of a generated cloud; by default those of the largest training cloud.
-        channels: Channels of each layer, in every part that has this option; by default the
-            part's own, (16, 32, 64) for the convolutions of the slides.
+        channels: Channels of each layer, in encoder and decoder if they have this option; by
+            default their own, (16, 32, 64) for the convolutions of the slides.
         hidden: Width of the dense layers, likewise; 1500 on the slides.
         padding: Columns of zeros at both ends of a convolution of the slides; by default 1, 0 in
             the author's script.
@@ -125,6 +125,11 @@ class TrainingOptions:
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("beta", self.beta, above=False)
         _check_number("free_bits", self.free_bits, above=False)
+        if self.kl_cycles > self.epochs // 2:
+            raise ValueError(
+                f"kl_cycles must be at most half of the epochs, got {self.kl_cycles} in "
+                f"{self.epochs} epochs"
+            )
         if self.kl_warmup and self.kl_cycles:
             raise ValueError(
                 "kl_warmup must be 0 where kl_cycles is set, "

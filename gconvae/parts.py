@@ -20,6 +20,7 @@ __all__ = [
     "Term",
     "accepted",
     "available",
+    "check_counts",
     "create",
     "describe",
     "import_parts",
@@ -60,7 +61,8 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
         kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"observation"`` or ``"loss"``.
         name: A Python identifier that no part of this kind has.
     Raises:
-        ValueError: If the kind is unknown, or the name is taken or no identifier.
+        ValueError: If the kind is unknown, the name is taken or no identifier, or the constructor
+            takes options that it does not name.
     Example:
         >>> @register("encoder", "my_encoder")
         ... class MyEncoder(nn.Module):
@@ -78,6 +80,11 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
         # a module that is run again, as in a notebook, defines its classes anew
         if taken is not None and _origin(taken) != _origin(part):
             raise ValueError(f"name must be free among the {kind}s, {name!r} is {_origin(taken)}")
+        signature = inspect.signature(part)
+        if part.__init__ is not nn.Module.__init__ and len(_options_of(part)) < len(
+            signature.parameters
+        ):
+            raise ValueError(f"{part.__name__} must name its options, got {signature}")
         _remember_options(part)
         known[name] = part
         return part
@@ -117,7 +124,11 @@ def import_parts(source: str) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # where classes, dataclasses among them, look for their module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
 
 
 def available(kind: Kind) -> list[str]:
@@ -138,8 +149,8 @@ def parse(text: str) -> list[Term]:
         Term(weight=0.5, name='sliced_wasserstein', options={'num_projections': 32})
     """
     try:
-        terms = [_term(node) for node in _summands(ast.parse(text, mode="eval").body)]
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        terms = [_term(node) for node in _summands(ast.parse(text.strip(), mode="eval").body)]
+    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         raise ValueError(
             "a part must have the form name, name(option=value) or name + 0.5 * name, "
             f"got {text!r}"
@@ -180,7 +191,12 @@ def create(kind: Kind, text: str, **options: Any) -> nn.Module:
             f"options of {kind} {term.name} are {', '.join(known) or 'none'}, "
             f"got {', '.join(unknown)}"
         )
-    return part(**given)
+    try:
+        return part(**given)
+    except (TypeError, AttributeError) as error:  # an option of another type than it should be
+        raise ValueError(
+            f"options of {kind} {term.name} must fit it, got {given}: {error}"
+        ) from error
 
 
 def describe(kind: Kind, part: nn.Module) -> Term | None:
@@ -189,6 +205,19 @@ def describe(kind: Kind, part: nn.Module) -> Term | None:
         if type(part) is known:
             return Term(1.0, name, dict(part.part_options))  # type: ignore[arg-type]
     return None
+
+
+def check_counts(**counts: int) -> None:
+    """Checks options that have to be whole numbers above 0.
+
+    Raises:
+        ValueError: If one is not; the message names the first.
+    Example:
+        >>> check_counts(latent_dim=10, heads=4)
+    """
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
 
 
 def _of_kind(kind: str) -> dict[str, type[nn.Module]]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gconvae.parts import register
+from gconvae.parts import check_counts, register
 from gconvae.randomness import derive_seed, generator
 
 __all__ = ["GaussianMixture", "Latents", "Prior", "StandardNormal"]
@@ -284,13 +284,6 @@ class GaussianMixture(Prior):
         """Those of one label; None where there are none."""
         rows = self._label(latents.context, latents.mean.shape[:1]) == label
         return Latents(latents.mean[rows], latents.stddev[rows]) if rows.any() else None
-
-
-def check_counts(**counts: int) -> None:
-    """Raises a ValueError for what is not a whole number of at least 1."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
 
 
 def standard_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -34,7 +34,7 @@ from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
-__all__ = ["fit", "identity", "train_and_valid"]
+__all__ = ["deterministic", "fit", "identity", "train_and_valid"]
 
 VALID_FRACTION = 0.17
 """Share of the clouds kept for validation when no validation set is given."""
@@ -185,7 +185,7 @@ def fit(
         begun = runs.read_manifest(out)
     elif resume:
         raise ValueError("resume needs the folder of the run as out, got None")
-    with _deterministic(begun["threads"]):
+    with deterministic(begun["threads"]):
         with _quiet_lightning():
             loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
             assert isinstance(loaders[0].sampler, _Batches)
@@ -615,7 +615,7 @@ def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> Feat
 
 
 @contextmanager
-def _deterministic(threads: int | None) -> Iterator[None]:
+def deterministic(threads: int | None) -> Iterator[None]:
     """Deterministic algorithms and the wanted threads inside the block, as before after it."""
     was_on = torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -91,7 +91,7 @@ class VAE(nn.Module):
         return self.scaling.low.device
 
     def prepare(self, points: Any, mask: Any = None, *, name: str = "points") -> Clouds:
-        """Checks clouds, puts their nodes in order, and cuts or pads them to the network's N.
+        """Checks clouds and puts their nodes in order, N of them for an encoder with fixed N.
 
         Args:
             points: Data units, shape (B, N, F), or a data set, ``Clouds``, PyG ``Batch`` or list
@@ -163,6 +163,9 @@ class VAE(nn.Module):
         """
         context = self.conditions.context(len(z), labels, mask)
         self._check_latents(z)
+        wanted = (len(z), self.conditions.num_points)
+        if mask is not None and mask.shape != wanted:
+            raise ValueError(f"mask must have shape {wanted}, got {tuple(mask.shape)}")
         if context is not None:
             z = torch.cat([z, context.to(z)], dim=1)  # (B, L + C)
         noise_dim = getattr(self.decoder, "noise_dim", 0)

@@ -19,7 +19,7 @@ from gconvae.comparisons import Comparison, Variant
 from gconvae.experiments import Experiment, Splits
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.reports import Report, Row
-from gconvae.training import NUM_SAMPLES, STATE
+from gconvae.training import NUM_SAMPLES, STATE, deterministic
 from gconvae.vae import VAE
 
 __all__ = ["compare", "folder_of", "judge"]
@@ -212,9 +212,10 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.scaling, model.conditions = trained.scaling, trained.conditions
     model.observation.set_lattice(train.points, train.mask)
     model.eval()
-    model.fit_prior(train, valid, seed=seed)
-    model.calibrate(valid, seed=seed)
-    samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
+    with deterministic(manifest["threads"]):
+        model.fit_prior(train, valid, seed=seed)
+        model.calibrate(valid, seed=seed)
+        samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     runs.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")
     shutil.copyfile(shared / "history.csv", place / "history.csv")

@@ -314,9 +314,9 @@ def test_there_is_nothing_to_train() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_points": 0}, "num_points must be at least 1, got 0"),
-        ({"num_points": 5, "num_classes": -1}, "num_classes must be at least 0, got -1"),
-        ({"num_points": 5, "num_classes": True}, "num_classes must be at least 0, got True"),
+        ({"num_points": 0}, "num_points must be a whole number of at least 1, got 0"),
+        ({"num_points": 5, "num_classes": -1}, "num_classes must be a whole number of at least 0, got -1"),
+        ({"num_points": 5, "num_classes": True}, "num_classes must be a whole number of at least 0, got True"),
     ],
 )
 def test_sizes_out_of_range_are_one_clear_error(options: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -502,22 +503,37 @@ class FromAFile(nn.Module):
 """
 
 
-def test_a_file_of_ones_own_registers_its_parts(tmp_path: Path) -> None:
-    file = tmp_path / "my_parts.py"
-    file.write_text(CODE)
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    """A file of one's own, whose module is forgotten after the test."""
+    made = tmp_path / "my_parts.py"
+    made.write_text(CODE)
+    yield made
+    sys.modules.pop("my_parts", None)
+
+
+def test_a_file_of_ones_own_registers_its_parts(file: Path) -> None:
     parts.import_parts(str(file))
     made = parts.create("encoder", "from_a_file(width=5)")
     assert made.sizes.width == 5
     assert parts.describe("encoder", made) == Term(1.0, "from_a_file", {"width": 5})
 
 
-def test_a_file_may_be_read_again_after_a_change(tmp_path: Path) -> None:
-    file = tmp_path / "my_parts.py"
-    file.write_text(CODE)
+def test_a_file_may_be_read_again_after_a_change(file: Path) -> None:
     parts.import_parts(str(file))
     file.write_text(CODE.replace("Sizes(width)", "Sizes(2 * width)  # twice"))
     parts.import_parts(str(file))
     assert parts.create("encoder", "from_a_file(width=5)").sizes.width == 10
+
+
+@pytest.mark.parametrize("name", ["json", "torch"])
+def test_a_file_does_not_take_the_place_of_a_module(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text(CODE)
+    before = sys.modules[name]
+    with pytest.raises(ValueError, match=f"a file with a name of its own, {name} is a module"):
+        parts.import_parts(str(tmp_path / f"{name}.py"))
+    assert sys.modules[name] is before
+    assert "from_a_file" not in parts.available("encoder")
 
 
 def test_a_module_of_the_current_folder_registers_its_parts(

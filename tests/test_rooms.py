@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": {"clouds", "metrics"},
     # level 4
     "models": {
-        *("nn", "vae", "clouds", "flows", "neighbors", "priors", "scaling", "observation"),
+        *("nn", "vae", "clouds", "conditions", "flows", "neighbors", "priors", "scaling", "observation"),
     },
     # level 5; runs before training, which writes run folders
     "runs": {"models", "scaling", "vae"},

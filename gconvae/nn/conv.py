@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gconvae.nn.gaussian import DiagonalGaussian
-from gconvae.parts import register
+from gconvae.parts import check_counts, register
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -52,7 +52,7 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         columns = _columns(num_points, channels, padding, kernel)
-        _check_widths(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
+        check_counts(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         widths = (1, *channels)
         self.convs = nn.ModuleList(
@@ -113,7 +113,7 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         columns = _columns(num_points, channels, padding, kernel)
-        _check_widths(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
+        check_counts(num_features=num_features, latent_dim=latent_dim, hidden=hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         self.shape = (channels[-1], 1, columns[-1])
         self.dense = nn.Sequential(
@@ -149,7 +149,7 @@ class ConvDecoder(nn.Module):
 
 def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int) -> list[int]:
     """Columns before and after each convolution: 25, 23, 21, 19 for the slides' network."""
-    _check_widths(num_points=num_points, kernel=kernel)
+    check_counts(num_points=num_points, kernel=kernel)
     if not channels or min(channels) < 1:
         raise ValueError(f"channels must be one or more whole numbers above 0, got {channels}")
     if not 0 <= padding <= (kernel - 1) // 2:
@@ -164,9 +164,3 @@ def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int
             f"convolutions of width {kernel} with padding {padding}, got {num_points}"
         )
     return columns
-
-
-def _check_widths(**widths: int) -> None:
-    for name, width in widths.items():
-        if not isinstance(width, int) or width < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {width!r}")

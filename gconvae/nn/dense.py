@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from gconvae.nn.layers import check_counts
-from gconvae.parts import register
+from gconvae.parts import check_counts, register
 
 __all__ = ["DenseDecoder", "check_widths"]
 
@@ -27,7 +26,7 @@ class DenseDecoder(nn.Module):
         num_points: N, the number of nodes made.
         num_features: F.
         latent_dim: L.
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; a number = two layers of it.
     Raises:
         ValueError: If a width is below 1 or there is no hidden layer.
     References:
@@ -43,10 +42,11 @@ class DenseDecoder(nn.Module):
         num_points: int = 25,
         num_features: int = 3,
         latent_dim: int = 10,
-        hidden: Sequence[int] = (256, 256),
+        hidden: int | Sequence[int] = (256, 256),
     ) -> None:
         super().__init__()
         check_counts(num_points=num_points, num_features=num_features, latent_dim=latent_dim)
+        hidden = (hidden, hidden) if isinstance(hidden, int) else hidden
         check_widths("hidden", hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         self.num_features = num_features

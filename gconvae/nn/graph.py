@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from gconvae.clouds import pack, sort_nodes
 from gconvae.neighbors import knn_graph
-from gconvae.nn.layers import Convolution, Readout, check_counts, make_norm
-from gconvae.parts import register
+from gconvae.nn.layers import Convolution, Readout, centred, make_norm
+from gconvae.parts import check_counts, register
 
 __all__ = [
     "DynamicEdgeConvEncoder",
@@ -27,7 +27,6 @@ __all__ = [
     "MoNetEncoder",
 ]
 
-CENTRE = 13.5  # middle of a scaled feature's range [0, 27], so that networks see about [-1, 1]
 REACH = 8.0  # of the offsets between 8 nearest superpixels, 99 % are shorter along each axis
 BACKEND = "dense"  # the faster search on some tens of nodes, in positions and in features
 
@@ -42,7 +41,7 @@ class _Nodes(NamedTuple):
     @property
     def unit(self) -> Tensor:
         """Features in about [-1, 1], shape (P, F)."""
-        return (self.points - CENTRE) / CENTRE
+        return centred(self.points)
 
     def graph(self, neighbors: int, loop: bool) -> Tensor:
         """Edges (2, E) from the nearest nodes in (x, y)."""

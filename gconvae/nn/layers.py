@@ -13,8 +13,9 @@ from torch.distributions import Independent
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gconvae.nn.gaussian import DiagonalGaussian
+from gconvae.parts import check_counts
 
-__all__ = ["AGGREGATIONS", "NORMS", "Convolution", "Readout", "check_counts", "make_norm"]
+__all__ = ["AGGREGATIONS", "NORMS", "Convolution", "Readout", "centred", "make_norm"]
 
 AGGREGATIONS = (
     *("mean", "max", "min", "sum", "std", "var", "median", "softmax"),
@@ -22,8 +23,21 @@ AGGREGATIONS = (
 )
 """Aggregations of PyG that do not depend on node order, for the readout."""
 
+_CENTRE = 13.5
+"""Half the range of a scaled feature."""
+
 NORMS = ("layer", "graph", "none")
 """Norms that do not mix the clouds of a batch: over a node's channels, over a cloud's nodes."""
+
+
+def centred(points: Tensor) -> Tensor:
+    """Scaled features, which lie in about [0, 27], to about [-1, 1], where networks learn best.
+
+    Example:
+        >>> centred(torch.tensor([0.0, 13.5, 27.0]))
+        tensor([-1.,  0.,  1.])
+    """
+    return (points - _CENTRE) / _CENTRE
 
 
 class Readout(nn.Module):
@@ -196,10 +210,3 @@ def make_norm(name: str, width: int) -> nn.Module:
     if name == "none":
         return _NoNorm()
     return pyg.LayerNorm(width, mode="node") if name == "layer" else pyg.GraphNorm(width)
-
-
-def check_counts(**counts: int) -> None:
-    """Raises a ValueError that names the first argument that is no whole number above 0."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.neighbors import squared_distance
-from gconvae.nn.layers import check_counts
-from gconvae.parts import register
+from gconvae.parts import check_counts, register
 
 __all__ = ["GRAPHS", "GraphDecoder"]
 

@@ -19,16 +19,13 @@ from torch_geometric.nn.aggr.utils import (
 from gconvae.clouds import pack
 from gconvae.nn.dense import check_widths
 from gconvae.nn.gaussian import DiagonalGaussian
-from gconvae.nn.layers import check_counts
-from gconvae.parts import register
+from gconvae.nn.layers import centred
+from gconvae.parts import check_counts, register
 
 __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTransformerEncoder"]
 
 AGGREGATIONS = ("sum", "mean", "max", "min", "median", "std", "var", "softmax", "power_mean")
 """PyG's aggregations that neither look at the order of nodes nor need options."""
-
-_CENTRE = 13.5
-"""Half the range of a scaled feature: networks learn best from about [-1, 1]."""
 
 
 @register("encoder", "deep_sets")
@@ -89,7 +86,7 @@ class DeepSetsEncoder(nn.Module):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        nodes, batch = pack(_centred(points), mask)  # (P, F), (P,)
+        nodes, batch = pack(centred(points), mask)  # (P, F), (P,)
         hidden = self.each_node(nodes)  # (P, C)
         pooled = self.pool(hidden, batch, dim_size=len(points))  # (B, aggregations * C)
         return self.gaussian(self.whole_cloud(pooled))
@@ -160,7 +157,7 @@ class SetTransformerEncoder(nn.Module):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        hidden = self.embed(_centred(points))  # (B, N, C)
+        hidden = self.embed(centred(points))  # (B, N, C)
         for block in self.blocks:
             hidden = block(hidden, mask)
         pooled = self.pool(hidden, mask)  # (B, seeds, C)
@@ -256,11 +253,6 @@ class SetTransformerDecoder(nn.Module):
         if tuple(noise.shape) != wanted:
             raise ValueError(f"noise must have shape {wanted}, got {tuple(noise.shape)}")
         return queries + self.noise(noise) if self.noise_dim else queries
-
-
-def _centred(points: Tensor) -> Tensor:
-    """Scaled features, which lie in about [0, 27], to about [-1, 1]."""
-    return (points - _CENTRE) / _CENTRE
 
 
 def _known_aggregations(aggregation: str | Sequence[str]) -> list[str]:
