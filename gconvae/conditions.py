@@ -178,10 +178,10 @@ class Conditions(nn.Module):
                 f"{name} must be {num_clouds} whole numbers, got shape {tuple(labels.shape)} "
                 f"of {labels.dtype}"
             )
-        if ((labels < 0) | (labels >= self.num_classes)).any():
+        outside = (labels < 0) | (labels >= self.num_classes)
+        if outside.any():
             raise ValueError(
-                f"{name} must be 0 to {self.num_classes - 1}, "
-                f"got {int(labels.min())} to {int(labels.max())}"
+                f"{name} must be 0 to {self.num_classes - 1}, got {int(labels[outside][0])}"
             )
         return labels.long()
 

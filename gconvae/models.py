@@ -39,14 +39,23 @@ _PAIRS = {
 """Encoder and decoder of each ready-made model."""
 
 
-def available() -> list[str]:
-    """Names that :func:`create` knows; their parts are in ``gconvae.parts.available(kind)``.
+def available(kind: parts.Kind | None = None) -> list[str]:
+    """Names that :func:`create` knows.
 
+    Args:
+        kind: ``"encoder"``, ``"decoder"``, ``"prior"`` or ``"observation"``; None = the ready-made
+            models. Losses are in :func:`gconvae.losses.available`.
+    Raises:
+        ValueError: If the kind is unknown.
     Example:
         >>> available()[:3]
         ['convae', 'edge_conv', 'dynamic_edge_conv']
+        >>> available("decoder")
+        ['conv', 'dense', 'graph', 'set_transformer']
     """
-    return list(_PAIRS)
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)} or None, got {kind!r}")
+    return list(_PAIRS) if kind is None else parts.available(kind)
 
 
 def create(

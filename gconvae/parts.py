@@ -132,7 +132,11 @@ def import_parts(source: str) -> None:
 
 
 def available(kind: Kind) -> list[str]:
-    """Names of the registered parts of a kind, in the order of their registration."""
+    """Names of the parts of a kind that are registered by now, in the order of registration.
+
+    :func:`gconvae.models.available` and :func:`gconvae.losses.available` see to it that those of
+    the library are.
+    """
     return list(_of_kind(kind))
 
 
@@ -242,7 +246,8 @@ def _single(kind: Kind, text: str) -> Term:
         raise ValueError(f"{kind} must be one part, not a sum, got {text!r}")
     if terms[0].name not in _of_kind(kind):
         raise ValueError(
-            f"{kind} must be one of {', '.join(available(kind))}, got {terms[0].name!r}"
+            f"{kind} must be one of {', '.join(available(kind))}, got {terms[0].name!r}; "
+            "one of your own must be registered first (on the command line: --parts FILE)"
         )
     return terms[0]
 

@@ -453,7 +453,7 @@ def variants(
     no worse than. The best variant and those within one combined error of it are filled.
 
     Args:
-        found: What :meth:`gconvae.variants.Comparison.to_dict` gives, or a ``comparison.json``
+        found: What :meth:`gconvae.comparisons.Comparison.to_dict` gives, or a ``comparison.json``
             holds.
         metrics: Panels; None = those of a table.
         figure: Figure to draw into; None = a new one.

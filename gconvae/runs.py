@@ -116,10 +116,7 @@ def _described(description: Any, source: Path) -> VAE:
     try:
         model = models.compose(description)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{source} must hold a model of registered parts: {error}; import the module that "
-            "registers them first (on the command line: --parts FILE)"
-        ) from None
+        raise ValueError(f"{source} must hold a model of registered parts: {error}") from None
     model.scaling = FeatureScaling(model.scaling.low, model.scaling.high, extent)
     return model
 

@@ -49,7 +49,8 @@ def matching_loss(
         target_mask: True where a node is real, shape (B, N); None = all.
         output_mask: Likewise, shape (B, M).
     Returns:
-        Shape (B,), units of feature squared; N |t|^2 where the output is the target moved by t.
+        Shape (B,), units of feature squared; where the output is the target moved by t, N times
+        the square of t.
     Raises:
         ValueError: If shapes do not match, a cloud has no real node, or the numbers of real nodes
             of its two sides differ.

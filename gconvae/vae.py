@@ -276,7 +276,7 @@ class VAE(nn.Module):
         what it does fill makes better clouds.
 
         Args:
-            prior: A name of ``gconvae.parts.available("prior")``, perhaps with options:
+            prior: A name of ``gconvae.models.available("prior")``, perhaps with options:
                 ``"nsf"``, ``"gmm(components=8)"``; or a prior, of which a copy is fitted.
             data: The training clouds.
             valid: Clouds on which the fit is watched; None = a seeded tenth of ``data``.
@@ -299,7 +299,7 @@ class VAE(nn.Module):
         """A copy of this model with noise around its mean that is calibrated on clouds.
 
         Args:
-            observation: A name of ``gconvae.parts.available("observation")``, or an observation,
+            observation: A name of ``gconvae.models.available("observation")``, or an observation,
                 of which a copy is calibrated.
             data: Clouds, best some that the model was not trained on.
             seed: Of the latents.

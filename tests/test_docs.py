@@ -140,9 +140,19 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def rough_compare(*args: Any, **options: Any) -> Any:
         few = {name: options[name][:60] for name in ("reference", "training") if name in options}
         rough = options | few | {"num_splits": 5, "num_bootstrap": 5}
-        return compare(*(sample[:60] for sample in args), **rough)
+        return compare(*(first_ones(sample) for sample in args), **rough)
+
+    def first_ones(sample: Any) -> Any:
+        if not isinstance(sample, gconvae.clouds.Clouds):
+            return sample[:60]
+        return sample.points[:60], sample.mask[:60]
 
     monkeypatch.chdir(tmp_path)
+    # parts that a page registers are gone after it; those of the library come first
+    assert gconvae.losses.available()
+    assert gconvae.models.available()
+    held = {kind: dict(known) for kind, known in gconvae.parts._PARTS.items()}
+    monkeypatch.setattr(gconvae.parts, "_PARTS", held)
     monkeypatch.setattr(gconvae.models, "create", small_model)
     monkeypatch.setattr(gconvae, "fit", short_fit)
     monkeypatch.setattr(gconvae.metrics, "compare", rough_compare)
@@ -195,8 +205,13 @@ def test_the_run_folder_of_the_pages_is_the_default_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     default = cli._default_folder(cli._parser().parse_args(["train"]).train).as_posix()
+    named = {
+        line.split("--out", 1)[1].split()[0]
+        for _, line in COMMANDS
+        if "gconvae train" in line and "--out" in line
+    }
     sampled = {line.split()[4] for _, line in COMMANDS if "gconvae sample" in line}
-    assert sampled == {default}
+    assert sampled - named == {default}
     assert default in (DOCS / "figures" / "eights.txt").read_text()
 
 

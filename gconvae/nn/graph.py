@@ -167,9 +167,9 @@ class DynamicEdgeConvEncoder(nn.Module):
 class MoNetEncoder(nn.Module):
     r"""Gaussian-mixture convolutions on neighbours in (x, y), the classic for superpixels: q(z|x).
 
-    .. math:: h_i' = \mathrm{ReLU}\Big(\Theta_0 h_i + \frac{1}{|\mathcal{N}(i)|}
-              \sum_{j \in \mathcal{N}(i)} \sum_{k=1}^{K} w_k(e_{ji}) \Theta_k h_j\Big), \quad
-              w_k(e) = \exp\big(-\tfrac12 (e - \mu_k)^\top \Sigma_k^{-1} (e - \mu_k)\big)
+    .. math:: h_i' = \mathrm{ReLU}\left(\Theta_0 h_i + \frac{1}{|\mathcal{N}(i)|}
+              \sum_{j \in \mathcal{N}(i)} \sum_{k=1}^{K} w_k(e_{ji}) \Theta_k h_j\right), \quad
+              w_k(e) = \exp\left(-\tfrac12 (e - \mu_k)^\top \Sigma_k^{-1} (e - \mu_k)\right)
 
     The pseudo coordinates e are the offsets of the neighbours, scaled to about [-1, 1].
 
@@ -305,7 +305,7 @@ class _EdgeConv(nn.Module):
     r"""An edge convolution whose network is one dense layer, with no product per edge.
 
     .. math:: \max_j \mathrm{ReLU}(W_1 h_i + W_2 (h_j - h_i) + b)
-              = \mathrm{ReLU}\big((W_1 - W_2) h_i + b + \max_j W_2 h_j\big)
+              = \mathrm{ReLU}\left((W_1 - W_2) h_i + b + \max_j W_2 h_j\right)
 
     The result is that of PyG's ``EdgeConv(dense, aggr="max")`` and a ReLU; in PyG the products and
     the scattered maximum over edges take most of a training step.

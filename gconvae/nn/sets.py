@@ -32,7 +32,7 @@ AGGREGATIONS = ("sum", "mean", "max", "min", "median", "std", "var", "softmax", 
 class DeepSetsEncoder(nn.Module):
     r"""One network for each node by itself, pooling over nodes, then one for the whole cloud.
 
-    .. math:: (\mu, \log \sigma^2) = \rho\Big(\bigoplus_{i} \phi(p_i)\Big)
+    .. math:: (\mu, \log \sigma^2) = \rho\left(\bigoplus_{i} \phi(p_i)\right)
 
     Order-invariant by construction: only the pooling sees more than one node. Several
     aggregations are put side by side, since each forgets something else: a sum the extent, a
@@ -170,7 +170,7 @@ class SetTransformerDecoder(nn.Module):
 
     .. math::
         h^0_i &= q_i + W n_i \\
-        h^{l+1} &= \mathrm{SAB}\big(h^l \odot (1 + a_l(z)) + b_l(z)\big) \\
+        h^{l+1} &= \mathrm{SAB}\left(h^l \odot (1 + a_l(z)) + b_l(z)\right) \\
         p_i &= \sigma(W' h_i + b')
 
     z scales and shifts the features of all queries alike (FiLM); what tells nodes apart is their
