@@ -61,7 +61,7 @@ ALL: dict[str, dict[str, Any]] = {
     "coverage twice": {"loss": "third_axis(coverage_weight=2.0)"},
     "kl_warmup": {"kl_warmup": 10},
     "free_bits": {"free_bits": 0.1},
-    "kl_cycles": {"kl_cycles": 4},
+    "kl_cycle": {"kl_cycle": 6},
 }
 
 DIGITS: dict[str, dict[str, Any]] = {

@@ -92,7 +92,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     for options in (DataOptions, ModelOptions, TrainingOptions):
         parser.add_class_arguments(options)
-    parser.add_class_arguments(SampleOptions, skip={"seed"})  # one seed for all
+    # one seed for all, and all labels, since all are compared
+    parser.add_class_arguments(SampleOptions, skip={"seed", "label"})
     parser.add_argument(
         "--out", type=str | None, help="new run folder; by default a free one in runs/"
     )
@@ -194,7 +195,7 @@ def _train(given: Namespace) -> None:
     started = time.perf_counter()
     # before the slow imports: both check their values
     options = TrainingOptions(**_part(given, TrainingOptions))
-    drawn = SampleOptions(**_part(given, SampleOptions))
+    drawn = SampleOptions(**_part(given, SampleOptions, label=None))
     folder = Path(given.out) if given.out is not None else _default_folder(given)
     from gconvae.experiments import Experiment
     from gconvae.runs import FolderTakenError
@@ -221,13 +222,12 @@ def _train(given: Namespace) -> None:
 def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
     """Samples, compares with held-out clouds, draws and prints."""
     from gconvae import datasets, metrics, plots
-    from gconvae.clouds import as_sample
 
     assert run.folder is not None  # the command always names one
     folder, model = run.folder, run.model
     samples = {
-        "reconstructed": as_sample(model.reconstruct(test)),
-        "generated": model.sample_clouds(options.count, seed=options.seed, label=options.label),
+        "reconstructed": model.reconstruct_clouds(test),
+        "generated": model.sample_clouds(options.count, seed=options.seed),
     }
     made = {
         name: datasets.from_points(*sample, image_size=test.image_size)
@@ -430,7 +430,8 @@ def _default_folder(given: Namespace) -> Path:
 def _settings(given: Namespace) -> dict[str, Any]:
     """What ``--config`` takes to run the same again into another folder."""
     classes = (DataOptions, ModelOptions, TrainingOptions, SampleOptions)
-    return {name: value for options in classes for name, value in _part(given, options).items()}
+    parts = (_part(given, options, label=None) for options in classes)
+    return {name: value for part in parts for name, value in part.items() if name != "label"}
 
 
 def _as_begun(folder: str, explicit: Namespace) -> Namespace:

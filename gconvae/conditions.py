@@ -146,16 +146,13 @@ class Conditions(nn.Module):
     def nodes(self, mask: Tensor) -> Tensor:
         """Mask of a decoder's nodes for clouds of these sizes: the first n of N.
 
-        All N where full clouds are all that was seen.
-
         Args:
             mask: Of other clouds, shape (B, M).
         Returns:
             Shape (B, N).
         """
         places = torch.arange(self.num_points, device=mask.device)
-        sizes = mask.sum(1, keepdim=True)  # (B, 1)
-        return (places < sizes) | self.always_full
+        return places < mask.sum(1, keepdim=True)
 
     def check_labels(
         self, labels: int | Tensor | None, num_clouds: int, name: str = "labels"

@@ -81,45 +81,43 @@ def free_bits(kl: Tensor, minimum: float) -> Tensor:
     return kl.mean(0).clamp(min=minimum).sum()
 
 
-def kl_weight(epoch: int, epochs: int, *, beta: float, warmup: int = 0, cycles: int = 0) -> float:
+def kl_weight(epoch: int, *, beta: float, warmup: int = 0, cycle: int = 0) -> float:
     r"""Factor of the Kullback-Leibler term in an epoch: constant, warmed up or cyclical.
 
-    .. math:: \beta \min(1, t / W) \quad \text{or} \quad
-              \beta \min(1, 2 \tau), \; \tau = (t \bmod T / C) / (T / C)
+    .. math:: \beta \min(1, t / W) \quad \text{or} \quad \beta \min(1, 2 (t \bmod C) / C)
 
     A warm-up begins at 0 and reaches beta in epoch W. A cycle begins at 0, reaches beta after its
-    first half and stays there.
+    first half and stays there. Neither depends on how long the training is, so that one that is
+    stopped, resumed or repeated in part has the same factors.
 
     Args:
         epoch: Number t of the epoch, counted from 0.
-        epochs: Number T of epochs of the training, at least 1.
         beta: The full factor, at least 0.
         warmup: W, epochs of the warm-up; 0 = none.
-        cycles: C, cycles in the training, at most one in two epochs; 0 = none.
+        cycle: C, epochs of a cycle, at least 2; 0 = none.
     Raises:
-        ValueError: If a number is out of range, or both a warm-up and cycles are given.
+        ValueError: If a number is out of range, or both a warm-up and a cycle are given.
     References:
         | Generating Sentences from a Continuous Space (Bowman et al., 2015), arXiv:1511.06349
         | Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing (Fu et al.,
           2019), arXiv:1903.10145
     Example:
-        >>> [kl_weight(epoch, 8, beta=1.0, warmup=4) for epoch in range(6)]
+        >>> [kl_weight(epoch, beta=1.0, warmup=4) for epoch in range(6)]
         [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-        >>> [kl_weight(epoch, 8, beta=1.0, cycles=2) for epoch in range(6)]
+        >>> [kl_weight(epoch, beta=1.0, cycle=4) for epoch in range(6)]
         [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
     """
-    lowest = {"epoch": (epoch, 0), "epochs": (epochs, 1), "warmup": (warmup, 0)}
-    for name, (value, least) in (lowest | {"cycles": (cycles, 0)}).items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    for name, value in {"epoch": epoch, "warmup": warmup, "cycle": cycle}.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+            raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
     if not 0 <= beta < math.inf:
         raise ValueError(f"beta must be at least 0 and finite, got {beta}")
-    if warmup and cycles:
-        raise ValueError(f"warmup or cycles must be 0, got {warmup} and {cycles}")
-    if cycles > epochs // 2:
-        raise ValueError(f"cycles must be at most half of {epochs} epochs, got {cycles}")
-    if cycles:
-        return beta * min(1.0, 2 * (epoch * cycles % epochs) / epochs)
+    if warmup and cycle:
+        raise ValueError(f"warmup or cycle must be 0, got {warmup} and {cycle}")
+    if cycle == 1:
+        raise ValueError("cycle must be 0 or at least 2 epochs, got 1")
+    if cycle:
+        return beta * min(1.0, 2 * (epoch % cycle) / cycle)
     return beta * min(1.0, epoch / warmup) if warmup else beta
 
 

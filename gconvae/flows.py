@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from gconvae.parts import check_counts, register
+from gconvae.parts import check_counts, check_widths, register
 from gconvae.priors import Latents, Prior, standard_noise
 from gconvae.randomness import generator
 
@@ -76,8 +76,7 @@ class Flow(Prior):
     ) -> None:
         super().__init__(latent_dim, num_classes, ragged)
         check_counts(transforms=transforms)
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden must be one or more whole numbers above 0, got {hidden}")
+        check_widths("hidden", hidden)
         made = getattr(_zuko_flows(), self.family)(
             latent_dim, self.context_dim, transforms=transforms, hidden_features=hidden, **options
         )

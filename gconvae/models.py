@@ -113,10 +113,10 @@ def create(
         )
     pair = _PAIRS[name]
     chosen: dict[parts.Kind, str] = {
-        "encoder": encoder or pair[0],
-        "decoder": decoder or pair[1],
-        "prior": prior or "standard_normal",
-        "observation": observation or "mean",
+        "encoder": pair[0] if encoder is None else encoder,
+        "decoder": pair[1] if decoder is None else decoder,
+        "prior": "standard_normal" if prior is None else prior,
+        "observation": "mean" if observation is None else observation,
     }
     shape = {
         "num_points": num_points,
@@ -130,8 +130,7 @@ def create(
     context = Conditions(num_points, num_classes, ragged).dim
     with initial_weights(seed):
         made = {
-            kind: _create(kind, text, shape, options, context)
-            for kind, text in chosen.items()
+            kind: _create(kind, text, shape, options, context) for kind, text in chosen.items()
         }
     scaling = FeatureScaling.pixels(image_size, num_features)
     return _assemble(made, scaling, num_classes, ragged, int(seed))

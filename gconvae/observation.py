@@ -156,18 +156,28 @@ class Observation(nn.Module, ABC):
             moved &= mask.unsqueeze(-1)
         return torch.where(moved, noisy, points)
 
-    def quantize(self, points: Tensor) -> Tensor:
-        """Rounds lattice features to the nearest multiple of their step.
+    def quantize(
+        self, points: Tensor, low: Tensor | None = None, high: Tensor | None = None
+    ) -> Tensor:
+        """Rounds lattice features to the nearest multiple of their step within their range.
 
         Args:
             points: Data units, shape (B, N, F).
+            low: Smallest value of each feature, shape (F,); None = no bound.
+            high: Largest value, likewise.
         Returns:
             Shape (B, N, F); continuous features keep their exact bits.
         """
         self._check_features(points, "points")
         step = self.step.to(points)
         divisor = torch.where(step > 0, step, 1.0)
-        return torch.where(step > 0, torch.round(points / divisor) * divisor, points)
+        places = torch.round(points / divisor)
+        # the ends of a range need not be on the lattice; up to rounding, they may
+        if low is not None:
+            places = torch.maximum(places, torch.ceil(low.to(points) / divisor - 1e-4))
+        if high is not None:
+            places = torch.minimum(places, torch.floor(high.to(points) / divisor + 1e-4))
+        return torch.where(step > 0, places * divisor, points)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""
@@ -389,9 +399,9 @@ def _checked_step(lattice: str | Sequence[float] | None, num_features: int) -> T
     if lattice is None or lattice == "auto":
         return torch.zeros(num_features)
     if isinstance(lattice, Sequence) and not isinstance(lattice, str):
-        step = torch.tensor(lattice, dtype=torch.float32)
-        if len(step) == num_features and ((step >= 0) & (step < math.inf)).all():
-            return step
+        numbers = all(isinstance(step, int | float) for step in lattice)
+        if numbers and len(lattice) == num_features and all(0 <= s < math.inf for s in lattice):
+            return torch.tensor(lattice, dtype=torch.float32)
     raise ValueError(
         f"lattice must be 'auto', None or a list of {num_features} finite steps of at least 0, "
         f"got {lattice!r}"

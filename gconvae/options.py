@@ -75,10 +75,6 @@ class TrainingOptions:
         loss: Reconstruction loss: third_axis (eq. 1 of the slides), matched_intensity (eq. 2),
             matching, sliced_wasserstein, sinkhorn, or a sum such as third_axis + 0.5 * matching.
         beta: Factor of the KL term.
-        kl_warmup: Epochs over which that factor grows from 0.
-        kl_cycles: How often it does so during the training, each time up to half of a cycle.
-        free_bits: Nats of each latent that the KL term leaves free.
-        joint_prior: Train the prior with the network; else it is fitted afterwards on the latents.
         standardize: Give the loss both sides minus the mean and over the standard deviation of the
             training clouds' features; false = units of pixels, as on the slides.
         epochs: Passes over the training clouds, at most.
@@ -93,14 +89,14 @@ class TrainingOptions:
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
+        kl_warmup: Epochs over which beta grows from 0.
+        kl_cycle: Epochs of a cycle, over whose first half it does so again and again.
+        free_bits: Nats of each latent that the KL term leaves free.
+        joint_prior: Train the prior with the network; else it is fitted afterwards on the latents.
     """
 
     loss: str = "third_axis"
     beta: float = 1.0
-    kl_warmup: int = 0
-    kl_cycles: int = 0
-    free_bits: float = 0.0
-    joint_prior: bool = False
     standardize: bool = False
     epochs: int = 100
     batch_size: int = 100
@@ -112,6 +108,10 @@ class TrainingOptions:
     device: Device = "auto"
     threads: int | None = None
     workers: int = 0
+    kl_warmup: int = 0
+    kl_cycle: int = 0
+    free_bits: float = 0.0
+    joint_prior: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -120,20 +120,17 @@ class TrainingOptions:
         for name in ("patience", "threads"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
-        for name in ("seed", "workers", "kl_warmup", "kl_cycles"):
+        for name in ("seed", "workers", "kl_warmup", "kl_cycle"):
             _check_count(name, getattr(self, name), least=0)
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("beta", self.beta, above=False)
         _check_number("free_bits", self.free_bits, above=False)
-        if self.kl_cycles > self.epochs // 2:
+        if self.kl_cycle == 1:
+            raise ValueError("kl_cycle must be 0 or at least 2 epochs, got 1")
+        if self.kl_warmup and self.kl_cycle:
             raise ValueError(
-                f"kl_cycles must be at most half of the epochs, got {self.kl_cycles} in "
-                f"{self.epochs} epochs"
-            )
-        if self.kl_warmup and self.kl_cycles:
-            raise ValueError(
-                "kl_warmup must be 0 where kl_cycles is set, "
-                f"got {self.kl_warmup} and {self.kl_cycles}"
+                "kl_warmup must be 0 where kl_cycle is set, "
+                f"got {self.kl_warmup} and {self.kl_cycle}"
             )
         for name, choices in (("neighbors", Neighbors), ("scaling", Scaling), ("device", Device)):
             if getattr(self, name) not in get_args(choices):

@@ -21,6 +21,7 @@ __all__ = [
     "accepted",
     "available",
     "check_counts",
+    "check_widths",
     "create",
     "describe",
     "import_parts",
@@ -34,6 +35,10 @@ Kind = Literal["encoder", "decoder", "prior", "observation", "loss"]
 M = TypeVar("M", bound=nn.Module)
 
 _PARTS: dict[str, dict[str, type[nn.Module]]] = {kind: {} for kind in get_args(Kind)}
+
+
+_UNFIT = (TypeError, AttributeError, AssertionError, IndexError, RuntimeError)
+"""What torch and others raise where an option has a wrong type or size."""
 
 
 class Term(NamedTuple):
@@ -100,7 +105,7 @@ def import_parts(source: str) -> None:
             current folder too.
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no such module.
+        ValueError: If there is no such module, or the file does not run.
     """
     if not source.endswith(".py"):
         sys.path.insert(0, "")
@@ -126,9 +131,12 @@ def import_parts(source: str) -> None:
     sys.modules[path.stem] = module  # where classes, dataclasses among them, look for their module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except Exception as error:
         del sys.modules[path.stem]
-        raise
+        raise ValueError(
+            f"parts must be a Python file that runs, {source} raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def available(kind: Kind) -> list[str]:
@@ -197,7 +205,7 @@ def create(kind: Kind, text: str, **options: Any) -> nn.Module:
         )
     try:
         return part(**given)
-    except (TypeError, AttributeError) as error:  # an option of another type than it should be
+    except _UNFIT as error:
         raise ValueError(
             f"options of {kind} {term.name} must fit it, got {given}: {error}"
         ) from error
@@ -222,6 +230,19 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+
+
+def check_widths(name: str, widths: Any) -> None:
+    """Checks an option that lists the widths of layers.
+
+    Raises:
+        ValueError: Unless there is one, and each is a whole number above 0.
+    Example:
+        >>> check_widths("hidden", [64, 32])
+    """
+    is_list = isinstance(widths, list | tuple)
+    if not is_list or not widths or any(type(width) is not int or width < 1 for width in widths):
+        raise ValueError(f"{name} must be one or more whole numbers above 0, got {widths!r}")
 
 
 def _of_kind(kind: str) -> dict[str, type[nn.Module]]:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from gconvae import datasets, losses, metrics, set_metrics
+from gconvae import datasets, metrics, set_metrics
 from gconvae.clouds import FEATURES
 from gconvae.datasets import CloudDataset
 from gconvae.experiments import Experiment
 from gconvae.options import ModelOptions, TrainingOptions
-from gconvae.training import VALID_FRACTION, identity
+from gconvae.training import VALID_FRACTION, check_trainable, identity
 
 __all__ = ["Plan", "Range", "read_option", "row_name"]
 
@@ -259,11 +259,12 @@ class Plan:
         checked = set()
         for options in self.grid:
             experiment = self.experiment(options, self.seeds[0])
-            if experiment.training.loss not in losses.available():
-                losses.create(experiment.training.loss)  # names those that there are
-            if experiment.model not in checked:
-                checked.add(experiment.model)
-                experiment.untrained(self.clouds(self.seeds[0])[0])
+            train = self.clouds(self.seeds[0])[0]
+            training = experiment.training
+            deciding = experiment.model, training.loss, training.joint_prior, training.free_bits
+            if deciding not in checked:
+                checked.add(deciding)
+                check_trainable(experiment.untrained(train), training, train)
 
     def _check_metric(self) -> None:
         """Refuses a metric that these clouds cannot have."""

@@ -34,7 +34,7 @@ from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
-__all__ = ["deterministic", "fit", "identity", "train_and_valid"]
+__all__ = ["check_trainable", "deterministic", "fit", "identity", "train_and_valid"]
 
 VALID_FRACTION = 0.17
 """Share of the clouds kept for validation when no validation set is given."""
@@ -57,10 +57,6 @@ def fit(
     valid: datasets.CloudDataset | Tensor | Any | None = None,
     loss: str | nn.Module = "third_axis",
     beta: float = 1.0,
-    kl_warmup: int = 0,
-    kl_cycles: int = 0,
-    free_bits: float = 0.0,
-    joint_prior: bool = False,
     standardize: bool = False,
     epochs: int = 100,
     batch_size: int = 100,
@@ -72,6 +68,10 @@ def fit(
     device: Device = "auto",
     threads: int | None = None,
     workers: int = 0,
+    kl_warmup: int = 0,
+    kl_cycle: int = 0,
+    free_bits: float = 0.0,
+    joint_prior: bool = False,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
@@ -93,13 +93,6 @@ def fit(
             (``"third_axis + 0.5 * matching"``), or a module from (target, output), and
             (target_mask, output_mask) where clouds are ragged, to one value a cloud, shape (B,).
         beta: Factor of the KL term.
-        kl_warmup: Epochs over which that factor grows from 0, see :func:`losses.kl_weight`. What
-            the history holds, and what chooses the best epoch, is the loss with all of ``beta``.
-        kl_cycles: How often it does so during the training, each time up to half of a cycle.
-        free_bits: Nats of each latent that the KL term leaves free, see :func:`losses.free_bits`.
-        joint_prior: Whether the model's prior is trained with the network, by
-            :func:`losses.kl_monte_carlo`. Else the network is trained with N(0, 1) and the prior,
-            if it is another, fitted to the latents afterwards.
         standardize: Whether the loss gets both sides standardized by the training clouds, see
             :class:`gconvae.losses.Standardized`; the output keeps its range.
         epochs: Passes over the training clouds, at most.
@@ -114,6 +107,13 @@ def fit(
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
+        kl_warmup: Epochs over which beta grows from 0, see :func:`losses.kl_weight`. What
+            the history holds, and what chooses the best epoch, is the loss with all of ``beta``.
+        kl_cycle: Epochs of a cycle, over whose first half it does so again and again.
+        free_bits: Nats of each latent that the KL term leaves free, see :func:`losses.free_bits`.
+        joint_prior: Whether the model's prior is trained with the network, by
+            :func:`losses.kl_monte_carlo`. Else the network is trained with N(0, 1) and the prior,
+            if it is another, fitted to the latents afterwards.
         out: The new folder of the run: ``model.safetensors`` and ``model.json`` (best epoch),
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
@@ -144,7 +144,7 @@ def fit(
         loss=loss if isinstance(loss, str) else repr(loss),
         beta=beta,
         kl_warmup=kl_warmup,
-        kl_cycles=kl_cycles,
+        kl_cycle=kl_cycle,
         free_bits=free_bits,
         joint_prior=joint_prior,
         standardize=standardize,
@@ -162,8 +162,7 @@ def fit(
     train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
-    is_fixed = isinstance(trained.prior, StandardNormal)
-    _check_prior_options(options, is_fixed)
+    check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     sets = [
         # the decoder could never produce training clouds outside the ranges
         _training_clouds(trained, train, "data", strict=True),
@@ -193,7 +192,7 @@ def fit(
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
-        if not is_fixed and not joint_prior:
+        if not isinstance(trained.prior, StandardNormal) and not joint_prior:
             trained.fit_prior(train, valid, seed=seed)
         trained.calibrate(valid, seed=seed)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
@@ -295,7 +294,9 @@ class _Task(pl.LightningModule):
 
     def _stop_if_stale(self) -> None:
         patience = self.options.patience
-        if patience is not None and len(self.history["epoch"]) - self.best_epoch >= patience:
+        # while beta grows, the best epoch says little
+        since = max(self.best_epoch, self.options.kl_warmup)
+        if patience is not None and len(self.history["epoch"]) - since >= patience:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -373,10 +374,9 @@ class _Task(pl.LightningModule):
         options = self.options
         return losses.kl_weight(
             epoch,
-            options.epochs,
             beta=options.beta,
             warmup=options.kl_warmup,
-            cycles=options.kl_cycles,
+            cycle=options.kl_cycle,
         )
 
     def _finish_stage(self, stage: str) -> float:
@@ -547,14 +547,37 @@ def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict:
     return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
 
 
-def _check_prior_options(options: TrainingOptions, is_fixed: bool) -> None:
-    if options.joint_prior and is_fixed:
+def check_trainable(
+    model: VAE, options: TrainingOptions, data: datasets.CloudDataset, *, with_loss: bool = True
+) -> None:
+    """Refuses what would fail in the first step: a prior or loss that does not fit.
+
+    Args:
+        model: Untrained.
+        options: Those of the training.
+        data: Training clouds.
+        with_loss: Whether the loss is one that ``options`` name.
+    Raises:
+        ValueError: If the prior cannot be trained so, or the loss does not take such clouds.
+    """
+    if options.joint_prior and isinstance(model.prior, StandardNormal):
         raise ValueError("joint_prior needs a prior that can be trained, got standard_normal")
     if options.joint_prior and options.free_bits:
         raise ValueError(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
         )
+    if not with_loss:
+        return
+    loss = losses.create(options.loss, backend=options.neighbors)
+    clouds = data[:2].clouds
+    made = model.conditions.nodes(clouds.mask)  # (2, N)
+    output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])
+    masks = () if clouds.mask.all() and made.all() else (clouds.mask, made)
+    try:
+        loss(clouds.points, output, *masks)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"loss must fit clouds and model, {options.loss}: {error}") from None
 
 
 def _device(wanted: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gconvae import randomness
 from gconvae.chamfer import checked_pair
 from gconvae.neighbors import squared_distance
-from gconvae.parts import register
+from gconvae.parts import check_counts, register
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -225,8 +225,7 @@ class SlicedWasserstein(nn.Module):
 
     def __init__(self, num_projections: int = 64, seed: int = 0) -> None:
         super().__init__()
-        if num_projections < 1:
-            raise ValueError(f"num_projections must be at least 1, got {num_projections}")
+        check_counts(num_projections=num_projections)
         randomness.derive_seed(seed, "checked before the first step")
         self.num_projections = num_projections
         self.seed = seed

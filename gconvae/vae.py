@@ -82,7 +82,9 @@ class VAE(nn.Module):
         self.prior = prior
         self.scaling = scaling
         self.observation = observation or MeanObservation(len(scaling.low))
-        self.conditions = Conditions(self._num_points(), num_classes, ragged)
+        self.conditions = Conditions(
+            self._num_points(num_classes + int(ragged)), num_classes, ragged
+        )
         self.initial_seed = initial_seed
 
     @property
@@ -181,7 +183,8 @@ class VAE(nn.Module):
     ) -> Any:
         """Decodes the posterior's mean of each cloud.
 
-        As many nodes come back, from a model that learned clouds of several sizes; else N.
+        As many nodes come back, from a model that learned clouds of several sizes; else N. The
+        lattice of the observation is not applied.
 
         Args:
             points: Clouds in data units, see :meth:`prepare`.
@@ -193,6 +196,11 @@ class VAE(nn.Module):
             than N nodes; or a list of ``Data``.
         """
         as_data = as_data or holds_graphs(points)
+        return self._returned(self.reconstruct_clouds(points, mask, labels), as_data)
+
+    @torch.no_grad()
+    def reconstruct_clouds(self, points: Any, mask: Any = None, labels: Any = None) -> Clouds:
+        """:meth:`reconstruct`, always as ``Clouds`` with mask and perhaps labels."""
         clouds = self.prepare(points, mask)
         labels = self.conditions.check_labels(
             clouds.labels if labels is None else labels, len(clouds.points)
@@ -200,9 +208,10 @@ class VAE(nn.Module):
         made, masks = [], []
         for part in _chunks(clouds._replace(labels=labels)):
             z = self.encoder(self._scaled(part), part.mask).mean  # (b, L)
-            masks.append(self.conditions.nodes(part.mask))
+            nodes = self.conditions.nodes(part.mask)
+            masks.append(torch.ones_like(nodes) if self.conditions.always_full else nodes)
             made.append(self.decode(z, part.labels, masks[-1]))
-        return self._returned(Clouds(torch.cat(made), torch.cat(masks), labels), as_data)
+        return Clouds(torch.cat(made), torch.cat(masks), labels)
 
     @torch.no_grad()
     def sample(
@@ -242,23 +251,24 @@ class VAE(nn.Module):
         z = self.prior.sample(num_samples, generator(seed, "sample"), *given)  # (B, L)
         mask = mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
-        noises = generator(seed, "node noise"), generator(seed, "observation")
+        noises = generator(seed, "node noise of samples"), generator(seed, "observation")
         made = []
         for part in _chunks(Clouds(z.to(self.scaling.low), mask, labels)):
             mean = self.decode_unit(part.points, part.labels, part.mask, noises[0])  # (b, N, F)
             drawn = self._data_units(self.observation.sample(mean, noises[1]))
-            drawn = self.observation.quantize(drawn)
+            drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
             made.append(sort_nodes(drawn, part.mask)[0])
         return Clouds(torch.cat(made), mask, labels)
 
     @torch.no_grad()
-    def latents(self, data: Any) -> Latents:
+    def latents(self, data: Any, *, seed: int = 0) -> Latents:
         """Posteriors of clouds and what the prior is told of each, for fitting a prior.
 
         Args:
             data: Clouds in any form, with labels where the model has labels.
+            seed: Of the places in the cells of a lattice, which the encoder saw in training.
         """
-        clouds = self.prepare(data, name="data")
+        clouds = self._dequantized(self.prepare(data, name="data"), seed)
         posteriors = [self.encoder(self._scaled(part), part.mask) for part in _chunks(clouds)]
         context = self.conditions.context(len(clouds.points), clouds.labels, clouds.mask)
         return Latents(
@@ -288,10 +298,11 @@ class VAE(nn.Module):
             | Learning Representations and Generative Models for 3D Point Clouds (Achlioptas et
               al., 2018), arXiv:1707.02392
         """
-        model = copy.deepcopy(self)
+        model = copy.deepcopy(self).eval()
         model.prior = self._new_prior(prior, seed, options).to(self.scaling.low)
+        model.prior.eval()
         model.fit_prior(data, valid, seed=seed)
-        return model.eval()
+        return model
 
     def with_observation(
         self, observation: str | Observation, data: Any, *, seed: int = 0, **options: Any
@@ -307,7 +318,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: If there is no such observation.
         """
-        model = copy.deepcopy(self)
+        model = copy.deepcopy(self).eval()
         if isinstance(observation, str):
             made = parts.create(
                 "observation", observation, num_features=len(self.scaling.low), **options
@@ -317,7 +328,7 @@ class VAE(nn.Module):
         model.observation = copy.deepcopy(observation).to(self.scaling.low)
         model.observation.set_lattice(*model.prepare(data, name="data")[:2])
         model.calibrate(data, seed=seed)
-        return model.eval()
+        return model
 
     @torch.no_grad()
     def calibrate(self, data: Any, *, seed: int = 0) -> None:
@@ -327,18 +338,11 @@ class VAE(nn.Module):
             data: Clouds in any form, best some that the model was not trained on.
             seed: Of the latents, drawn from each cloud's posterior as in training.
         """
-        clouds = self.prepare(data, name="data")
-        z = self.latents(clouds).draw(generator(seed, "calibration"))  # (B, L)
-        noise = generator(seed, "node noise of the calibration")
         # the cells of a lattice are no residuals: rounding follows the noise
-        spread = self.observation.dequantize(
-            clouds.points,
-            generator(seed, "lattice of the calibration"),
-            self.scaling.low,
-            self.scaling.high,
-            clouds.mask,
-        )
-        unit = self._scaled(clouds._replace(points=spread)) / self.scaling.extent
+        clouds = self._dequantized(self.prepare(data, name="data"), seed)
+        z = self.latents(data, seed=seed).draw(generator(seed, "calibration"))  # (B, L)
+        noise = generator(seed, "node noise of the calibration")
+        unit = self._scaled(clouds) / self.scaling.extent
         means = [
             self.decode_unit(part.points, part.labels, part.mask, noise)
             for part in _chunks(Clouds(z, self.conditions.nodes(clouds.mask), clouds.labels))
@@ -351,14 +355,14 @@ class VAE(nn.Module):
 
     def fit_prior(self, data: Any, valid: Any = None, *, seed: int = 0) -> None:
         """Fits the prior on the latents of clouds, in place; as in :meth:`with_prior`."""
-        latents = self.latents(data)
+        latents = self.latents(data, seed=seed)
         if valid is None:
             random = generator(seed, "held-out latents")
             order = torch.randperm(len(latents.mean), generator=random)
             held_out = max(1, round(HELD_OUT * len(order)))
             held, rest = (_rows(latents, rows) for rows in (order[:held_out], order[held_out:]))
         else:
-            held, rest = self.latents(valid), latents
+            held, rest = self.latents(valid, seed=seed), latents
         self.prior.fit(rest, held, seed=seed)
 
     def _returned(self, clouds: Clouds, as_data: bool) -> Any:
@@ -382,14 +386,20 @@ class VAE(nn.Module):
         assert isinstance(made, Prior)
         return made
 
-    def _num_points(self) -> int:
+    def _num_points(self, context: int) -> int:
         """N, of a decoder that does not say it from its output."""
         told = getattr(self.decoder, "num_points", None)
         if told is not None:
             return int(told)
-        z = self.scaling.low.new_zeros(1, self.prior.latent_dim)
+        z = self.scaling.low.new_zeros(1, self.prior.latent_dim + context)
         with torch.no_grad():
             return self.decoder(z).shape[1]
+
+    def _dequantized(self, clouds: Clouds, seed: int) -> Clouds:
+        ends = self.scaling.low, self.scaling.high
+        random = generator(seed, "lattice")
+        points = self.observation.dequantize(clouds.points, random, *ends, clouds.mask)
+        return clouds._replace(points=points)
 
     def _check_latents(self, z: Tensor) -> None:
         wanted = getattr(self.decoder, "latent_dim", None)

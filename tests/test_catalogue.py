@@ -828,8 +828,8 @@ def test_a_warm_up_reaches_all_of_beta() -> None:
 
 
 def test_the_first_epoch_of_a_cycle_has_no_kl() -> None:
-    # of four epochs with two cycles, the third begins anew
-    cyclical = trained(kl_cycles=2, epochs=4).history
+    # with cycles of two epochs, the third begins anew
+    cyclical = trained(kl_cycle=2, epochs=4).history
     without = trained(beta=0.0, epochs=4).history
     assert cyclical["train_rec"][0] == without["train_rec"][0]
     assert cyclical["train_rec"][1:] != without["train_rec"][1:]

@@ -204,6 +204,10 @@ def test_every_training_option_reaches_the_training(own_file: Path, tmp_path: Pa
         "device": "cpu",
         "threads": 1,
         "workers": 1,
+        "kl_warmup": 2,
+        "kl_cycle": 0,
+        "free_bits": 0.125,
+        "joint_prior": False,
     }
     assert wanted.keys() == {field.name for field in dataclasses.fields(options.TrainingOptions)}
     flags = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]
@@ -211,7 +215,7 @@ def test_every_training_option_reaches_the_training(own_file: Path, tmp_path: Pa
     assert cli.main([*words, "--count", "5", "--latent-dim", "3", "--num-points", "14"]) == 0
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["options"] == wanted
     model = gconvae.load(tmp_path / "run")
-    assert model.sample(1).shape == (1, 14, 3)
+    assert model.sample_clouds(1).points.shape == (1, 14, 3)
     assert model.encode(foreign(2).points).mean.shape == (2, 3)
 
 
@@ -318,7 +322,8 @@ def test_sample_writes_clouds_and_a_figure(
     out, figure = tmp_path / "new.npz", tmp_path / "new.png"
     words = ["sample", str(own_run), "--count", "20", "--seed", "9", "--out", str(out)]
     assert cli.main([*words, "--figure", str(figure)]) == 0
-    assert torch.equal(datasets.from_file(out).points, gconvae.load(own_run).sample(20, seed=9))
+    made = gconvae.load(own_run).sample_clouds(20, seed=9)
+    assert torch.equal(datasets.from_file(out).points, made.points)
     assert figure.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "new.npz" in printed
@@ -351,7 +356,7 @@ def test_sample_takes_a_config_file(own_run: Path, tmp_path: Path) -> None:
     config.write_text(f"count: 4\nseed: 2\nout: {tmp_path / 'new.npz'}\n")
     assert cli.main(["sample", str(own_run), "--config", str(config)]) == 0
     made = datasets.from_file(tmp_path / "new.npz").points
-    assert torch.equal(made, gconvae.load(own_run).sample(4, seed=2))
+    assert torch.equal(made, gconvae.load(own_run).sample_clouds(4, seed=2)[0])
 
 
 @pytest.mark.parametrize("name", ["new.xyz", "new"])

@@ -174,9 +174,9 @@ def test_a_label_that_no_training_cloud_had_is_refused(label: Any) -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (3, "label must be 0 to 2, got 3 to 3"),
-        (-1, "label must be 0 to 2, got -1 to -1"),
-        (torch.tensor([0, 2, 5]), "label must be 0 to 2, got 0 to 5"),
+        (3, "label must be 0 to 2, got 3"),
+        (-1, "label must be 0 to 2, got -1"),
+        (torch.tensor([0, 2, 5]), "label must be 0 to 2, got 5"),
         (torch.tensor([0, 2]), r"label must be 3 whole numbers, got shape \(2,\)"),
         (1.0, "label must be 3 whole numbers, got .*float"),
         (torch.tensor([0.0, 1.0, 2.0]), "label must be 3 whole numbers, got .*float"),
@@ -252,8 +252,8 @@ def test_missing_labels_are_one_clear_error() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.tensor([0, 3]), "labels must be 0 to 2, got 0 to 3"),
-        (torch.tensor([-1, 0]), "labels must be 0 to 2, got -1 to 0"),
+        (torch.tensor([0, 3]), "labels must be 0 to 2, got 3"),
+        (torch.tensor([-1, 0]), "labels must be 0 to 2, got -1"),
         (torch.tensor([0.0, 1.0]), "labels must be 2 whole numbers, got .*float32"),
         (torch.tensor([0, 1, 2]), r"labels must be 2 whole numbers, got shape \(3,\)"),
         (torch.tensor([[0], [1]]), r"labels must be 2 whole numbers, got shape \(2, 1\)"),
@@ -288,10 +288,10 @@ def test_masks_of_other_widths_become_the_decoders() -> None:
     assert torch.equal(fitted().nodes(masks(2, 7, num_nodes=8)), masks(2, 5))
 
 
-def test_a_decoder_that_has_seen_full_clouds_only_makes_full_ones() -> None:
+def test_the_nodes_of_a_cloud_do_not_depend_on_what_was_seen() -> None:
     conditions = Conditions(5)
     conditions.fit(masks(5, 5))
-    assert conditions.nodes(masks(2, 3)).all()
+    assert torch.equal(conditions.nodes(masks(2, 3)), masks(2, 3))
 
 
 # the module
@@ -315,8 +315,8 @@ def test_there_is_nothing_to_train() -> None:
     ("options", "message"),
     [
         ({"num_points": 0}, "num_points must be a whole number of at least 1, got 0"),
-        ({"num_points": 5, "num_classes": -1}, "num_classes must be a whole number of at least 0, got -1"),
-        ({"num_points": 5, "num_classes": True}, "num_classes must be a whole number of at least 0, got True"),
+        ({"num_points": 5, "num_classes": -1}, "num_classes must be a whole number .* got -1"),
+        ({"num_points": 5, "num_classes": True}, "num_classes must be a whole .* got True"),
     ],
 )
 def test_sizes_out_of_range_are_one_clear_error(options: dict[str, Any], message: str) -> None:

@@ -22,7 +22,7 @@ from gconvae import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-FOR_ALL = {"randomness", "files"}
+FOR_ALL = {"randomness", "files", "parts"}
 """Modules that every other may import."""
 
 FENCE = re.compile(r"^(`{3,}|:{3,})\{?([\w-]*)\}?.*?\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)

@@ -335,7 +335,7 @@ def test_sweep_takes_a_config_file_of_a_run(
     found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     manifest = runs.read_manifest(found["settings"][0]["folders"][0])
     assert manifest["config"]["epochs"] == 1
-    assert manifest["model"]["options"]["hidden"] == 8
+    assert manifest["model"]["encoder"]["options"]["hidden"] == 8
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(

@@ -52,14 +52,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": {"clouds", "metrics"},
     # level 4
     "models": {
-        *("nn", "vae", "clouds", "conditions", "flows", "neighbors", "priors", "scaling", "observation"),
+        *("nn", "vae", "clouds", "conditions", "flows"),
+        *("neighbors", "priors", "scaling", "observation"),
     },
     # level 5; runs before training, which writes run folders
     "runs": {"models", "scaling", "vae"},
     "training": {
         *("clouds", "conditions", "files", "flows", "options", "priors"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
-        *("nn", "datasets", "observation", "losses"),
+        *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),
         *("vae", "models", "runs"),
     },
@@ -77,7 +78,10 @@ MAY_IMPORT |= {
     },
     "sweeps": {"experiments", "metrics", "plans", "reports", "runs", "training"},
     "comparisons": {"reports"},
-    "variants": BELOW_RECIPES | {"comparisons"},
+    "variants": {
+        *("comparisons", "experiments", "metrics", "options", "reports", "runs"),
+        *("training", "vae"),
+    },
     "recipes": BELOW_RECIPES,
     "export": BELOW_RECIPES,
 }

@@ -1087,3 +1087,36 @@ def test_a_standardized_training_compares_sides_standardized_by_the_training_clo
     by_hand = quick(train, valid=valid, loss=loss)
     assert same_training(quick(train, valid=valid, standardize=True), by_hand)
     assert not same_training(quick(train, valid=valid), by_hand)
+
+
+def test_a_loss_that_does_not_fit_is_refused_before_any_work(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    fewer = small(num_points=20)
+    with pytest.raises(ValueError, match="loss must fit clouds and model, matching: .*25 and 20"):
+        quick(eights, fewer, loss="matching", out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_smaller_clouds_in_validation_alone_are_compared_with_as_few_nodes(
+    eights: CloudDataset,
+) -> None:
+    mask = torch.ones(4, 25, dtype=torch.bool)
+    mask[0, 20:] = False
+    valid = from_points(eights.points[:4], mask, image_size=28)
+    quick(eights, valid=valid, loss="matching", epochs=1)
+
+
+def test_training_goes_on_while_the_factor_of_the_kl_grows(eights: CloudDataset) -> None:
+    options = {"patience": 1, "learning_rate": 0.5, "epochs": 6}
+    assert len(quick(eights, **options).history["epoch"]) < 5
+    assert len(quick(eights, kl_warmup=4, **options).history["epoch"]) >= 5
+
+
+@pytest.mark.parametrize("schedule", [{"kl_warmup": 3}, {"kl_cycle": 2}, {"free_bits": 0.5}])
+def test_a_stopped_training_with_a_schedule_goes_on_to_the_same_bits(
+    eights: CloudDataset, tmp_path: Path, schedule: dict[str, Any]
+) -> None:
+    whole = quick(eights, epochs=4, **schedule)
+    part = quick(eights, epochs=2, **schedule)
+    assert {name: column[:2] for name, column in whole.history.items()} == part.history

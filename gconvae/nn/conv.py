@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gconvae.nn.gaussian import DiagonalGaussian
-from gconvae.parts import check_counts, register
+from gconvae.parts import check_counts, check_widths, register
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -150,8 +150,7 @@ class ConvDecoder(nn.Module):
 def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int) -> list[int]:
     """Columns before and after each convolution: 25, 23, 21, 19 for the slides' network."""
     check_counts(num_points=num_points, kernel=kernel)
-    if not channels or min(channels) < 1:
-        raise ValueError(f"channels must be one or more whole numbers above 0, got {channels}")
+    check_widths("channels", channels)
     if not 0 <= padding <= (kernel - 1) // 2:
         raise ValueError(
             f"padding must be 0 to {(kernel - 1) // 2} for a kernel of {kernel}, got {padding}"

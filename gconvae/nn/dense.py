@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from gconvae.parts import check_counts, register
+from gconvae.parts import check_counts, check_widths, register
 
-__all__ = ["DenseDecoder", "check_widths"]
+__all__ = ["DenseDecoder"]
 
 
 @register("decoder", "dense")
@@ -63,13 +63,3 @@ class DenseDecoder(nn.Module):
         """
         unit = torch.sigmoid(self.mlp(z))  # (B, N * F)
         return unit.unflatten(1, (self.num_points, self.num_features))
-
-
-def check_widths(name: str, widths: Sequence[int]) -> None:
-    """Raises a ValueError unless there is a width and each is a whole number above 0."""
-    if (
-        not isinstance(widths, Sequence)
-        or not widths
-        or any(not isinstance(width, int) or width < 1 for width in widths)
-    ):
-        raise ValueError(f"{name} must be one or more whole numbers above 0, got {widths!r}")

@@ -18,7 +18,7 @@ from torch.nn import functional
 from gconvae.clouds import pack, sort_nodes
 from gconvae.neighbors import knn_graph
 from gconvae.nn.layers import Convolution, Readout, centred, make_norm
-from gconvae.parts import check_counts, register
+from gconvae.parts import check_counts, check_widths, register
 
 __all__ = [
     "DynamicEdgeConvEncoder",
@@ -205,7 +205,7 @@ class MoNetEncoder(nn.Module):
         super().__init__()
         check_counts(num_features=num_features, latent_dim=latent_dim, neighbors=neighbors)
         check_counts(kernel_size=kernel_size)
-        _check_channels(channels)
+        check_widths("channels", channels)
         self.latent_dim, self.neighbors = latent_dim, neighbors
         self.convs = nn.ModuleList(
             _mixture(i, o, kernel_size)
@@ -328,7 +328,7 @@ class _EdgeConvs(nn.Module):
 
     def __init__(self, num_features: int, channels: Sequence[int]) -> None:
         super().__init__()
-        _check_channels(channels)
+        check_widths("channels", channels)
         self.convs = nn.ModuleList(
             _EdgeConv(i, o) for i, o in zip((num_features, *channels), channels, strict=False)
         )
@@ -365,8 +365,3 @@ def _offsets(points: Tensor, edges: Tensor) -> Tensor:
     """From each node to its neighbour in (x, y), about [-1, 1], shape (E, 2)."""
     source, target = edges
     return (points[source, :2] - points[target, :2]) / REACH
-
-
-def _check_channels(channels: Sequence[int]) -> None:
-    if not channels or min(channels) < 1:
-        raise ValueError(f"channels must be one or more whole numbers above 0, got {channels}")

@@ -105,6 +105,19 @@ class Convolution(nn.Module):
                 f"got {kind.__name__} with a batch norm (its options can change that)"
             )
         self.asks = set(inspect.signature(kind.forward).parameters)
+        self._try(kind.__name__, width)
+
+    def _try(self, name: str, width: int) -> None:
+        """Some convolutions of PyG can be made, and need more when they are called."""
+        edges = torch.tensor([[0, 1], [1, 0]])
+        told = {"pos": torch.zeros(2, 2), "edge_index": edges, "edge_attr": torch.zeros(2, 2)}
+        try:
+            with torch.no_grad():
+                shape = tuple(self(torch.zeros(2, width), told).shape)
+        except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
+            raise ValueError(f"conv must take (nodes, {width}), {name}: {error}") from error
+        if shape != (2, width):
+            raise ValueError(f"conv must give (nodes, {width}), {name} gives {shape}")
 
     def forward(self, hidden: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         """New features (P, width) of nodes (P, width), told edges, positions and offsets."""

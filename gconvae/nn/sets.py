@@ -17,10 +17,9 @@ from torch_geometric.nn.aggr.utils import (
 )
 
 from gconvae.clouds import pack
-from gconvae.nn.dense import check_widths
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.layers import centred
-from gconvae.parts import check_counts, register
+from gconvae.parts import check_counts, check_widths, register
 
 __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTransformerEncoder"]
 
