@@ -337,6 +337,8 @@ class _Task(pl.LightningModule):
         kl, penalty = self._divergence(posterior, batch, self._random(stage, epoch, step))
         sums = torch.stack([rec.detach().sum(), kl.detach().sum(), rec.new_tensor(len(rec))])
         self._sums[stage] = self._sums[stage] + sums if stage in self._sums else sums
+        if penalty is None:
+            return (rec + self._beta(epoch) * kl).mean()
         return rec.mean() + self._beta(epoch) * penalty
 
     def _random(self, purpose: str, epoch: int, step: int) -> torch.Generator:
@@ -356,19 +358,19 @@ class _Task(pl.LightningModule):
         posterior: Independent[Any],
         batch: tuple[Tensor, Tensor, Tensor],
         random: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """KL of each cloud, shape (B,), and what is made small: its mean, less the free bits."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """KL of each cloud, shape (B,), and what is made small if it is not its mean."""
         _, mask, labels = batch
         if self.options.joint_prior:
             context = self.model.conditions.context(len(mask), labels, mask)
             context = None if context is None else context.to(posterior.mean)
-            kl = losses.kl_monte_carlo(posterior, self.model.prior, random, context=context)
-            return kl, kl.mean()
+            return losses.kl_monte_carlo(
+                posterior, self.model.prior, random, context=context
+            ), None
         if self.options.free_bits:
             each = losses.kl_per_latent(posterior)  # (B, L)
             return each.sum(-1), losses.free_bits(each, self.options.free_bits)
-        kl = losses.kl_standard_normal(posterior)
-        return kl, kl.mean()
+        return losses.kl_standard_normal(posterior), None
 
     def _beta(self, epoch: int) -> float:
         options = self.options

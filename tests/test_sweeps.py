@@ -245,7 +245,7 @@ def test_settings_are_the_grid_in_its_order(eights: CloudDataset, tmp_path: Path
     # two of the network, two of the training, and all four take effect
     for setting in found.settings:
         manifest = runs.read_manifest(setting.folders[0])
-        assert manifest["model"]["options"]["channels"] == setting.options["channels"]
+        assert manifest["model"]["encoder"]["options"]["channels"] == setting.options["channels"]
         assert manifest["options"]["loss"] == setting.options["loss"]
     assert len({setting.values for setting in found.settings}) == 4
 
