@@ -115,7 +115,12 @@ def test_sizes_below_one_are_refused_by_their_name(size: str, value: float) -> N
         DenseDecoder(**{size: value})
 
 
-@pytest.mark.parametrize("hidden", [(), [], (16, 0), (2.5,), 256, "256"])
+@pytest.mark.parametrize("hidden", [(), [], (16, 0), (2.5,), 0, "256"])
 def test_wrong_widths_are_refused(hidden: Any) -> None:
     with pytest.raises(ValueError, match="hidden must be one or more whole numbers above 0, got"):
         DenseDecoder(hidden=hidden)
+
+
+def test_a_number_is_two_layers_of_that_width() -> None:
+    one, two = DenseDecoder(hidden=16), DenseDecoder(hidden=(16, 16))
+    assert [w.shape for w in one.parameters()] == [w.shape for w in two.parameters()]
