@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-# importing flows and nn registers their parts
-from gconvae import flows, parts  # noqa: F401
+from gconvae import flows, parts  # noqa: F401 - flows registers its parts
 from gconvae.conditions import Conditions
-from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401
+from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - so do these
 from gconvae.observation import Observation
 from gconvae.priors import Prior
 from gconvae.randomness import initial_weights

@@ -131,7 +131,7 @@ def import_parts(source: str) -> None:
     sys.modules[path.stem] = module  # where classes, dataclasses among them, look for their module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # a user's file can raise anything
         del sys.modules[path.stem]
         raise ValueError(
             f"parts must be a Python file that runs, {source} raises "
@@ -215,7 +215,8 @@ def describe(kind: Kind, part: nn.Module) -> Term | None:
     """What :func:`create` would make this part of; None if its class is not registered."""
     for name, known in _of_kind(kind).items():
         if type(part) is known:
-            return Term(1.0, name, dict(part.part_options))  # type: ignore[arg-type]
+            options: Any = part.part_options  # torch types what is set on a module as a tensor
+            return Term(1.0, name, dict(options))
     return None
 
 
@@ -284,11 +285,10 @@ def _remember_options(part: type[nn.Module]) -> None:
         if type(self) is part:
             bound = signature.bind(self, *given, **named)
             bound.apply_defaults()
-            self.part_options = {  # type: ignore[assignment]
-                name: _plain(bound.arguments[name]) for name in _options_of(part)
-            }
+            options = {name: _plain(bound.arguments[name]) for name in _options_of(part)}
+            self.part_options = options  # type: ignore[assignment]  # torch expects a tensor
 
-    part.__init__ = remembering  # type: ignore[method-assign]
+    part.__init__ = remembering  # type: ignore[method-assign]  # what a class decorator is for
 
 
 def _plain(value: Any) -> Any:

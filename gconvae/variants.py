@@ -39,9 +39,9 @@ def compare(
     out: str | os.PathLike[str],
     *,
     seeds: int | Sequence[int] = (0, 1, 2),
-    data: DataOptions = DataOptions(),  # noqa: B008 (frozen)
-    model: ModelOptions = ModelOptions(),  # noqa: B008
-    training: TrainingOptions = TrainingOptions(),  # noqa: B008
+    data: DataOptions = DataOptions(),  # noqa: B008 - frozen
+    model: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    training: TrainingOptions = TrainingOptions(),  # noqa: B008 - frozen
     only: Sequence[str] | None = None,
     groups: Sequence[str] = metrics.GROUPS,
     progress: bool = True,

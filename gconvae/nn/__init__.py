@@ -10,6 +10,7 @@ from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.graph import (
     DynamicEdgeConvEncoder,
     EdgeConvEncoder,
+    EdgeConvEncoderBase,
     GraphConvEncoder,
     MoNetEncoder,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "DiagonalGaussian",
     "DynamicEdgeConvEncoder",
     "EdgeConvEncoder",
+    "EdgeConvEncoderBase",
     "GraphConvEncoder",
     "GraphDecoder",
     "MoNetEncoder",

@@ -29,7 +29,9 @@ class DiagonalGaussian(nn.Linear):
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__(width, 2 * latent_dim)
 
-    def forward(self, hidden: Tensor) -> Independent[Any]:  # type: ignore[override]
+    def forward(  # type: ignore[override]  # a dense layer that returns a distribution
+        self, hidden: Tensor
+    ) -> Independent[Any]:
         """The posterior of each cloud, event shape (L,), of h with shape (B, width)."""
         mean, log_var = super().forward(hidden).chunk(2, dim=1)  # (B, L) each
         stddev = torch.exp(0.5 * log_var)

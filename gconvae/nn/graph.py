@@ -6,6 +6,7 @@ construction, ties between neighbours because nodes are put in the one order bef
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from gconvae.parts import check_counts, check_widths, register
 __all__ = [
     "DynamicEdgeConvEncoder",
     "EdgeConvEncoder",
+    "EdgeConvEncoderBase",
     "GraphConvEncoder",
     "MoNetEncoder",
 ]
@@ -54,31 +56,8 @@ def _nodes(points: Tensor, mask: Tensor | None) -> _Nodes:
     return _Nodes(packed.points, packed.batch, len(points))
 
 
-@register("encoder", "edge_conv")
-class EdgeConvEncoder(nn.Module):
-    r"""Edge convolutions on one graph, the nearest neighbours in (x, y): q(z|x).
-
-    .. math:: h_i' = \max_{j \in \mathcal{N}(i) \cup \{i\}} \mathrm{ReLU}(W [h_i, h_j - h_i] + b)
-
-    The outputs of all layers together are pooled over the nodes of a cloud; a dense layer with
-    ReLU and the Gaussian's layer follow.
-
-    Args:
-        num_features: F; the first two are x and y.
-        latent_dim: L.
-        channels: Output channels of each edge convolution.
-        neighbors: Neighbours of a node; a smaller cloud gives as many as it has.
-        hidden: Width of the dense layer.
-        aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
-    Raises:
-        ValueError: If a width or ``neighbors`` is below 1, or an aggregation is unknown.
-    References:
-        | Dynamic Graph CNN for Learning on Point Clouds (Wang et al., 2018), arXiv:1801.07829
-    Example:
-        >>> posterior = EdgeConvEncoder()(27 * torch.rand(2, 25, 3))
-        >>> posterior.mean.shape
-        torch.Size([2, 10])
-    """
+class EdgeConvEncoderBase(nn.Module, ABC):
+    """What edge convolutions on any graph share; options as those of :class:`EdgeConvEncoder`."""
 
     def __init__(
         self,
@@ -105,14 +84,49 @@ class EdgeConvEncoder(nn.Module):
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
         nodes = _nodes(points, mask)
+        features = self.convs(nodes.unit, self._graph(nodes))  # (P, sum of C)
+        return self.readout(features, nodes.batch, nodes.num_clouds)
+
+    @abstractmethod
+    def _graph(self, nodes: _Nodes) -> Callable[[Tensor], Tensor]:
+        """Neighbours of each node (P, K) as a function of a layer's input (P, C)."""
+
+
+@register("encoder", "edge_conv")
+class EdgeConvEncoder(EdgeConvEncoderBase):
+    r"""Edge convolutions on one graph, the nearest neighbours in (x, y): q(z|x).
+
+    .. math:: h_i' = \max_{j \in \mathcal{N}(i) \cup \{i\}} \mathrm{ReLU}(W [h_i, h_j - h_i] + b)
+
+    The outputs of all layers together are pooled over the nodes of a cloud; a dense layer with
+    ReLU and the Gaussian's layer follow.
+
+    Args:
+        num_features: F; the first two are x and y.
+        latent_dim: L.
+        channels: Output channels of each edge convolution.
+        neighbors: Neighbours of a node; a smaller cloud gives as many as it has.
+        hidden: Width of the dense layer.
+        aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
+    Raises:
+        ValueError: If a width or ``neighbors`` is below 1, or an aggregation is unknown.
+    References:
+        | Dynamic Graph CNN for Learning on Point Clouds (Wang et al., 2018), arXiv:1801.07829
+    Example:
+        >>> posterior = EdgeConvEncoder()(27 * torch.rand(2, 25, 3))
+        >>> posterior.mean.shape
+        torch.Size([2, 10])
+    """
+
+    def _graph(self, nodes: _Nodes) -> Callable[[Tensor], Tensor]:
         # with loops, so that a lone node hears itself
         edges = nodes.graph(self.neighbors + 1, loop=True)
         table = _neighbor_table(edges, len(nodes.points))
-        return self.readout(self.convs(nodes.unit, lambda _: table), nodes.batch, nodes.num_clouds)
+        return lambda _: table
 
 
 @register("encoder", "dynamic_edge_conv")
-class DynamicEdgeConvEncoder(nn.Module):
+class DynamicEdgeConvEncoder(EdgeConvEncoderBase):
     r"""Edge convolutions whose graph each layer finds anew among its own input features: q(z|x).
 
     .. math:: h_i' = \max_{j \in \mathcal{N}_h(i) \cup \{i\}} \mathrm{ReLU}(W [h_i, h_j - h_i] + b)
@@ -137,30 +151,12 @@ class DynamicEdgeConvEncoder(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        num_features: int = 3,
-        latent_dim: int = 10,
-        channels: Sequence[int] = (64, 64, 128),
-        neighbors: int = 8,
-        hidden: int = 256,
-        aggregation: str | Sequence[str] = ("mean", "max"),
-    ) -> None:
-        super().__init__()
-        check_counts(num_features=num_features, latent_dim=latent_dim, neighbors=neighbors)
-        self.latent_dim, self.neighbors = latent_dim, neighbors
-        self.convs = _EdgeConvs(num_features, channels)
-        self.readout = Readout(sum(channels), hidden, latent_dim, aggregation)
-
-    def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
-        """The posterior of each cloud; arguments as those of :class:`EdgeConvEncoder`."""
-        nodes = _nodes(points, mask)
-
+    def _graph(self, nodes: _Nodes) -> Callable[[Tensor], Tensor]:
         def table(features: Tensor) -> Tensor:
             edges = knn_graph(features, self.neighbors + 1, nodes.batch, True, BACKEND)
             return _neighbor_table(edges, len(features))
 
-        return self.readout(self.convs(nodes.unit, table), nodes.batch, nodes.num_clouds)
+        return table
 
 
 @register("encoder", "monet")
