@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae import __version__
+from gconvae import __version__, recipes
 from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from gconvae.parts import import_parts
 
                 import_parts(given.parts)
-            if parsed.command == "train" and given.resume is not None:
+            if parsed.command == "train":
                 explicit = _parser().parse_args(words, defaults=False).train
-                given = _as_begun(given.resume, explicit)
+                if given.resume is not None:
+                    given = _as_begun(given.resume, explicit)
+                else:
+                    _follow(recipes.get(given.recipe), given, explicit)
             if parsed.command in ("sweep", "evaluate"):
                 explicit = _parser().parse_args(words, defaults=False)[parsed.command]
                 given.fixed = set(vars(explicit))
@@ -90,6 +93,13 @@ def _train_parser() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--recipe",
+        type=str,
+        default=recipes.DEFAULT,
+        help="named options that stand in for the defaults below: "
+        + "; ".join(f"{name}, {recipes.get(name).summary}" for name in recipes.available()),
+    )
     for options in (DataOptions, ModelOptions, TrainingOptions):
         parser.add_class_arguments(options)
     # one seed for all, and all labels, since all are compared
@@ -434,6 +444,13 @@ def _settings(given: Namespace) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items() if name != "label"}
 
 
+def _follow(recipe: recipes.Recipe, given: Namespace, explicit: Namespace) -> None:
+    """Puts a recipe's options in the place of defaults, in place."""
+    for name, value in recipe.options.items():
+        if name not in explicit:
+            given[name] = value
+
+
 def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     """The settings that a run was begun with; what is given again has to be the same."""
     from gconvae.runs import CHANGEABLE, read_manifest
@@ -441,6 +458,8 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     begun = read_manifest(folder)["config"]
     if not {field.name for field in fields(DataOptions)} <= begun.keys():
         raise ValueError(f"resume must name a run of gconvae train, {folder} is another")
+    if "recipe" in explicit:
+        raise ValueError(f"recipe must not be given with resume, got {explicit.recipe}")
     for name, value in vars(explicit).items():
         value = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
         if name == "out" and value != folder:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from gconvae import flows, parts  # noqa: F401 - flows registers its parts
+from gconvae import autoregressive, flows, parts  # noqa: F401 - both register their parts
 from gconvae.conditions import Conditions
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - so do these
 from gconvae.observation import Observation
@@ -24,18 +24,29 @@ KINDS: tuple[parts.Kind, ...] = ("encoder", "decoder", "prior", "observation")
 NETWORKS: tuple[parts.Kind, ...] = ("encoder", "decoder")
 """Parts that share options such as ``hidden``."""
 
-_PAIRS = {
-    "convae": ("conv", "conv"),
-    "edge_conv": ("edge_conv", "graph"),
-    "dynamic_edge_conv": ("dynamic_edge_conv", "graph"),
-    "monet": ("monet", "graph"),
-    "gatv2": ("graph_conv(conv='GATv2Conv', conv_options={'heads': 4})", "graph"),
-    "point_transformer": ("graph_conv(conv='PointTransformerConv', width=32)", "graph"),
-    "gin": ("graph_conv(conv='GINConv')", "graph"),
-    "deep_sets": ("deep_sets", "dense"),
-    "set_transformer": ("set_transformer", "set_transformer"),
+
+class _Ready(NamedTuple):
+    """A ready-made model."""
+
+    encoder: str
+    decoder: str
+    prior: str = "standard_normal"
+    observation: str = "mean"
+
+
+_READY = {
+    "convae": _Ready("conv", "conv"),
+    "convae-flow": _Ready("conv", "conv", "nsf", "autoregressive"),
+    "edge_conv": _Ready("edge_conv", "graph"),
+    "dynamic_edge_conv": _Ready("dynamic_edge_conv", "graph"),
+    "monet": _Ready("monet", "graph"),
+    "gatv2": _Ready("graph_conv(conv='GATv2Conv', conv_options={'heads': 4})", "graph"),
+    "point_transformer": _Ready("graph_conv(conv='PointTransformerConv', width=32)", "graph"),
+    "gin": _Ready("graph_conv(conv='GINConv')", "graph"),
+    "deep_sets": _Ready("deep_sets", "dense"),
+    "set_transformer": _Ready("set_transformer", "set_transformer"),
 }
-"""Encoder and decoder of each ready-made model."""
+"""Parts of each ready-made model."""
 
 
 def available(kind: parts.Kind | None = None) -> list[str]:
@@ -48,13 +59,13 @@ def available(kind: parts.Kind | None = None) -> list[str]:
         ValueError: If the kind is unknown.
     Example:
         >>> available()[:3]
-        ['convae', 'edge_conv', 'dynamic_edge_conv']
+        ['convae', 'convae-flow', 'edge_conv']
         >>> available("decoder")
         ['conv', 'dense', 'graph', 'set_transformer']
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)} or None, got {kind!r}")
-    return list(_PAIRS) if kind is None else parts.available(kind)
+    return list(_READY) if kind is None else parts.available(kind)
 
 
 def create(
@@ -77,15 +88,17 @@ def create(
 
     Parts are written ``name`` or ``name(option=value)``, see :mod:`gconvae.parts`. ``convae``, the
     slides' network, takes ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1) and
-    ``kernel`` (5).
+    ``kernel`` (5). ``convae-flow`` is the same network with a neural spline flow as its prior and
+    clouds drawn node by node around its mean
+    (:class:`~gconvae.autoregressive.AutoregressiveObservation`): the best model of this library.
 
     Args:
-        name: One of :func:`available`, a pair of encoder and decoder.
+        name: One of :func:`available`: encoder, decoder, prior and observation.
         seed: Of the initial weights; the same seed gives the same weights.
-        encoder: Another encoder than the pair's.
+        encoder: Another encoder than the model's own.
         decoder: Another decoder.
-        prior: What latents are drawn from; N(0, 1) by default.
-        observation: What is drawn around the decoder's mean; by default the mean itself.
+        prior: Where latents are drawn from; mostly N(0, 1) by default.
+        observation: What is drawn around the decoder's mean; mostly the mean itself by default.
         num_points: N, the most nodes of a cloud.
         num_features: F, two positions, an intensity, and perhaps more.
         latent_dim: L.
@@ -104,18 +117,18 @@ def create(
         >>> mixed.sample(2, label=3).shape
         torch.Size([2, 25, 3])
     """
-    if name not in _PAIRS:
-        raise ValueError(f"name must be one of {', '.join(_PAIRS)}, got {name!r}")
+    if name not in _READY:
+        raise ValueError(f"name must be one of {', '.join(_READY)}, got {name!r}")
     if num_features < 3:
         raise ValueError(
             f"num_features must be at least 3, two positions and an intensity, got {num_features}"
         )
-    pair = _PAIRS[name]
+    ready = _READY[name]
     chosen: dict[parts.Kind, str] = {
-        "encoder": pair[0] if encoder is None else encoder,
-        "decoder": pair[1] if decoder is None else decoder,
-        "prior": "standard_normal" if prior is None else prior,
-        "observation": "mean" if observation is None else observation,
+        "encoder": ready.encoder if encoder is None else encoder,
+        "decoder": ready.decoder if decoder is None else decoder,
+        "prior": ready.prior if prior is None else prior,
+        "observation": ready.observation if observation is None else observation,
     }
     shape = {
         "num_points": num_points,

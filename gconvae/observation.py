@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +17,29 @@ from gconvae.matching import match
 from gconvae.parts import register
 
 __all__ = [
+    "FINE_STEPS",
     "LATTICE_STEPS",
     "MIN_PLACES",
     "TEMPERATURES",
     "GaussianObservation",
+    "LearnedObservation",
     "MeanObservation",
     "Observation",
+    "Pairs",
     "lattice_step",
 ]
 
 LATTICE_STEPS = (1.0, 0.5, 0.25)
-"""Steps that are looked for, in data units. Finer ones cannot be told from continuous values."""
+"""Steps that ``lattice="auto"`` looks for, in data units."""
+
+FINE_STEPS = (*LATTICE_STEPS, 1 / 16, 1 / 255)
+"""Steps that ``lattice="fine"`` looks for: those of the bundled clouds too. Beside them, exactly
+continuous intensities are told from real ones by a classifier that has nothing else to go by."""
 
 MIN_PLACES = 8
 """Places of a lattice that must be taken: an intensity of 0 and 1 only lies on none by chance."""
+
+_STEPS = {"auto": LATTICE_STEPS, "fine": FINE_STEPS}
 
 TEMPERATURES = tuple(n / 20 for n in range(26))
 """Factors of the residuals that :meth:`GaussianObservation.calibrate` tries: 0, 0.05, ... 1.25."""
@@ -43,12 +54,14 @@ class Observation(nn.Module, ABC):
     lattices in data units.
 
     A kind of observation inherits from this class and writes :meth:`sample`, :meth:`log_prob` and
-    :meth:`calibrate`; what it learns are buffers, not parameters.
+    :meth:`calibrate`; what these learn are buffers, not parameters. One with a network of its own
+    inherits from :class:`LearnedObservation`.
 
     Args:
         num_features: F.
         lattice: Step of each feature in data units, as a list of F numbers, 0 = continuous;
-            ``"auto"`` = found by :meth:`set_lattice`, continuous until then; None = continuous.
+            ``"auto"`` or ``"fine"`` = found by :meth:`set_lattice` among :data:`LATTICE_STEPS` or
+            :data:`FINE_STEPS`, continuous until then; None = continuous.
     Attributes:
         step: Steps in use, shape (F,).
     Raises:
@@ -73,12 +86,16 @@ class Observation(nn.Module, ABC):
         self.register_buffer("step", _checked_step(lattice, num_features))
 
     @abstractmethod
-    def sample(self, mean: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+    ) -> Tensor:
         """One draw of each cloud around its mean.
 
         Args:
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             generator: On the CPU, so that every device gets the same numbers.
+            mask: True for the first n nodes of each cloud, which are the real ones, of the result
+                too, shape (B, N); None = all.
         Returns:
             In [0, 1], shape (B, N, F).
         """
@@ -105,7 +122,7 @@ class Observation(nn.Module, ABC):
         """
 
     def set_lattice(self, points: Tensor, mask: Tensor | None = None) -> None:
-        """Takes the lattice of given clouds, if ``lattice`` is ``"auto"``; else does nothing.
+        """Takes the lattice of given clouds, if ``lattice`` says to find it; else does nothing.
 
         Args:
             points: Training clouds in data units, shape (B, N, F).
@@ -113,9 +130,9 @@ class Observation(nn.Module, ABC):
         Raises:
             ValueError: If the clouds are not valid or have another number of features.
         """
-        if self.lattice == "auto":
+        if isinstance(self.lattice, str):
             clouds = as_clouds(points, mask, num_features=self.num_features)
-            self.step.copy_(lattice_step(clouds.points, clouds.mask))
+            self.step.copy_(lattice_step(clouds.points, clouds.mask, _STEPS[self.lattice]))
 
     def dequantize(
         self,
@@ -198,6 +215,68 @@ class Observation(nn.Module, ABC):
             )
 
 
+class Pairs(Protocol):
+    """Clouds and what a decoder makes of them, as many draws as one wants."""
+
+    def __len__(self) -> int:
+        """Number of clouds."""
+
+    def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Clouds in the unit interval, dequantized, and their masks.
+
+        Args:
+            rows: Numbers of clouds, shape (b,).
+            random: Source of the places in the cells of a lattice.
+        Returns:
+            Shapes (b, N, F) and (b, N).
+        """
+
+    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+        """The decoder's output for clouds, through a draw from their posteriors.
+
+        Args:
+            rows: Numbers of clouds, shape (b,), which say the labels.
+            unit: These clouds, perhaps changed, shape (b, N, F).
+            mask: True where a node is real, shape (b, N).
+            random: Source of the latent noise.
+        Returns:
+            Shape (b, N, F).
+        """
+
+
+class LearnedObservation(Observation):
+    """An observation with a network of its own, trained after encoder and decoder."""
+
+    @abstractmethod
+    def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
+        """Looks at the training clouds before :meth:`fit`.
+
+        Args:
+            unit: Clouds in the unit interval, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
+        """
+
+    @abstractmethod
+    def fit(
+        self,
+        pairs: Pairs,
+        valid: Pairs,
+        *,
+        seed: int,
+        progress: bool = False,
+        state: Path | None = None,
+    ) -> None:
+        """Trains the network, in place.
+
+        Args:
+            pairs: The training clouds and what the decoder makes of them.
+            valid: Held-out ones, which say what to keep.
+            seed: The same seed gives the same weights.
+            progress: Show a progress bar.
+            state: A file to go on from if a fit was stopped, to the same bits; None = none.
+        """
+
+
 @register("observation", "mean")
 class MeanObservation(Observation):
     """The decoder's mean itself, as on the slides; it has no density.
@@ -211,7 +290,9 @@ class MeanObservation(Observation):
         True
     """
 
-    def sample(self, mean: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+    ) -> Tensor:
         """The mean, shape (B, N, F); nothing is drawn from the generator."""
         self._check_features(mean, "mean")
         return mean
@@ -277,7 +358,9 @@ class GaussianObservation(Observation):
         self.temperature = temperature
         self.register_buffer("scale", torch.zeros(num_features))
 
-    def sample(self, mean: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+    ) -> Tensor:
         """One draw around each mean, shape (B, N, F); the mean itself where the scale is 0."""
         self._check_features(mean, "mean")
         uniform = torch.rand(mean.shape, generator=generator, dtype=torch.float64).to(mean.device)
@@ -335,17 +418,19 @@ class GaussianObservation(Observation):
         self.scale.copy_(factor * rms)
 
 
-def lattice_step(points: Tensor, mask: Tensor | None = None) -> Tensor:
+def lattice_step(
+    points: Tensor, mask: Tensor | None = None, steps: Sequence[float] = LATTICE_STEPS
+) -> Tensor:
     """The coarsest lattice that all values of a feature lie on.
 
-    A step is one of :data:`LATTICE_STEPS`. Values must be multiples of it, up to 1e-4 of the step
+    Values must be multiples of it, up to 1e-4 of the step
     for rounding, and take at least :data:`MIN_PLACES` places on it: a constant, a label or an
-    intensity of 0 and 1 stays continuous. A lattice of 1/16 px, too, counts as continuous, since
-    no classifier tells it from continuous values.
+    intensity of 0 and 1 stays continuous.
 
     Args:
         points: Clouds in data units, shape (B, N, F).
         mask: True where a node is real, shape (B, N); None = all.
+        steps: Those to look for, the coarsest first.
     Returns:
         Shape (F,), in data units; 0 where a feature is continuous.
     Raises:
@@ -357,11 +442,11 @@ def lattice_step(points: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     clouds = as_clouds(points, mask)
     nodes = clouds.points[clouds.mask]  # (P, F)
-    return torch.stack([nodes.new_tensor(_step_of(values)) for values in nodes.unbind(1)])
+    return torch.stack([nodes.new_tensor(_step_of(values, steps)) for values in nodes.unbind(1)])
 
 
-def _step_of(values: Tensor) -> float:
-    for step in LATTICE_STEPS:
+def _step_of(values: Tensor, steps: Sequence[float]) -> float:
+    for step in steps:
         places = torch.round(values / step)
         if ((values / step - places).abs() <= 1e-4).all():
             return step if len(places.unique()) >= MIN_PLACES else 0.0
@@ -396,13 +481,13 @@ def _best_factors(target: Tensor, mean: Tensor, rms: Tensor) -> Tensor:
 
 
 def _checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:
-    if lattice is None or lattice == "auto":
+    if lattice is None or (isinstance(lattice, str) and lattice in _STEPS):
         return torch.zeros(num_features)
     if isinstance(lattice, Sequence) and not isinstance(lattice, str):
         numbers = all(isinstance(step, int | float) for step in lattice)
         if numbers and len(lattice) == num_features and all(0 <= s < math.inf for s in lattice):
             return torch.tensor(lattice, dtype=torch.float32)
     raise ValueError(
-        f"lattice must be 'auto', None or a list of {num_features} finite steps of at least 0, "
-        f"got {lattice!r}"
+        f"lattice must be 'auto', 'fine', None or a list of {num_features} finite steps of at "
+        f"least 0, got {lattice!r}"
     )

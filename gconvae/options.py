@@ -33,12 +33,14 @@ class ModelOptions:
     """What to train. Parts are written name or name(option=value, ...).
 
     Attributes:
-        model: Name in the catalogue of models, a pair of encoder and decoder.
+        model: Name in the catalogue of models: encoder, decoder, and what goes with them.
         encoder: Another encoder, such as edge_conv(neighbors=6).
         decoder: Another decoder.
-        prior: What latents are drawn from: standard_normal, gmm, realnvp, maf or nsf.
-        observation: What is drawn around the decoder's output: mean, the output itself, or
-            gaussian, noise as large as the reconstruction's error.
+        prior: What latents are drawn from: standard_normal, gmm, realnvp, maf or nsf; by default
+            the model's own, mostly standard_normal.
+        observation: What is drawn around the decoder's output: mean, the output itself, gaussian,
+            noise as large as the reconstruction's error, or autoregressive, whole clouds node by
+            node; by default the model's own, mostly mean.
         labels: Train one network for all digits, which can be asked for one of them.
         ragged: Tell the network the number of nodes of a cloud; by default, if clouds differ in
             it.
@@ -55,8 +57,8 @@ class ModelOptions:
     model: str = "convae"
     encoder: str | None = None
     decoder: str | None = None
-    prior: str = "standard_normal"
-    observation: str = "mean"
+    prior: str | None = None
+    observation: str | None = None
     labels: bool = False
     ragged: bool | None = None
     latent_dim: int = 10

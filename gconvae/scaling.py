@@ -109,6 +109,10 @@ class FeatureScaling(nn.Module):
         """The decoder's [0, 1] to scaled units."""
         return unit * self.extent
 
+    def to_unit(self, points: Tensor) -> Tensor:
+        """Data units to the decoder's [0, 1], shape (..., F) to (..., F)."""
+        return (points - self.low) / (self.high - self.low)
+
     def check_range(
         self, points: Tensor, mask: Tensor, name: str, *, strict: bool = False
     ) -> None:

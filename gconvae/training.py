@@ -45,6 +45,9 @@ SMALLEST_REPORT = 4
 STATE = "last.ckpt"
 """The run folder's file to resume from, a Lightning checkpoint without code."""
 
+OBSERVATION_STATE = "observation.ckpt"
+"""Likewise of an observation that is trained after the network, while it is."""
+
 NUM_SAMPLES = 100
 """Generated clouds whose checksum the manifest keeps."""
 
@@ -194,7 +197,8 @@ def fit(
         trained = trained.cpu().eval()
         if not isinstance(trained.prior, StandardNormal) and not joint_prior:
             trained.fit_prior(train, valid, seed=seed)
-        trained.calibrate(valid, seed=seed)
+        fit_state = None if out is None else out / OBSERVATION_STATE
+        trained.fit_observation(train, valid, seed=seed, progress=progress, state=fit_state)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
         manifest = {
             **begun,

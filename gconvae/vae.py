@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.distributions import Independent
 from gconvae import parts
 from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes, to_data
 from gconvae.conditions import Conditions
-from gconvae.observation import MeanObservation, Observation
+from gconvae.observation import LearnedObservation, MeanObservation, Observation
 from gconvae.priors import Latents, Prior
 from gconvae.randomness import generator, initial_weights
 from gconvae.scaling import FeatureScaling
@@ -247,15 +248,16 @@ class VAE(nn.Module):
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         labels, mask = self.conditions.draw(num_samples, generator(seed, "conditions"), label)
         context = self.conditions.context(num_samples, labels, mask)
-        given = () if context is None else (context.to(self.scaling.low),)
-        z = self.prior.sample(num_samples, generator(seed, "sample"), *given)  # (B, L)
+        told = () if context is None else (context.to(self.scaling.low),)
+        z = self.prior.sample(num_samples, generator(seed, "sample"), *told)  # (B, L)
         mask = mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
         noises = generator(seed, "node noise of samples"), generator(seed, "observation")
         made = []
         for part in _chunks(Clouds(z.to(self.scaling.low), mask, labels)):
             mean = self.decode_unit(part.points, part.labels, part.mask, noises[0])  # (b, N, F)
-            drawn = self._data_units(self.observation.sample(mean, noises[1]))
+            given = {} if part.mask.all() else {"mask": part.mask}
+            drawn = self._data_units(self.observation.sample(mean, noises[1], **given))
             drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
             made.append(sort_nodes(drawn, part.mask)[0])
         return Clouds(torch.cat(made), mask, labels)
@@ -305,30 +307,78 @@ class VAE(nn.Module):
         return model
 
     def with_observation(
-        self, observation: str | Observation, data: Any, *, seed: int = 0, **options: Any
+        self,
+        observation: str | Observation,
+        data: Any,
+        *,
+        valid: Any = None,
+        seed: int = 0,
+        progress: bool = False,
+        **options: Any,
     ) -> VAE:
-        """A copy of this model with noise around its mean that is calibrated on clouds.
+        """A copy of this model with another distribution around its mean, fitted to clouds.
 
         Args:
-            observation: A name of ``gconvae.models.available("observation")``, or an observation,
-                of which a copy is calibrated.
-            data: Clouds, best some that the model was not trained on.
-            seed: Of the latents.
+            observation: A name of ``gconvae.models.available("observation")``, perhaps with
+                options, or an observation, of which a copy is fitted.
+            data: Clouds. Noise is calibrated best on some that the model was not trained on; an
+                observation with a network of its own wants the training clouds.
+            valid: For such a network, clouds on which its fit is watched; None = a seeded tenth
+                of ``data``.
+            seed: Of everything random in the fit.
+            progress: Show a progress bar, where there is a network to train.
             options: Of a named observation.
         Raises:
             ValueError: If there is no such observation.
         """
         model = copy.deepcopy(self).eval()
         if isinstance(observation, str):
-            made = parts.create(
-                "observation", observation, num_features=len(self.scaling.low), **options
-            )
+            shape = {"num_points": self.conditions.num_points}
+            taken = parts.accepted("observation", observation) - options.keys()
+            shape = {name: value for name, value in shape.items() if name in taken}
+            shape["num_features"] = len(self.scaling.low)
+            with initial_weights(seed):
+                made = parts.create("observation", observation, **shape, **options)
             assert isinstance(made, Observation)
             observation = made
         model.observation = copy.deepcopy(observation).to(self.scaling.low)
         model.observation.set_lattice(*model.prepare(data, name="data")[:2])
-        model.calibrate(data, seed=seed)
+        model.fit_observation(data, valid, seed=seed, progress=progress)
         return model
+
+    def fit_observation(
+        self,
+        data: Any,
+        valid: Any = None,
+        *,
+        seed: int = 0,
+        progress: bool = False,
+        state: Path | None = None,
+    ) -> None:
+        """Fits the observation, in place; as in :meth:`with_observation`.
+
+        One without a network of its own is calibrated on ``valid``, if that is given.
+
+        Args:
+            data: The training clouds.
+            valid: Clouds that the model was not trained on.
+            seed: Of everything random in the fit.
+            progress: Show a progress bar, where there is a network to train.
+            state: A file from which a stopped fit of a network goes on; None = none.
+        """
+        if not isinstance(self.observation, LearnedObservation):
+            self.calibrate(data if valid is None else valid, seed=seed)
+            return
+        pairs = _Reconstructions(self, self.prepare(data, name="data"))
+        if valid is None:
+            random = generator(seed, "held-out pairs")
+            order = torch.randperm(len(pairs), generator=random)
+            held_out = max(1, round(HELD_OUT * len(order)))
+            held, pairs = pairs.of(order[:held_out]), pairs.of(order[held_out:])
+        else:
+            held = _Reconstructions(self, self.prepare(valid, name="valid"))
+        self.observation.prepare_fit(pairs.unit, pairs.mask)
+        self.observation.fit(pairs, held, seed=seed, progress=progress, state=state)
 
     @torch.no_grad()
     def calibrate(self, data: Any, *, seed: int = 0) -> None:
@@ -413,6 +463,58 @@ class VAE(nn.Module):
     def _scaled(self, clouds: Clouds) -> Tensor:
         """Encoder input: scaled units with 0 where there is no node."""
         return self.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
+
+
+class _Reconstructions:
+    """Clouds and what a model makes of them, for an observation that learns from both.
+
+    Args:
+        model: Its encoder and decoder are used as they are.
+        clouds: Prepared clouds in data units.
+    Attributes:
+        unit: In the decoder's units and with its number of nodes, shape (B, N, F).
+        mask: Shape (B, N).
+    """
+
+    def __init__(self, model: VAE, clouds: Clouds) -> None:
+        self.model = model
+        labels = model.conditions.check_labels(clouds.labels, len(clouds.points))
+        # a network with fewer nodes than the clouds is held against their brightest
+        wanted = model.conditions.num_points
+        missing = wanted - clouds.points.shape[1]
+        points = nn.functional.pad(clouds.points, (0, 0, 0, missing))
+        self.mask = nn.functional.pad(clouds.mask, (0, missing))  # (B, N)
+        self.points, self.labels = points, labels
+        self.unit = model.scaling.to_unit(points).masked_fill(~self.mask.unsqueeze(-1), 0.0)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def of(self, rows: Tensor) -> _Reconstructions:
+        """Some of the clouds."""
+        rows = rows.to(self.mask.device)
+        labels = None if self.labels is None else self.labels[rows]
+        return _Reconstructions(self.model, Clouds(self.points[rows], self.mask[rows], labels))
+
+    def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See :class:`gconvae.observation.Pairs`."""
+        rows = rows.to(self.mask.device)
+        scaling, mask = self.model.scaling, self.mask[rows]
+        ends = scaling.low, scaling.high
+        points = self.model.observation.dequantize(self.points[rows], random, *ends, mask)
+        return scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0), mask
+
+    @torch.no_grad()
+    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+        """See :class:`gconvae.observation.Pairs`."""
+        model = self.model
+        points, places = sort_nodes(model.scaling.from_unit(unit), mask)
+        wanted = getattr(model.encoder, "num_points", points.shape[1])
+        posterior = model.encoder(*_resize(points, places, wanted))
+        noise = torch.randn(posterior.mean.shape, generator=random).to(unit)
+        z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
+        labels = None if self.labels is None else self.labels[rows.to(mask.device)]
+        return model.decode_unit(z, labels, model.conditions.nodes(mask), random)
 
 
 def _rows(latents: Latents, rows: Tensor) -> Latents:

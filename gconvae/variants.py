@@ -214,7 +214,7 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.eval()
     with deterministic(manifest["threads"]):
         model.fit_prior(train, valid, seed=seed)
-        model.calibrate(valid, seed=seed)
+        model.fit_observation(train, valid, seed=seed)
         samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     runs.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")
@@ -240,7 +240,9 @@ def _network(experiment: Experiment) -> Any:
     """What decides about the trained network: all options, less those of a later step."""
     config = experiment.config()
     later = [] if config["joint_prior"] else ["prior"]
-    if "lattice" not in config["observation"]:  # else clouds are dequantized in another way
+    observation = config["observation"] or "mean"
+    # a lattice, and the fine one of this observation, dequantize clouds in another way
+    if "lattice" not in observation and not observation.startswith("autoregressive"):
         later.append("observation")
     return {key: value for key, value in config.items() if key not in later}
 

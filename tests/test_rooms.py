@@ -25,6 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flows": {"priors"},
     "conditions": set(),
     "randomness": set(),
+    "mixtures": set(),
+    # options only, so that the command can name them before anything heavy is imported
+    "recipes": {"options"},
     # level 1
     "superpixels": {"clouds"},
     "scaling": {"clouds"},
@@ -37,12 +40,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"clouds", "neighbors"},
     "datasets": {"clouds", "superpixels"},
     "observation": {"clouds", "matching"},
+    "autoregressive": {"augment", "mixtures", "nn", "observation"},
     "divergences": set(),
     "chamfer": {"clouds", "neighbors"},
     "transport": {"chamfer", "clouds", "neighbors"},
     "losses": {"chamfer", "clouds", "divergences", "matching", "neighbors", "transport"},
     "set_metrics": {"clouds", "matching"},
     "feature_metrics": {"clouds"},
+    "copies": {"clouds", "reference"},
     "metrics": {
         *("clouds", "files", "neighbors", "matching", "reference"),
         *("set_metrics", "feature_metrics", "reports"),
@@ -52,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": {"clouds", "metrics"},
     # level 4
     "models": {
-        *("nn", "vae", "clouds", "conditions", "flows"),
+        *("nn", "vae", "clouds", "conditions", "flows", "autoregressive"),
         *("neighbors", "priors", "scaling", "observation"),
     },
     # level 5; runs before training, which writes run folders
@@ -82,7 +87,6 @@ MAY_IMPORT |= {
         *("comparisons", "experiments", "metrics", "options", "reports", "runs"),
         *("training", "vae"),
     },
-    "recipes": BELOW_RECIPES,
     "export": BELOW_RECIPES,
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

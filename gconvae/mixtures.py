@@ -1,0 +1,89 @@
+"""Mixtures of discretized logistic distributions on the unit interval, one number at a time."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["SMALLEST_LOG_SCALE", "log_prob", "sample"]
+
+SMALLEST_LOG_SCALE = -7.5
+"""Of a component: an eighth of the finest step that makes sense, so that no gradient explodes."""
+
+_UNLIKELY = 1e-5
+"""Mass of a cell below which differences of sigmoids lose their digits in single precision."""
+
+
+def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
+    r"""Log-mass of a value's cell, of a lattice with both ends of the unit interval on it.
+
+    .. math:: P(v) = \sum_k \pi_k \left[ \sigma\left(\frac{v + h - m_k}{s_k}\right)
+        - \sigma\left(\frac{v - h - m_k}{s_k}\right) \right], \quad h = \frac1{2 \, steps}
+
+    The first and the last cell also get what lies beyond them, so that the masses sum to 1. A
+    mass, unlike a density, is at most 1: no value on which many nodes lie can make it grow
+    without end.
+
+    Args:
+        value: In [0, 1], shape (...).
+        parameters: Logits of the weights, means and logarithms of the scales of K components, one
+            after another, shape (..., 3 K).
+        steps: Of the lattice.
+    Returns:
+        Nats, shape (...), differentiable in the parameters.
+    References:
+        | PixelCNN++ (Salimans, Karpathy, Chen and Kingma, 2017), arXiv:1701.05517, section 2.1
+    Example:
+        >>> parameters = torch.tensor([0.0, 0.4, -3.0])
+        >>> masses = log_prob(torch.arange(11) / 10, parameters.expand(11, 3), steps=10).exp()
+        >>> round(masses.sum().item(), 5), masses.argmax().item()
+        (1.0, 4)
+    """
+    logits, mean, log_scale = _components(parameters)
+    half = 0.5 / steps
+    value = value.unsqueeze(-1)  # (..., 1)
+    distance, rate = value - mean, torch.exp(-log_scale)  # (..., K)
+    below = torch.sigmoid(rate * (distance - half)).masked_fill(value < half, 0.0)
+    above = torch.sigmoid(rate * (distance + half)).masked_fill(value > 1 - half, 1.0)
+    mass, centre = above - below, rate * distance
+    # far out, the mass is the density at the centre of the cell times its width
+    log_density = centre - log_scale - 2 * torch.nn.functional.softplus(centre)
+    log_mass = torch.where(
+        mass > _UNLIKELY,
+        torch.log(mass.clamp(min=_UNLIKELY)),
+        log_density + math.log(2 * half),
+    )
+    return torch.logsumexp(log_mass + torch.log_softmax(logits, dim=-1), dim=-1)
+
+
+def sample(parameters: Tensor, steps: int, uniform: Tensor) -> Tensor:
+    """Draws by the inverse of the distribution function.
+
+    Args:
+        parameters: As in :func:`log_prob`, shape (..., 3 K).
+        steps: Of the lattice.
+        uniform: Two numbers in [0, 1) a draw, one for the component, shape (..., 2).
+    Returns:
+        On the lattice, shape (...).
+    Example:
+        >>> parameters = torch.tensor([0.0, 0.4, -9.0]).expand(3, 3)
+        >>> sample(parameters, 10, torch.tensor([[0.0, 0.1], [0.5, 0.5], [0.9, 0.9]]))
+        tensor([0.4000, 0.4000, 0.4000])
+    """
+    logits, mean, log_scale = _components(parameters)
+    ends = torch.softmax(logits, dim=-1).cumsum(-1)  # (..., K)
+    # by rounding, the last end may lie below 1
+    chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
+    smallest = torch.finfo(mean.dtype).eps
+    rank = uniform[..., 1:].clamp(smallest, 1 - smallest)
+    scale = log_scale.gather(-1, chosen).exp()
+    drawn = mean.gather(-1, chosen) + scale * torch.logit(rank)  # (..., 1)
+    return (torch.round(drawn * steps).clamp(0, steps) / steps).squeeze(-1)
+
+
+def _components(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, means and log-scales, shape (..., K) each."""
+    logits, mean, log_scale = parameters.chunk(3, dim=-1)
+    return logits, mean, log_scale.clamp(min=SMALLEST_LOG_SCALE)

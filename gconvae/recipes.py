@@ -1,0 +1,84 @@
+"""Named trainings: a model with the loss, prior, observation and schedule that serve it best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gconvae.options import ModelOptions, TrainingOptions
+
+__all__ = ["DEFAULT", "Recipe", "available", "get"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training under a name.
+
+    Attributes:
+        summary: What it is for, in a few words.
+        model: Options of the model, where they differ from the defaults.
+        training: Options of the training, likewise.
+    """
+
+    summary: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All of them, flat, as the command line and a config have them."""
+        return {**self.model, **self.training}
+
+    def model_options(self, **others: Any) -> ModelOptions:
+        """The model's options, with others in their place.
+
+        Example:
+            >>> get("slides").model_options(latent_dim=4).latent_dim
+            4
+        """
+        return ModelOptions(**{**self.model, **others})
+
+    def training_options(self, **others: Any) -> TrainingOptions:
+        """The training's options, with others in their place."""
+        return TrainingOptions(**{**self.training, **others})
+
+
+_RECIPES = {
+    "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
+    "convae-flow": Recipe(
+        "the slides' network with a flow prior and clouds drawn node by node; the best",
+        model={"model": "convae-flow", "observation": "autoregressive(steps=9000)"},
+    ),
+    "convae-flow-quick": Recipe(
+        "the same with a shorter fit of the observation, for the main command",
+        model={"model": "convae-flow", "observation": "autoregressive(steps=3000)"},
+    ),
+}
+
+DEFAULT = "convae-flow-quick"
+"""What ``gconvae train`` uses: the best that takes a few minutes."""
+
+
+def available() -> list[str]:
+    """Names of all recipes.
+
+    Example:
+        >>> "slides" in available()
+        True
+    """
+    return list(_RECIPES)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        ValueError: If there is none.
+    Example:
+        >>> get("convae-flow").model["model"]
+        'convae-flow'
+    """
+    if name not in _RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(_RECIPES)}, got {name!r}")
+    return _RECIPES[name]
