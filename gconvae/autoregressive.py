@@ -28,8 +28,14 @@ STEPS_OF_POSITION = 432
 STEPS_OF_INTENSITY = 255
 """Lattice of an intensity."""
 
+FINE = 16
+"""Steps of the fine lattice in one of the coarse one: a pixel has 16 of 1/16 px."""
+
 OCTAVES = 6
 """Waves by which the network sees a number; the shortest is 1/32 of its range."""
+
+WAVES = 1 + 2 * OCTAVES
+"""Numbers that stand for one."""
 
 SPREAD = -2.5
 """Logarithm of the scales that components begin with."""
@@ -61,10 +67,18 @@ class AutoregressiveObservation(LearnedObservation):
         p(x|\hat x) = \prod_{i=1}^{N} \prod_{f} p\left(x_{i,f} \mid x_{i,<f}, x_{<i}, \hat x\right)
 
     with the nodes from the top down, equal heights from the left, and f first y, then x, then
-    the intensity and the rest. Each factor is a mixture of discretized logistic distributions
-    (:mod:`gconvae.mixtures`) whose parameters a causal transformer computes. Nodes that keep their
-    distance, strokes that go on and intensities that fit their neighbours cannot come from noise
-    that is independent from node to node; here every node knows the ones before it.
+    the intensity and the rest. Nodes that keep their distance, strokes that go on and intensities
+    that fit their neighbours cannot come from noise that is independent from node to node; here a
+    causal transformer knows the nodes before.
+
+    A value is written with two digits,
+
+    .. math:: x_{i,f} = \frac{16 \, c + r}{\text{steps}}, \quad
+        p(x_{i,f}) = p(c) \, p(r | c), \quad 0 \le r < 16
+
+    c from a mixture of discretized logistic distributions (:mod:`gconvae.mixtures`), which is
+    smooth, and r from one probability each. A mean position of a handful of pixels is mostly a
+    whole, a half or a third: no smooth density knows that, but any classifier of nodes does.
 
     The mean tells the network about the cloud as a whole. Its nodes are put in the same order:
     all of them shift every place, and the i-th one the i-th place.
@@ -151,7 +165,7 @@ class AutoregressiveObservation(LearnedObservation):
             On the lattice in [0, 1], nodes from the top down, shape (B, N, F).
         """
         self._check_nodes(mean)
-        shape = (*mean.shape, 2)
+        shape = (*mean.shape, 3)
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(mean)
         mask = _all_real(mean) if mask is None else mask
         told = self._told(mask, mean.new_zeros(len(mean), augment.NUM_CHANGES))
@@ -255,14 +269,7 @@ class AutoregressiveObservation(LearnedObservation):
 
     def _log_mass(self, nodes: Tensor, mean: Tensor, told: Tensor) -> Tensor:
         """Of ordered nodes on the lattice, shape (B, N, F)."""
-        columns = zip(
-            self.network(nodes, mean, told),
-            nodes.unbind(-1),
-            self.lattice_steps.tolist(),
-            strict=True,
-        )
-        masses = [mixtures.log_prob(value, made, steps) for made, value, steps in columns]
-        return torch.stack(masses, dim=-1)
+        return self.network(nodes, mean, told, self.lattice_steps.tolist())
 
     def _from_top(self, unit: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes on the lattice, from the top down, masked ones last and 0; and their order."""
@@ -298,36 +305,38 @@ class _Network(nn.Module):
     ) -> None:
         super().__init__()
         self.columns = (1, 0, *range(2, num_features))  # y, x, intensity, ...
-        waves = 1 + 2 * OCTAVES
-        self.node = _two_layers(num_features * waves, width)
+        self.node = _two_layers(num_features * WAVES, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
         self.told = _two_layers(augment.NUM_CHANGES + 1, width)
         self.mean = _two_layers(num_points * num_features, width)
-        self.counterpart = nn.Linear(num_features * waves, width)
+        self.counterpart = nn.Linear(num_features * WAVES, width)
         self.stages = nn.ModuleList(
-            _Stage(number, width, heads, components, waves if i + 1 < num_features else 0)
+            _Stage(number, width, heads, components, is_last=i + 1 == num_features)
             for i, number in enumerate(blocks)
         )
 
-    def forward(self, nodes: Tensor, mean: Tensor, told: Tensor) -> list[Tensor]:
-        """Parameters of every node given the ones before it.
+    def forward(self, nodes: Tensor, mean: Tensor, told: Tensor, steps: Sequence[int]) -> Tensor:
+        """Log-mass of every feature of every node given the ones before it.
 
         Args:
             nodes: On the lattice, in order, shape (B, N, F).
             mean: In order, shape (B, N, F).
             told: Shape (B, C).
+            steps: Of the lattice of each feature.
         Returns:
-            One tensor a feature, in the order of features, shape (B, N, 3 K).
+            Nats, shape (B, N, F).
         """
         before = self.node(_waves(nodes[:, :-1]))  # (B, N - 1, W)
         first = self.first.expand(len(nodes), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, told)  # (B, N, W)
         made: dict[int, Tensor] = {}
         for column, stage in zip(self.columns, self.stages, strict=True):
-            hidden, made[column], _ = stage(hidden)
-            hidden = stage.tell(hidden, nodes[..., column : column + 1])
-        return [made[column] for column in range(len(made))]
+            hidden, state, _ = stage(hidden)
+            place = torch.round(nodes[..., column] * steps[column]).long()  # (B, N)
+            made[column] = stage.log_mass(state, place, steps[column])
+            hidden = stage.tell(hidden, place, steps[column])
+        return torch.stack([made[column] for column in range(len(made))], dim=-1)
 
     def draw(self, mean: Tensor, told: Tensor, uniform: Tensor, steps: Sequence[int]) -> Tensor:
         """Nodes one after another.
@@ -335,7 +344,7 @@ class _Network(nn.Module):
         Args:
             mean: In order, shape (B, N, F).
             told: Shape (B, C).
-            uniform: Two numbers in [0, 1) for each feature, shape (B, N, F, 2).
+            uniform: Three numbers in [0, 1) for each feature, shape (B, N, F, 3).
             steps: Of the lattice of each feature.
         Returns:
             Shape (B, N, F).
@@ -347,10 +356,10 @@ class _Network(nn.Module):
         for i in range(mean.shape[1]):
             hidden = hidden + shift[:, i : i + 1]
             for n, (column, stage) in enumerate(zip(self.columns, self.stages, strict=True)):
-                hidden, parameters, pasts[n] = stage(hidden, pasts[n])
-                drawn = mixtures.sample(parameters[:, 0], steps[column], uniform[:, i, column])
-                nodes[:, i, column] = drawn
-                hidden = stage.tell(hidden, drawn[:, None, None])
+                hidden, state, pasts[n] = stage(hidden, pasts[n])
+                place = stage.draw(state[:, 0], uniform[:, i, column], steps[column])  # (B,)
+                nodes[:, i, column] = place / steps[column]
+                hidden = stage.tell(hidden, place[:, None], steps[column])
             hidden = self.node(_waves(nodes[:, i : i + 1]))
         return nodes
 
@@ -361,33 +370,73 @@ class _Network(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Blocks, then the mixture of one feature; the next stage is told its value."""
+    """Blocks, then the distribution of one feature; the next stage is told its value."""
 
-    def __init__(self, blocks: int, width: int, heads: int, components: int, waves: int) -> None:
+    def __init__(
+        self, blocks: int, width: int, heads: int, components: int, is_last: bool
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(
+        self.coarse = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3 * components)
         )
-        self.value = nn.Linear(waves, width) if waves else None
+        self.fine_state = nn.Linear(width, width)
+        self.fine_cell = nn.Linear(WAVES, width, bias=False)
+        self.fine = nn.Linear(width, FINE)
+        # the last feature is told to no stage of its own node
+        self.value = None if is_last else nn.Linear(WAVES, width)
+        self.digit = None if is_last else nn.Embedding(FINE, width)
         with torch.no_grad():
-            _, mean, log_scale = self.head[2].bias.chunk(3)
+            _, mean, log_scale = self.coarse[2].bias.chunk(3)
             mean.copy_(torch.linspace(0.2, 0.8, components))
             log_scale.fill_(SPREAD)
 
     def forward(
         self, hidden: Tensor, past: list[Past] | None = None
     ) -> tuple[Tensor, Tensor, list[Past]]:
+        """Hidden features for the next stage, those that say the distribution, and the past."""
         kept = []
         for i, block in enumerate(self.blocks):
             hidden, seen = block(hidden, None if past is None else past[i])
             kept.append(seen)
-        return hidden, self.head(self.norm(hidden)), kept
+        return hidden, self.norm(hidden), kept
 
-    def tell(self, hidden: Tensor, value: Tensor) -> Tensor:
-        """Adds what the feature of each place was, shape (B, N, 1)."""
-        return hidden if self.value is None else hidden + self.value(_waves(value))
+    def log_mass(self, state: Tensor, place: Tensor, steps: int) -> Tensor:
+        """Of places 0 to ``steps``, shape (B, N), given the state, shape (B, N, W)."""
+        cell, digit = place // FINE, place % FINE
+        fine = torch.log_softmax(self._fine(state, cell, steps), dim=-1)
+        mass = fine.gather(-1, digit.unsqueeze(-1)).squeeze(-1)
+        if steps < FINE:  # one cell
+            return mass
+        cells = steps // FINE
+        return mass + mixtures.log_prob(cell / cells, self.coarse(state), cells)
+
+    def draw(self, state: Tensor, uniform: Tensor, steps: int) -> Tensor:
+        """Places, shape (B,), given the state (B, W) and three numbers in [0, 1), (B, 3)."""
+        cells = steps // FINE
+        cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
+        if cells:
+            drawn = mixtures.sample(self.coarse(state), cells, uniform[:, :2])
+            cell = torch.round(drawn * cells).long()
+        ends = torch.softmax(self._fine(state, cell, steps), dim=-1).cumsum(-1)  # (B, 16)
+        digit = (uniform[:, 2:] >= ends[:, :-1]).sum(-1)
+        return (FINE * cell + digit).clamp(max=steps)  # rounding can draw what has no mass
+
+    def tell(self, hidden: Tensor, place: Tensor, steps: int) -> Tensor:
+        """Adds what the feature of each node was, shape (B, N)."""
+        if self.value is None or self.digit is None:
+            return hidden
+        value = (place / steps).unsqueeze(-1).to(hidden)
+        return hidden + self.value(_waves(value)) + self.digit(place % FINE)
+
+    def _fine(self, state: Tensor, cell: Tensor, steps: int) -> Tensor:
+        """Logits of the digits that there are in a cell, shape (..., 16)."""
+        where = (cell * FINE / steps).unsqueeze(-1).to(state)
+        mixed = self.fine_state(state) + self.fine_cell(_waves(where))
+        logits = self.fine(nn.functional.gelu(mixed))
+        beyond = FINE * cell.unsqueeze(-1) + torch.arange(FINE, device=cell.device) > steps
+        return logits.masked_fill(beyond, -math.inf)
 
 
 class _Descent:

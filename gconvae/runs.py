@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ __all__ = [
     "environment",
     "free_folder",
     "load",
+    "pretrained",
     "read_history",
     "read_manifest",
     "save",
@@ -45,6 +46,11 @@ __all__ = [
 
 FORMAT = 2
 """Version of the layout of ``model.json``."""
+
+PRETRAINED = "pretrained:"
+"""What the name of a bundled model begins with where a run folder could stand."""
+
+_BUNDLED = resources.files("gconvae").joinpath("data", "pretrained")
 
 COMPARED = ("options", "model", "train", "valid")
 """Parts of a manifest that a resumed training must share with the begun one."""
@@ -78,15 +84,25 @@ class Run:
 
 
 def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> VAE:
-    """The model of a run folder; never runs code from a file.
+    """The model of a run folder, or a bundled one; never runs code from a file.
 
     Args:
-        folder: As ``gconvae.fit(..., out=folder)`` or ``gconvae train`` wrote it.
+        folder: As ``gconvae.fit(..., out=folder)`` or ``gconvae train`` wrote it, or
+            ``"pretrained:NAME"`` with a name of :func:`pretrained`.
         device: Where to put the model, whatever device it was trained on.
     Raises:
         FileNotFoundError: If there is no such folder, or it holds no finished model.
-        ValueError: If a file in it is damaged.
+        ValueError: If a file in it is damaged, or no bundled model has that name.
+    Example:
+        >>> load("pretrained:eights").sample(2, seed=0).shape
+        torch.Size([2, 25, 3])
     """
+    if str(folder).startswith(PRETRAINED):
+        name = str(folder).removeprefix(PRETRAINED)
+        if name not in pretrained():
+            raise ValueError(f"folder must be pretrained:{'|'.join(pretrained())}, got {folder}")
+        with resources.as_file(_BUNDLED.joinpath(name)) as bundled:
+            return load(bundled, device=device)
     folder = Path(folder)
     described, weights = folder / "model.json", folder / "model.safetensors"
     for file in (described, weights):
@@ -104,6 +120,19 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
     except RuntimeError as error:
         raise ValueError(f"{weights} must fit {described}: {error}") from None
     return model.to(device).eval()
+
+
+def pretrained() -> list[str]:
+    """Names of the models whose weights come with the package.
+
+    Each has a card beside its weights, ``gconvae/data/pretrained/NAME/card.json``: how it was
+    trained and what its clouds came to.
+
+    Example:
+        >>> "eights" in pretrained()
+        True
+    """
+    return sorted(folder.name for folder in _BUNDLED.iterdir() if folder.is_dir())
 
 
 def _described(description: Any, source: Path) -> VAE:

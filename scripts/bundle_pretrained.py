@@ -1,0 +1,63 @@
+"""Puts a trained model into the package: weights in half precision, with a card.
+
+Run: python scripts/bundle_pretrained.py runs/eights eights --report fidelity/report.json
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+import gconvae
+from gconvae import files, runs
+
+BUNDLED = Path(gconvae.__file__).parent / "data" / "pretrained"
+
+
+def halved(model: gconvae.VAE) -> dict[str, torch.Tensor]:
+    """Weights in half precision; buffers, such as the steps of a lattice, need all their digits."""
+    weights = dict(model.named_parameters())
+    return {
+        name: (value.half() if name in weights else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+
+
+def card(run: Path, weights: bytes, report: Path | None) -> dict[str, object]:
+    """How the model was trained, and what its clouds came to."""
+    manifest = runs.read_manifest(run)
+    kept = ("config", "train", "valid", "machine", "best_epoch", "seconds", "threads")
+    return {
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        **{name: manifest[name] for name in kept},
+        "report": None if report is None else json.loads(report.read_text()),
+        "licence": "CC BY-SA 3.0, as the clouds that it learned from",
+    }
+
+
+def bundle(run: Path, name: str, report: Path | None) -> Path:
+    """Writes the folder of a bundled model."""
+    model = gconvae.load(run)
+    folder = BUNDLED / name
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save(halved(model))
+    with files.whole(folder / "model.safetensors") as temporary:
+        temporary.write_bytes(weights)
+    description = json.loads((run / "model.json").read_text())
+    runs.write_json(description, folder / "model.json")
+    runs.write_json(card(run, weights, report), folder / "card.json")
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--report", type=Path)
+    given = parser.parse_args()
+    made = bundle(given.run, given.name, given.report)
+    size = sum(file.stat().st_size for file in made.iterdir())
+    print(f"{made}: {size / 1e6:.2f} MB")
