@@ -182,7 +182,9 @@ def values(reports: list[dict], against: str, name: str, metric: str) -> list[fl
 def print_table(found: dict[str, list[dict]], against: str) -> None:
     """Mean and standard deviation over seeds, and the floors."""
     first = next(iter(found.values()))
-    rows = [r for r in ROWS if any((q["name"], q["metric"]) == r for q in first[0][against]["rows"])]
+    rows = [
+        r for r in ROWS if any((q["name"], q["metric"]) == r for q in first[0][against]["rows"])
+    ]
     print(f"\n| {against} | " + " | ".join(f"{name} {metric}" for name, metric in rows) + " |")
     print("|---|" + "---:|" * len(rows))
     for line, reports in found.items():
@@ -202,7 +204,9 @@ def print_table(found: dict[str, list[dict]], against: str) -> None:
 
 def print_copies(found: dict[str, list[dict]]) -> None:
     """Distances to the nearest training cloud."""
-    print("\n| to the nearest training cloud | generated, median | test, median | p of each seed |")
+    print(
+        "\n| to the nearest training cloud | generated, median | test, median | p of each seed |"
+    )
     print("|---|---:|---:|---|")
     for line, reports in found.items():
         parts = [report["copies"] for report in reports]

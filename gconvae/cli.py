@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if parsed.command in ("sweep", "evaluate"):
                 explicit = _parser().parse_args(words, defaults=False)[parsed.command]
                 given.fixed = set(vars(explicit))
+            if parsed.command == "sweep":
+                _follow(recipes.get(given.recipe), given, explicit)
             return _COMMANDS[parsed.command].run(given) or 0
     except _WRONG_INPUT as error:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
@@ -93,13 +95,7 @@ def _train_parser() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    parser.add_argument(
-        "--recipe",
-        type=str,
-        default=recipes.DEFAULT,
-        help="named options that stand in for the defaults below: "
-        + "; ".join(f"{name}, {recipes.get(name).summary}" for name in recipes.available()),
-    )
+    _add_recipe(parser, recipes.DEFAULT)
     for options in (DataOptions, ModelOptions, TrainingOptions):
         parser.add_class_arguments(options)
     # one seed for all, and all labels, since all are compared
@@ -111,6 +107,16 @@ def _train_parser() -> ArgumentParser:
         "--resume", type=str | None, help="go on with the stopped training in this run folder"
     )
     return parser
+
+
+def _add_recipe(parser: ArgumentParser, default: str) -> None:
+    known = "; ".join(f"{name}: {recipes.get(name).summary}" for name in recipes.available())
+    parser.add_argument(
+        "--recipe",
+        type=str,
+        default=default,
+        help=f"named options that take the place of the defaults below. {known}",
+    )
 
 
 def _sample_parser() -> ArgumentParser:
@@ -172,6 +178,7 @@ def _sweep_parser() -> ArgumentParser:
         help="what to vary: beta=0.03,0.1,0.3 or learning_rate=1e-4..1e-2:log",
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    _add_recipe(parser, "slides")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each setting")
     parser.add_argument(
         "--metric",

@@ -58,13 +58,15 @@ def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
     return torch.logsumexp(log_mass + torch.log_softmax(logits, dim=-1), dim=-1)
 
 
-def sample(parameters: Tensor, steps: int, uniform: Tensor) -> Tensor:
+def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float = 1.0) -> Tensor:
     """Draws by the inverse of the distribution function.
 
     Args:
         parameters: As in :func:`log_prob`, shape (..., 3 K).
         steps: Of the lattice.
         uniform: Two numbers in [0, 1) a draw, one for the component, shape (..., 2).
+        temperature: Divides the logits and multiplies the scales; below 1, draws keep closer to
+            what is likely.
     Returns:
         On the lattice, shape (...).
     Example:
@@ -73,12 +75,12 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor) -> Tensor:
         tensor([0.4000, 0.4000, 0.4000])
     """
     logits, mean, log_scale = _components(parameters)
-    ends = torch.softmax(logits, dim=-1).cumsum(-1)  # (..., K)
+    ends = torch.softmax(logits / temperature, dim=-1).cumsum(-1)  # (..., K)
     # by rounding, the last end may lie below 1
     chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
     smallest = torch.finfo(mean.dtype).eps
     rank = uniform[..., 1:].clamp(smallest, 1 - smallest)
-    scale = log_scale.gather(-1, chosen).exp()
+    scale = temperature * log_scale.gather(-1, chosen).exp()
     drawn = mean.gather(-1, chosen) + scale * torch.logit(rank)  # (..., 1)
     return (torch.round(drawn * steps).clamp(0, steps) / steps).squeeze(-1)
 

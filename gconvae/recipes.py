@@ -48,7 +48,7 @@ _RECIPES = {
     "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
     "convae-flow": Recipe(
         "the slides' network with a flow prior and clouds drawn node by node; the best",
-        model={"model": "convae-flow", "observation": "autoregressive(steps=9000)"},
+        model={"model": "convae-flow", "observation": "autoregressive(steps=8000)"},
     ),
     "convae-flow-quick": Recipe(
         "the same with a shorter fit of the observation, for the main command",

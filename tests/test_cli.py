@@ -19,7 +19,7 @@ from torch import Tensor
 import gconvae
 from gconvae import cli, datasets, losses, options
 
-SMALL = ("--hidden", "16", "--channels", "[2,3]")
+SMALL = ("--hidden", "16", "--channels", "[2,3]", "--recipe", "slides")
 COMMAND = str(Path(sys.executable).with_name("gconvae"))
 TINY = (*SMALL, "--epochs", "2", "--batch-size", "50", "--count", "30")
 
@@ -59,6 +59,7 @@ def eights(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The main job, small, in a process and a folder of its own."""
     place = tmp_path_factory.mktemp("fresh")
     words = ("train", "--epochs", "1", "--batch-size", "500", "--hidden", "32", "--count", "50")
+    words += ("--observation", "autoregressive(steps=10, width=16)")
     done = subprocess.run(
         [COMMAND, *words],
         cwd=place,
