@@ -1,8 +1,8 @@
 """How close generated eights are to real ones: the slides' network, each ingredient, the recipe.
 
 Run: python benchmarks/fidelity.py [--out runs/fidelity] [--digit 8] [--seeds 3]
-A second process started beside it with other seeds (--first 1) shares the work; stopped, it goes on
-when started again. The page docs/fidelity.md is made of what it prints and draws.
+Started beside it with other seeds (--first 1), a second process shares the work; stopped, it goes
+on when started again. The page docs/fidelity.md is made of what it prints.
 """
 
 import argparse
@@ -51,6 +51,18 @@ def with_flow_and_noise(models: Models, splits: Splits, seed: int) -> gconvae.VA
     return flow.with_observation("gaussian", splits.valid, seed=seed)
 
 
+def node_by_node_with_mixture(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
+    """The recipe's model with a Gaussian mixture as its prior."""
+    return models["convae-flow"].with_prior("gmm", splits.train, valid=splits.valid, seed=seed)
+
+
+def at_temperature_one(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
+    """The recipe's model, drawn as it was fitted."""
+    model = models["convae-flow"]
+    model.observation.temperature = 1.0
+    return model
+
+
 def node_by_node_without_flow(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
     """The recipe's model with latents from N(0, 1)."""
     model = models["convae-flow"]
@@ -73,6 +85,8 @@ LINES: dict[str, Callable[[Models, Splits, int], gconvae.VAE]] = {
     "+ flow prior": with_flow,
     "+ flow prior, calibrated noise": with_flow_and_noise,
     "node by node, N(0, 1)": node_by_node_without_flow,
+    "node by node, flow prior, temperature 1": at_temperature_one,
+    "node by node, mixture prior": node_by_node_with_mixture,
     "convae-flow-quick": quick,
     "convae-flow": recipe,
 }
@@ -94,34 +108,39 @@ def trained(out: Path, name: str, digit: int, seed: int) -> Path:
     return folder
 
 
-def judged(model: gconvae.VAE, splits: Splits, seed: int) -> dict[str, object]:
-    """All figures of one line and seed: against all held-out clouds, and against test clouds."""
+def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str, object]:
+    """All figures of one line and seed, against all held-out clouds and against test clouds."""
     generated = model.sample(SAMPLES, seed=seed)
     points = torch.cat([splits.test.points, splits.valid.points])
-    # the real side is cut in halves at random, as the floor is
+    held_out = Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool))
+    in_full = line in FULL
+    # without a reference, the real side is cut in halves at random, as for the floor
     pooled = metrics.compare(
-        Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool)),
+        held_out,
         generated,
         training=splits.train,
+        metrics=None if in_full else "features",
         seed=seed,
     )
-    tested = metrics.compare(
-        splits.test, generated, splits.valid, training=splits.train, metrics=TESTED, seed=seed
-    )
+    found: dict[str, object] = {"pooled": pooled.to_dict()}
+    if in_full:
+        against_test = metrics.compare(
+            splits.test, generated, splits.valid, metrics=TESTED, seed=seed
+        )
+        found["test"] = against_test.to_dict()
     copied = copies.copy_test(generated, splits.test, splits.train)
-    found = {
-        "pooled": pooled.to_dict(),
-        "test": tested.to_dict(),
-        "copies": {
-            "generated": float(np.median(copied.generated)),
-            "real": float(np.median(copied.real)),
-            "p_value": copied.p_value,
-        },
+    found["copies"] = {
+        "generated": float(np.median(copied.generated)),
+        "real": float(np.median(copied.real)),
+        "p_value": copied.p_value,
     }
     return found | {"chunks": in_chunks(generated, points, pooled.num_clouds, seed)}
 
 
-TESTED = ("features", "frechet", "classifier", "copies")
+FULL = ("slides", "convae-flow")
+"""Lines with metrics of sets, floors of all metrics, and figures against test clouds alone."""
+
+TESTED = ("features", "frechet", "classifier")
 
 
 def in_chunks(
@@ -158,7 +177,7 @@ def results(out: Path, digit: int, seeds: range, lines: list[str]) -> dict[str, 
                 if line.startswith("+"):
                     needed = ["slides"]
                 models = {name: gconvae.load(trained(out, name, digit, seed)) for name in needed}
-                content = judged(LINES[line](models, splits, seed), splits, seed)
+                content = judged(line, LINES[line](models, splits, seed), splits, seed)
                 with files.whole(file) as temporary:
                     temporary.write_text(json.dumps(content, indent=1))
                 print(f"{file.name} written", flush=True)
@@ -166,40 +185,44 @@ def results(out: Path, digit: int, seeds: range, lines: list[str]) -> dict[str, 
     return found
 
 
-def row(report: dict, name: str, metric: str) -> dict:
-    """One row of a report."""
-    return next(r for r in report["rows"] if (r["name"], r["metric"]) == (name, metric))
-
-
 def values(reports: list[dict], against: str, name: str, metric: str) -> list[float]:
-    """A figure of every seed; of all chunks, where there are some."""
-    if against == "pooled" and metric in ("Frechet", "AUC"):
-        column = "Frechet" if metric == "Frechet" else f"{name} {metric}"
+    """A figure of every seed, as far as there is one; of all chunks, where there are some."""
+    column = {"Frechet": "Frechet", "AUC": f"{name} AUC"}.get(metric)
+    if against == "pooled" and column is not None:
         return [statistics.fmean(report["chunks"][column]) for report in reports]
-    return [row(report[against], name, metric)["value"] for report in reports]
+    rows = [row(report.get(against), name, metric) for report in reports]
+    return [found["value"] for found in rows if found is not None]
+
+
+def row(report: dict | None, name: str, metric: str) -> dict | None:
+    """One row of a report, or None."""
+    rows = [] if report is None else report["rows"]
+    return next((r for r in rows if (r["name"], r["metric"]) == (name, metric)), None)
 
 
 def print_table(found: dict[str, list[dict]], against: str) -> None:
     """Mean and standard deviation over seeds, and the floors."""
-    first = next(iter(found.values()))
-    rows = [
-        r for r in ROWS if any((q["name"], q["metric"]) == r for q in first[0][against]["rows"])
-    ]
-    print(f"\n| {against} | " + " | ".join(f"{name} {metric}" for name, metric in rows) + " |")
+    reports = next(found[line] for line in FULL if line in found)
+    rows = [r for r in ROWS if row(reports[0][against], *r) is not None]
+    print(f"\n| against {against} | " + " | ".join(" ".join(r) for r in rows) + " |")
     print("|---|" + "---:|" * len(rows))
-    for line, reports in found.items():
-        cells = []
-        for name, metric in rows:
-            of_seeds = values(reports, against, name, metric)
-            spread = statistics.stdev(of_seeds) if len(of_seeds) > 1 else float("nan")
-            cells.append(f"{statistics.fmean(of_seeds):.4f} ± {spread:.4f}")
-        print(f"| {line} | " + " | ".join(cells) + " |")
+    for line, of_seeds in found.items():
+        figures = [values(of_seeds, against, *r) for r in rows]
+        if any(figures):
+            print(f"| {line} | " + " | ".join(cell(figure) for figure in figures) + " |")
     for label, key in (("real against real", "floor"), ("95 % of real pairs", "floor_95")):
-        cells = [
-            f"{statistics.fmean(row(report[against], *r)[key] for report in first):.4f}"
-            for r in rows
+        floors = [
+            statistics.fmean(row(report[against], *r)[key] for report in reports) for r in rows
         ]
-        print(f"| {label} | " + " | ".join(cells) + " |")
+        print(f"| {label} | " + " | ".join(f"{floor:.4f}" for floor in floors) + " |")
+
+
+def cell(figure: list[float]) -> str:
+    """Mean and standard deviation."""
+    if not figure:
+        return "-"
+    spread = f" ± {statistics.stdev(figure):.4f}" if len(figure) > 1 else ""
+    return f"{statistics.fmean(figure):.4f}{spread}"
 
 
 def print_copies(found: dict[str, list[dict]]) -> None:
@@ -227,6 +250,6 @@ if __name__ == "__main__":
     given.out.mkdir(parents=True, exist_ok=True)
     seeds = range(given.first, given.first + given.seeds)
     found = results(given.out, given.digit, seeds, given.lines)
-    for against in ("pooled", "test"):
+    for against in ("pooled", "test") if found.keys() & set(FULL) else ():
         print_table(found, against)
     print_copies(found)

@@ -123,7 +123,7 @@ def _sample_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Draws new clouds from a trained model.", exit_on_error=False
     )
-    parser.add_argument("run", type=str, help="run folder of gconvae train")
+    parser.add_argument("run", type=str, help="run folder of gconvae train, or pretrained:eights")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_class_arguments(SampleOptions)
     parser.add_argument("--out", type=str, default="samples.npz", help="npz file to write")
@@ -141,7 +141,9 @@ def _evaluate_parser() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument(
-        "made", type=str, help="run folder of gconvae train, or npz file of clouds"
+        "made",
+        type=str,
+        help="run folder of gconvae train, pretrained:eights, or npz file of clouds",
     )
     parser.add_argument(
         "--against",

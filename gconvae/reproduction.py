@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from torch import nn
 from gconvae import losses, models, runs
 from gconvae.datasets import CloudDataset
 from gconvae.experiments import Experiment
+from gconvae.observation import MeanObservation
 from gconvae.options import DataOptions, TrainingOptions
 from gconvae.runs import History, Run
 from gconvae.training import fit, identity, train_and_valid
@@ -144,8 +146,11 @@ def reproduce(
     before = _finished_epochs(folder)
     options = _options(manifest, epochs, most=len(before["epoch"]))
     train, valid = _same_clouds(manifest, data, valid)
+    # a run that is not finished has no best epoch yet
+    is_whole = manifest.get("best_epoch", math.inf) <= options.epochs
+    begun = _same_model(manifest, model)
     again = fit(
-        _same_model(manifest, model),
+        begun if is_whole else _without_observation(begun),
         train,
         valid,
         **asdict(options) | {"loss": _same_loss(options.loss, loss)},
@@ -155,8 +160,7 @@ def reproduce(
     )
     differences = _history_differences(before, again.history)
     compared: tuple[str, ...] = ("history",)
-    # a run that is not finished has no best epoch yet
-    if manifest.get("best_epoch", math.inf) <= options.epochs:
+    if is_whole:
         compared += ("weights", "samples")
         differences = chain(differences, _model_differences(folder, manifest, again))
     return Reproduction(
@@ -165,6 +169,17 @@ def reproduce(
         next(differences, None),
         tuple(runs.differences(manifest["machine"], again.manifest["machine"])),
     )
+
+
+def _without_observation(model: VAE) -> VAE:
+    """The model with no more of its observation than the lattice, which is all training sees.
+
+    What is fitted after the network is not compared where not all epochs are run.
+    """
+    model = copy.deepcopy(model)
+    observation = model.observation
+    model.observation = MeanObservation(observation.num_features, observation.lattice)
+    return model
 
 
 def _finished_epochs(folder: Path) -> History:

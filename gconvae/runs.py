@@ -97,13 +97,7 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
         >>> load("pretrained:eights").sample(2, seed=0).shape
         torch.Size([2, 25, 3])
     """
-    if str(folder).startswith(PRETRAINED):
-        name = str(folder).removeprefix(PRETRAINED)
-        if name not in pretrained():
-            raise ValueError(f"folder must be pretrained:{'|'.join(pretrained())}, got {folder}")
-        with resources.as_file(_BUNDLED.joinpath(name)) as bundled:
-            return load(bundled, device=device)
-    folder = Path(folder)
+    folder = _located(folder)
     described, weights = folder / "model.json", folder / "model.safetensors"
     for file in (described, weights):
         if not file.is_file():
@@ -125,14 +119,25 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
 def pretrained() -> list[str]:
     """Names of the models whose weights come with the package.
 
-    Each has a card beside its weights, ``gconvae/data/pretrained/NAME/card.json``: how it was
-    trained and what its clouds came to.
+    The manifest of such a model, :func:`read_manifest` of ``"pretrained:NAME"``, says how it was
+    trained and what its clouds came to. Its weights are stored in half precision.
 
     Example:
         >>> "eights" in pretrained()
         True
     """
     return sorted(folder.name for folder in _BUNDLED.iterdir() if folder.is_dir())
+
+
+def _located(folder: str | os.PathLike[str]) -> Path:
+    """The folder itself, or that of a bundled model."""
+    if not str(folder).startswith(PRETRAINED):
+        return Path(folder)
+    name = str(folder).removeprefix(PRETRAINED)
+    if name not in pretrained():
+        known = ", ".join(PRETRAINED + known for known in pretrained())
+        raise ValueError(f"a bundled model must be one of {known}, got {folder}")
+    return Path(str(_BUNDLED.joinpath(name)))
 
 
 def _described(description: Any, source: Path) -> VAE:
@@ -264,11 +269,13 @@ def _new_folder(folder: Path) -> None:
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a run was begun with, and, if it is finished, how it ended.
 
+    Args:
+        folder: A run folder, or ``"pretrained:NAME"``.
     Raises:
         FileNotFoundError: If the folder holds no begun run.
         ValueError: If its manifest is damaged.
     """
-    file = Path(folder) / "manifest.json"
+    file = _located(folder) / "manifest.json"
     if not file.is_file():
         raise FileNotFoundError(f"folder must hold a begun run, {folder} has no {file.name}")
     try:

@@ -25,7 +25,7 @@ from gconvae.experiments import Experiment
 from gconvae.plans import HISTORY, KINDS, Plan, Range, Values, row_name
 from gconvae.randomness import derive_seed
 from gconvae.reports import Report, badness
-from gconvae.training import STATE
+from gconvae.training import OBSERVATION_STATE, STATE
 
 if TYPE_CHECKING:
     import optuna
@@ -392,7 +392,8 @@ def _trained(plan: Plan, options: Mapping[str, Any], seed: int, folder: Path) ->
         progress=False,
         config=plan.run_config(experiment),
     )
-    (place / STATE).unlink(missing_ok=True)  # large, and nothing is left to resume
+    for state in (STATE, OBSERVATION_STATE):  # large, and nothing is left to resume
+        (place / state).unlink(missing_ok=True)
     return place
 
 

@@ -19,7 +19,7 @@ from gconvae.comparisons import Comparison, Variant
 from gconvae.experiments import Experiment, Splits
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.reports import Report, Row
-from gconvae.training import NUM_SAMPLES, STATE, deterministic
+from gconvae.training import NUM_SAMPLES, OBSERVATION_STATE, STATE, deterministic
 from gconvae.vae import VAE
 
 __all__ = ["compare", "folder_of", "judge"]
@@ -193,7 +193,8 @@ def _train(
         _refit(experiment, place, shared, splits)
     else:
         experiment.run(place, clouds=splits[:2], resume=begun, progress=progress)
-        (place / STATE).unlink(missing_ok=True)  # large, and nothing is left to resume
+        for state in (STATE, OBSERVATION_STATE):  # large, and nothing is left to resume
+            (place / state).unlink(missing_ok=True)
 
 
 def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) -> None:

@@ -1,10 +1,9 @@
-"""Puts a trained model into the package: weights in half precision, with a card.
+"""Puts a trained model into the package: weights in half precision, with its manifest.
 
 Run: python scripts/bundle_pretrained.py runs/eights eights --report fidelity/report.json
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
@@ -18,7 +17,7 @@ BUNDLED = Path(gconvae.__file__).parent / "data" / "pretrained"
 
 
 def halved(model: gconvae.VAE) -> dict[str, torch.Tensor]:
-    """Weights in half precision; buffers, such as the steps of a lattice, need all their digits."""
+    """Weights in half precision; buffers, such as steps of a lattice, need all their digits."""
     weights = dict(model.named_parameters())
     return {
         name: (value.half() if name in weights else value).detach().cpu().contiguous()
@@ -26,13 +25,10 @@ def halved(model: gconvae.VAE) -> dict[str, torch.Tensor]:
     }
 
 
-def card(run: Path, weights: bytes, report: Path | None) -> dict[str, object]:
+def manifest(run: Path, report: Path | None) -> dict[str, object]:
     """How the model was trained, and what its clouds came to."""
-    manifest = runs.read_manifest(run)
-    kept = ("config", "train", "valid", "machine", "best_epoch", "seconds", "threads")
     return {
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        **{name: manifest[name] for name in kept},
+        **runs.read_manifest(run),
         "report": None if report is None else json.loads(report.read_text()),
         "licence": "CC BY-SA 3.0, as the clouds that it learned from",
     }
@@ -48,7 +44,7 @@ def bundle(run: Path, name: str, report: Path | None) -> Path:
         temporary.write_bytes(weights)
     description = json.loads((run / "model.json").read_text())
     runs.write_json(description, folder / "model.json")
-    runs.write_json(card(run, weights, report), folder / "card.json")
+    runs.write_json(manifest(run, report), folder / "manifest.json")
     return folder
 
 

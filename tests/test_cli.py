@@ -180,9 +180,8 @@ def test_a_config_can_be_written_by_hand_and_a_flag_wins_over_it(
     own_file: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "own.yaml"
-    config.write_text(
-        f"data: {own_file}\nhidden: 16\nchannels: [2, 3]\nepochs: 3\nbeta: 0.5\ncount: 7\n"
-    )
+    lines = ("recipe: slides", f"data: {own_file}", "hidden: 16", "channels: [2, 3]")
+    config.write_text("\n".join([*lines, "epochs: 3", "beta: 0.5", "count: 7"]))
     out = tmp_path / "run"
     assert cli.main(["train", "--config", str(config), "--epochs", "1", "--out", str(out)]) == 0
     saved = json.loads((out / "manifest.json").read_text())["options"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import gconvae
 from gconvae import datasets, models, reproduction, runs
+from gconvae.autoregressive import AutoregressiveObservation
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
 from gconvae.experiments import Experiment
 from gconvae.losses import ThirdAxisChamfer
@@ -196,6 +197,34 @@ def test_a_shorter_check_compares_the_first_epochs(
     assert found.identical
     assert (found.epochs_compared, found.compared) == (1, ("history",))
     assert "not compared: weights and samples" in str(found)
+
+
+def node_by_node(folder: Path, data: CloudDataset) -> Path:
+    """The folder of a training with an observation that has a network of its own."""
+    observation = "autoregressive(width=8, steps=3, batch_size=4)"
+    model = models.create("convae", observation=observation, **SHAPE)
+    return trained(folder, data, model, learning_rate=1e-4)  # so that the last epoch is the best
+
+
+def test_an_observation_with_a_network_comes_out_again(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    found = reproduce(node_by_node(tmp_path / "run", eights), eights)
+    assert found.identical
+    assert found.compared == ("history", "weights", "samples")
+
+
+def test_a_shorter_check_fits_no_observation(
+    eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = node_by_node(tmp_path / "run", eights)
+
+    def fit(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("fitted in vain")
+
+    monkeypatch.setattr(AutoregressiveObservation, "fit", fit)
+    found = reproduce(folder, eights, epochs=1)
+    assert (found.identical, found.compared) == (True, ("history",))
 
 
 def test_more_epochs_than_the_run_has_are_all_of_them(

@@ -75,7 +75,8 @@ BELOW_RECIPES = {*MAY_IMPORT["training"], "training", "experiments"}
 MAY_IMPORT |= {
     # level 6
     "reproduction": {
-        *("datasets", "experiments", "losses", "models", "options", "runs", "training", "vae"),
+        *("datasets", "experiments", "losses", "models", "observation", "options", "runs"),
+        *("training", "vae"),
     },
     "plans": {
         *("clouds", "datasets", "experiments", "losses", "metrics", "options", "set_metrics"),
