@@ -13,7 +13,7 @@ import gconvae
 from gconvae import plots
 from gconvae.datasets import SuperpixelMNIST
 
-COUNT = 36
+COUNT = 25
 """Clouds of a grid of the riddle."""
 
 SHARED = 1000
@@ -28,7 +28,7 @@ def riddle(model: gconvae.VAE, figures: Path, seed: int) -> str:
     grids += [("generated", half) for half in generated.split(COUNT)]
     random.Random(seed).shuffle(grids)
     named = {letter: grid for letter, (_, grid) in zip("ABCD", grids, strict=True)}
-    figure = plots.compare_grids(named, rows=6, columns=6)
+    figure = plots.compare_grids(named, rows=5, columns=5)
     plots.save(figure, figures / "which-are-real.png")
     return ", ".join(f"{letter} {kind}" for letter, (kind, _) in zip("ABCD", grids, strict=True))
 
@@ -43,12 +43,12 @@ def histograms(models: dict[str, gconvae.VAE], figures: Path) -> None:
 def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
     """Real and generated clouds of other digits."""
     for digit in chosen:
-        folder = runs / f"convae-flow-{digit}-0"
+        folder = runs / f"convae-flow-quick-{digit}-0"
         samples = {
             "real": SuperpixelMNIST(digit, "test").points,
             "generated": gconvae.load(folder).sample(COUNT, seed=0),
         }
-        figure = plots.compare_grids(samples, rows=6, columns=6)
+        figure = plots.compare_grids(samples, rows=5, columns=5)
         plots.save(figure, figures / f"digit-{digit}.png")
 
 
@@ -62,5 +62,5 @@ if __name__ == "__main__":
     loaded = {name: gconvae.load(given.runs / f"{name}-8-0") for name in ("slides", "convae-flow")}
     print(f"key: {riddle(loaded['convae-flow'], given.figures, given.seed)}")
     histograms(loaded, given.figures)
-    there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-{digit}-0").is_dir()]
+    there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-quick-{digit}-0").is_dir()]
     digits(given.runs, given.figures, there)

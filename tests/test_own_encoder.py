@@ -32,7 +32,7 @@ COMMANDS = {
 }
 """Commands of the page, by name, as lists of words."""
 
-SMALL = ("--data", "eights.npz", "--hidden", "16", "--batch-size", "20", "--recipe", "slides")
+SMALL = ("--data", "eights.npz", "--hidden", "16", "--batch-size", "20")
 """Sixty clouds, and a decoder of a hundredth of the size, beside what the page says."""
 
 
