@@ -1,6 +1,7 @@
 """How close generated eights are to real ones: the slides' network, each ingredient, the recipe.
 
-Run: python benchmarks/fidelity.py [--out runs/fidelity] [--digit 8] [--seeds 3]
+Run: python benchmarks/fidelity.py [--out runs/fidelity] [--seeds 3]
+     python benchmarks/fidelity.py --digit 3 --seeds 1 --lines convae-flow-quick
 Started beside it with other seeds (--first 1), a second process shares the work; stopped, it goes
 on when started again. The page docs/fidelity.md is made of what it prints.
 """
@@ -17,7 +18,7 @@ import torch
 
 import gconvae
 from gconvae import copies, feature_metrics, files, metrics, recipes
-from gconvae.clouds import Clouds, sort_nodes
+from gconvae.clouds import sort_nodes
 from gconvae.experiments import Experiment, Splits
 from gconvae.options import DataOptions
 from gconvae.priors import StandardNormal
@@ -29,7 +30,7 @@ SAMPLES = 5000
 ROWS = (
     *(("x", "W1"), ("y", "W1"), ("intensity", "W1"), ("embedding", "Frechet")),
     *(("embedding", "AUC"), ("points", "AUC"), ("matching", "1-NNA"), ("matching", "coverage")),
-    *(("chamfer", "1-NNA"), ("chamfer", "coverage"), ("training", "proximity")),
+    *(("chamfer", "1-NNA"), ("chamfer", "coverage")),
 )
 
 Models = Mapping[str, gconvae.VAE]
@@ -111,65 +112,101 @@ def trained(out: Path, name: str, digit: int, seed: int) -> Path:
 def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str, object]:
     """All figures of one line and seed, against all held-out clouds and against test clouds."""
     generated = model.sample(SAMPLES, seed=seed)
-    points = torch.cat([splits.test.points, splits.valid.points])
-    held_out = Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool))
-    in_full = line in FULL
+    points = held_out(splits)
+    groups = ["features", "sets"] if line in WITH_SETS else ["features"]
     # without a reference, the real side is cut in halves at random, as for the floor
-    pooled = metrics.compare(
-        held_out,
-        generated,
-        training=splits.train,
-        metrics=None if in_full else "features",
-        seed=seed,
-    )
-    found: dict[str, object] = {"pooled": pooled.to_dict()}
-    if in_full:
-        against_test = metrics.compare(
-            splits.test, generated, splits.valid, metrics=TESTED, seed=seed
-        )
-        found["test"] = against_test.to_dict()
+    pooled = metrics.compare(points, generated, metrics=groups, seed=seed)
+    size = pooled.num_clouds
+    tested = metrics.compare(splits.test, generated, splits.valid, metrics="features", seed=seed)
     copied = copies.copy_test(generated, splits.test, splits.train)
-    found["copies"] = {
-        "generated": float(np.median(copied.generated)),
-        "real": float(np.median(copied.real)),
-        "p_value": copied.p_value,
+    return {
+        "held-out": pooled.to_dict()["rows"] + vector_rows(points, generated, size, seed),
+        "test": tested.to_dict()["rows"]
+        + vector_rows(splits.test.points, generated, len(splits.test), seed),
+        "copies": {
+            "generated": float(np.median(copied.generated)),
+            "real": float(np.median(copied.real)),
+            "p_value": copied.p_value,
+        },
     }
-    return found | {"chunks": in_chunks(generated, points, pooled.num_clouds, seed)}
 
 
-FULL = ("slides", "convae-flow")
-"""Lines with metrics of sets, floors of all metrics, and figures against test clouds alone."""
+def held_out(splits: Splits) -> torch.Tensor:
+    """Test and validation clouds."""
+    return torch.cat([splits.test.points, splits.valid.points])
 
-TESTED = ("features", "frechet", "classifier")
+
+WITH_SETS = ("slides", "convae-flow", "convae-flow-quick")
+"""Lines with metrics of sets, which take the longest."""
 
 
-def in_chunks(
-    generated: torch.Tensor, points: torch.Tensor, size: int, seed: int
-) -> dict[str, list[float]]:
-    """Frechet and AUC of all generated clouds, as many at a time as the floor has."""
+def vector_rows(
+    real: torch.Tensor, generated: torch.Tensor, size: int, seed: int
+) -> list[dict[str, object]]:
+    """Frechet distance and AUC, means over all generated clouds, ``size`` at a time."""
     rng = np.random.default_rng(seed)
-    found: dict[str, list[float]] = {"Frechet": [], "embedding AUC": [], "points AUC": []}
+    found: dict[tuple[str, str], list[float]] = {}
     for start in range(0, len(generated) - size + 1, size):
-        real = points[torch.from_numpy(rng.permutation(len(points))[:size])]
-        sides = [real, generated[start : start + size]]
-        vectors = [embedding(side).double().numpy() for side in sides]
-        nodes = [
-            sort_nodes(side, torch.ones(side.shape[:2], dtype=torch.bool))[0].flatten(1).numpy()
-            for side in sides
-        ]
-        found["Frechet"].append(feature_metrics.frechet_distance(*vectors))
-        found["embedding AUC"].append(feature_metrics.classifier_auc(*vectors, seed=seed).value)
-        found["points AUC"].append(feature_metrics.classifier_auc(*nodes, seed=seed).value)
+        chosen = real[torch.from_numpy(rng.permutation(len(real))[:size])]
+        for key, value in distances(chosen, generated[start : start + size], seed).items():
+            found.setdefault(key, []).append(value)
+    return [
+        {"name": name, "metric": metric, "value": statistics.fmean(values)}
+        for (name, metric), values in found.items()
+    ]
+
+
+def distances(
+    first: torch.Tensor, second: torch.Tensor, seed: int
+) -> dict[tuple[str, str], float]:
+    """Of two samples of equal size."""
+    sides = (first, second)
+    vectors = [embedding(side).double().numpy() for side in sides]
+    masks = [torch.ones(side.shape[:2], dtype=torch.bool) for side in sides]
+    nodes = [
+        sort_nodes(side, mask)[0].flatten(1).numpy()
+        for side, mask in zip(sides, masks, strict=True)
+    ]
+    return {
+        ("embedding", "Frechet"): feature_metrics.frechet_distance(*vectors),
+        ("embedding", "AUC"): feature_metrics.classifier_auc(*vectors, seed=seed).value,
+        ("points", "AUC"): feature_metrics.classifier_auc(*nodes, seed=seed).value,
+    }
+
+
+def floors(out: Path, digit: int, seeds: range) -> list[list[dict]]:
+    """Rows of real against real clouds, whose floors are those of Frechet distance and AUC."""
+    found = []
+    for seed in seeds:
+        file = out / f"floors-{digit}-{seed}.json"
+        if not file.exists():
+            splits = splits_of(digit, seed)
+            report = metrics.compare(
+                held_out(splits), splits.train, metrics=["frechet", "classifier"], seed=seed
+            )
+            write(file, report.to_dict()["rows"])
+        found.append(json.loads(file.read_text()))
     return found
+
+
+def splits_of(digit: int, seed: int) -> Splits:
+    """Training, validation and test clouds of a seed."""
+    training = recipes.get("slides").training_options(seed=seed)
+    return Experiment(DataOptions(digit=digit), training=training).splits
+
+
+def write(file: Path, content: object) -> None:
+    """JSON, whole or not at all."""
+    with files.whole(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{file.name} written", flush=True)
 
 
 def results(out: Path, digit: int, seeds: range, lines: list[str]) -> dict[str, list[dict]]:
     """Figures of all lines, found or made."""
     found: dict[str, list[dict]] = {}
     for seed in seeds:
-        splits = Experiment(
-            DataOptions(digit=digit), training=recipes.get("slides").training_options(seed=seed)
-        ).splits
+        splits = splits_of(digit, seed)
         for line in lines:
             file = out / f"{line.replace(' ', '_')}-{digit}-{seed}.json"
             if not file.exists():
@@ -177,44 +214,37 @@ def results(out: Path, digit: int, seeds: range, lines: list[str]) -> dict[str, 
                 if line.startswith("+"):
                     needed = ["slides"]
                 models = {name: gconvae.load(trained(out, name, digit, seed)) for name in needed}
-                content = judged(line, LINES[line](models, splits, seed), splits, seed)
-                with files.whole(file) as temporary:
-                    temporary.write_text(json.dumps(content, indent=1))
-                print(f"{file.name} written", flush=True)
+                write(file, judged(line, LINES[line](models, splits, seed), splits, seed))
             found.setdefault(line, []).append(json.loads(file.read_text()))
     return found
 
 
-def values(reports: list[dict], against: str, name: str, metric: str) -> list[float]:
-    """A figure of every seed, as far as there is one; of all chunks, where there are some."""
-    column = {"Frechet": "Frechet", "AUC": f"{name} AUC"}.get(metric)
-    if against == "pooled" and column is not None:
-        return [statistics.fmean(report["chunks"][column]) for report in reports]
-    rows = [row(report.get(against), name, metric) for report in reports]
-    return [found["value"] for found in rows if found is not None]
-
-
-def row(report: dict | None, name: str, metric: str) -> dict | None:
-    """One row of a report, or None."""
-    rows = [] if report is None else report["rows"]
+def row(rows: list[dict], name: str, metric: str) -> dict | None:
+    """One row, or None."""
     return next((r for r in rows if (r["name"], r["metric"]) == (name, metric)), None)
 
 
-def print_table(found: dict[str, list[dict]], against: str) -> None:
+def print_table(found: dict[str, list[dict]], against: str, real: list[list[dict]]) -> None:
     """Mean and standard deviation over seeds, and the floors."""
-    reports = next(found[line] for line in FULL if line in found)
-    rows = [r for r in ROWS if row(reports[0][against], *r) is not None]
-    print(f"\n| against {against} | " + " | ".join(" ".join(r) for r in rows) + " |")
-    print("|---|" + "---:|" * len(rows))
+    best = next(found[line] for line in WITH_SETS if line in found)
+    names = [name for name in ROWS if row(best[0][against], *name) is not None]
+    print(f"\n| against {against} eights | " + " | ".join(" ".join(n) for n in names) + " |")
+    print("|---|" + "---:|" * len(names))
     for line, of_seeds in found.items():
-        figures = [values(of_seeds, against, *r) for r in rows]
-        if any(figures):
-            print(f"| {line} | " + " | ".join(cell(figure) for figure in figures) + " |")
+        cells = []
+        for name in names:
+            rows = [row(content[against], *name) for content in of_seeds]
+            cells.append(cell([r["value"] for r in rows if r is not None]))
+        print(f"| {line} | " + " | ".join(cells) + " |")
     for label, key in (("real against real", "floor"), ("95 % of real pairs", "floor_95")):
-        floors = [
-            statistics.fmean(row(report[against], *r)[key] for report in reports) for r in rows
-        ]
-        print(f"| {label} | " + " | ".join(f"{floor:.4f}" for floor in floors) + " |")
+        cells = []
+        for name in names:
+            # those of Frechet distance and AUC are of halves of all held-out clouds
+            rows = [row(more, *name) for more in real]
+            if None in rows:
+                rows = [row(content[against], *name) for content in best]
+            cells.append(f"{statistics.fmean(r[key] for r in rows):.4f}")
+        print(f"| {label} | " + " | ".join(cells) + " |")
 
 
 def cell(figure: list[float]) -> str:
@@ -244,12 +274,15 @@ if __name__ == "__main__":
     parser.add_argument("--digit", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--lines", nargs="+", default=list(LINES), choices=list(LINES))
+    usual = [line for line in LINES if line != "convae-flow-quick"]
+    parser.add_argument("--lines", nargs="+", default=usual, choices=list(LINES))
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     seeds = range(given.first, given.first + given.seeds)
     found = results(given.out, given.digit, seeds, given.lines)
-    for against in ("pooled", "test") if found.keys() & set(FULL) else ():
-        print_table(found, against)
+    if found.keys() & set(WITH_SETS):
+        real = floors(given.out, given.digit, seeds)
+        for against in ("held-out", "test"):
+            print_table(found, against, real)
     print_copies(found)

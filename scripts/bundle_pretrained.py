@@ -30,7 +30,6 @@ def manifest(run: Path, report: Path | None) -> dict[str, object]:
     return {
         **runs.read_manifest(run),
         "report": None if report is None else json.loads(report.read_text()),
-        "licence": "CC BY-SA 3.0, as the clouds that it learned from",
     }
 
 

@@ -100,6 +100,18 @@ def test_evaluate_compares_samples_with_the_held_out_clouds_of_a_run(
     assert "report.json" in printed
 
 
+def test_evaluate_and_sample_take_a_bundled_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "pretrained:eights", "--count", "50", "--metrics", "features"]
+    assert cli.main(words) == 0
+    assert "974 real, 994 reference, 4857 training clouds" in capsys.readouterr().out
+    made = tmp_path / "eights.npz"
+    assert cli.main(["sample", "pretrained:eights", "--count", "3", "--out", str(made)]) == 0
+    wanted = gconvae.load("pretrained:eights").sample(3, seed=0)
+    assert torch.equal(datasets.from_file(made).points, wanted)
+
+
 def test_evaluate_compares_a_file_with_another(
     own_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

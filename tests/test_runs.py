@@ -392,3 +392,38 @@ def test_a_description_tells_feature_ranges_apart_where_they_matter() -> None:
     after = [runs.describe(model, with_scaling=matter) for matter in (False, True)]
     assert before[0] == after[0]
     assert before[1] != after[1]
+
+
+# bundled models
+
+
+def test_bundled_eights_have_the_features_of_real_ones() -> None:
+    model = gconvae.load("pretrained:eights")
+    test = gconvae.datasets.SuperpixelMNIST(8, "test")
+    generated = model.sample(len(test), seed=0)
+    report = gconvae.metrics.compare(test, generated, metrics="features", num_bootstrap=2)
+    # the slides' network is at 7 to 11 floors of samples twice as large
+    assert [report.row(name).ratio < 2.5 for name in ("x", "y", "intensity")] == [True] * 3
+
+
+def test_bundled_weights_are_single_precision_once_they_are_loaded() -> None:
+    model = gconvae.load("pretrained:eights")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert torch.equal(model.observation.step, torch.tensor([1 / 16, 1 / 16, 1 / 255]))
+
+
+def test_the_manifest_of_a_bundled_model_names_its_clouds() -> None:
+    manifest = runs.read_manifest("pretrained:eights")
+    experiment = gconvae.experiments.Experiment.from_config(manifest["config"])
+    assert manifest["train"]["sha256"] == experiment.splits.train.checksum()
+
+
+def test_a_model_that_is_not_bundled_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be one of .*pretrained:eights.*, got pretrained:x"):
+        gconvae.load("pretrained:x")
+
+
+def test_the_bundled_models_take_at_most_12_mb() -> None:
+    folder = Path(gconvae.__file__).parent / "data" / "pretrained"
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    assert 0 < sum(sizes) < 12e6
