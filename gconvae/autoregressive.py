@@ -31,6 +31,9 @@ STEPS_OF_INTENSITY = 255
 FINE = 16
 """Steps of the fine lattice in one of the coarse one: a pixel has 16 of 1/16 px."""
 
+MOST_RANKED = 7
+"""Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
+
 OCTAVES = 6
 """Waves by which the network sees a number; the shortest is 1/32 of its range."""
 
@@ -134,8 +137,8 @@ class AutoregressiveObservation(LearnedObservation):
         temperature: float = 0.9,
     ) -> None:
         super().__init__(num_features, lattice)
-        check_counts(num_points=num_points, components=components, steps=steps)
-        check_counts(batch_size=batch_size)
+        check_counts(num_points=num_points, width=width, heads=heads, components=components)
+        check_counts(steps=steps, batch_size=batch_size)
         if num_features < 2:
             raise ValueError(f"num_features must be at least 2, two positions, got {num_features}")
         if not 0 <= augmented <= 1:
@@ -167,7 +170,7 @@ class AutoregressiveObservation(LearnedObservation):
             generator: On the CPU, so that every device gets the same numbers.
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
         Returns:
-            On the lattice in [0, 1], nodes from the top down, shape (B, N, F).
+            On the lattice in [0, 1], nodes from the top down, masked ones 0, shape (B, N, F).
         """
         self._check_nodes(mean)
         shape = (*mean.shape, 3)
@@ -176,7 +179,8 @@ class AutoregressiveObservation(LearnedObservation):
         told = self._told(mask, mean.new_zeros(len(mean), augment.NUM_CHANGES))
         ordered = self._from_top(mean, mask)[0]
         steps = self.lattice_steps.tolist()
-        return self.network.draw(ordered, told, uniform, steps, self.temperature)
+        drawn = self.network.draw(ordered, told, uniform, steps, self.temperature)
+        return self._from_top(drawn, mask)[0]  # a network may err about what lies above
 
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
         """Log-density of each feature of each node given the nodes above it.
@@ -281,8 +285,10 @@ class AutoregressiveObservation(LearnedObservation):
         """Nodes on the lattice, from the top down, masked ones last and 0; and their order."""
         steps = self.lattice_steps.to(unit)
         places = torch.round(unit * steps).clamp(min=torch.zeros_like(steps), max=steps)
-        across, down = places[..., 0].long(), places[..., 1].long()
-        rank = down * (STEPS_OF_POSITION + 1) + across
+        # nodes at one place follow their intensities, so that no order of the input counts
+        rank = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+        for column in self.network.columns[:MOST_RANKED]:
+            rank = rank * (STEPS_OF_POSITION + 1) + places[..., column].long()
         order = rank.masked_fill(~mask, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
         nodes = (places / steps).masked_fill(~mask.unsqueeze(-1), 0.0)
         return nodes.gather(1, _wide(order, nodes)), order
@@ -337,7 +343,7 @@ class _Network(nn.Module):
         first = self.first.expand(len(nodes), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, told)  # (B, N, W)
         made: dict[int, Tensor] = {}
-        for column, stage in zip(self.columns, self.stages, strict=True):
+        for column, stage in self._features():
             hidden, state, _ = stage(hidden)
             place = torch.round(nodes[..., column] * steps[column]).long()  # (B, N)
             made[column] = stage.log_mass(state, place, steps[column])
@@ -369,7 +375,7 @@ class _Network(nn.Module):
         pasts: list[list[Past] | None] = [None] * len(self.stages)
         for i in range(mean.shape[1]):
             hidden = hidden + shift[:, i : i + 1]
-            for n, (column, stage) in enumerate(zip(self.columns, self.stages, strict=True)):
+            for n, (column, stage) in enumerate(self._features()):
                 hidden, state, pasts[n] = stage(hidden, pasts[n])
                 random = uniform[:, i, column]  # (B, 3)
                 place = stage.draw(state[:, 0], random, steps[column], temperature)  # (B,)
@@ -377,6 +383,12 @@ class _Network(nn.Module):
                 hidden = stage.tell(hidden, place[:, None], steps[column])
             hidden = self.node(_waves(nodes[:, i : i + 1]))
         return nodes
+
+    def _features(self) -> Iterator[tuple[int, _Stage]]:
+        """Column and stage of each feature, in the order in which they are drawn."""
+        for column, stage in zip(self.columns, self.stages, strict=True):
+            assert isinstance(stage, _Stage)
+            yield column, stage
 
     def _shift(self, mean: Tensor, told: Tensor) -> Tensor:
         """What each place is told beside the nodes, shape (B, N, W)."""
@@ -393,9 +405,8 @@ class _Stage(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.coarse = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3 * components)
-        )
+        mixture = nn.Linear(width, 3 * components)
+        self.coarse = nn.Sequential(nn.Linear(width, width), nn.GELU(), mixture)
         self.fine_state = nn.Linear(width, width)
         self.fine_cell = nn.Linear(WAVES, width, bias=False)
         self.fine = nn.Linear(width, FINE)
@@ -403,7 +414,7 @@ class _Stage(nn.Module):
         self.value = None if is_last else nn.Linear(WAVES, width)
         self.digit = None if is_last else nn.Embedding(FINE, width)
         with torch.no_grad():
-            _, mean, log_scale = self.coarse[2].bias.chunk(3)
+            _, mean, log_scale = mixture.bias.chunk(3)
             mean.copy_(torch.linspace(0.2, 0.8, components))
             log_scale.fill_(SPREAD)
 

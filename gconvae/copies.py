@@ -64,8 +64,8 @@ def copy_test(generated: Any, real: Any, training: Any) -> CopyTest:
     """
     from scipy.stats import ks_2samp
 
-    sides = [nearest_distances(part, training) for part in (generated, real)]
-    return CopyTest(*sides, float(ks_2samp(*sides).pvalue))
+    made, held_out = (nearest_distances(part, training) for part in (generated, real))
+    return CopyTest(made, held_out, float(ks_2samp(made, held_out).pvalue))
 
 
 def nearest_distances(sample: Any, training: Any) -> Array:

@@ -464,7 +464,7 @@ class Blind(Corners):
 
 
 def test_a_fit_learns_which_clouds_are_changed() -> None:
-    observation = make(steps=100, batch_size=64, augmented=0.9)
+    observation = make(steps=400, batch_size=64, augmented=0.7)
     observation.fit(Blind(1), Blind(2), seed=0)
     nats = held_out_nats(observation, Blind(3))
     for mirrors in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
