@@ -228,7 +228,7 @@ def print_table(found: dict[str, list[dict]], against: str, real: list[list[dict
     """Mean and standard deviation over seeds, and the floors."""
     best = next(found[line] for line in WITH_SETS if line in found)
     names = [name for name in ROWS if row(best[0][against], *name) is not None]
-    print(f"\n| against {against} eights | " + " | ".join(" ".join(n) for n in names) + " |")
+    print(f"\n| against {against} clouds | " + " | ".join(" ".join(n) for n in names) + " |")
     print("|---|" + "---:|" * len(names))
     for line, of_seeds in found.items():
         cells = []
