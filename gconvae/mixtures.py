@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["SMALLEST_LOG_SCALE", "log_prob", "sample"]
 
 SMALLEST_LOG_SCALE = -7.5
 """Of a component: an eighth of the finest step that makes sense, so that no gradient explodes."""
-
-_UNLIKELY = 1e-5
-"""Mass of a cell below which differences of sigmoids lose their digits in single precision."""
 
 
 def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
@@ -45,16 +40,12 @@ def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
     half = 0.5 / steps
     value = value.unsqueeze(-1)  # (..., 1)
     distance, rate = value - mean, torch.exp(-log_scale)  # (..., K)
-    below = torch.sigmoid(rate * (distance - half)).masked_fill(value < half, 0.0)
-    above = torch.sigmoid(rate * (distance + half)).masked_fill(value > 1 - half, 1.0)
-    mass, centre = above - below, rate * distance
-    # far out, the mass is the density at the centre of the cell times its width
-    log_density = centre - log_scale - 2 * torch.nn.functional.softplus(centre)
-    log_mass = torch.where(
-        mass > _UNLIKELY,
-        torch.log(mass.clamp(min=_UNLIKELY)),
-        log_density + math.log(2 * half),
-    )
+    lower, upper = rate * (distance - half), rate * (distance + half)
+    # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)): no digit is lost, however far out the cell lies
+    log_below, log_above = nn.functional.logsigmoid(upper), nn.functional.logsigmoid(-lower)
+    log_between = log_below + log_above + torch.log(-torch.expm1(-2 * half * rate))
+    is_first, is_last = value < half, value > 1 - half
+    log_mass = torch.where(is_first, log_below, torch.where(is_last, log_above, log_between))
     return torch.logsumexp(log_mass + torch.log_softmax(logits, dim=-1), dim=-1)
 
 

@@ -501,11 +501,11 @@ def test_the_mean_has_no_noise_and_no_density() -> None:
     [
         ({"num_features": 0}, "num_features must be a whole number of at least 1, got 0"),
         ({"num_features": 2.5}, "num_features must be a whole number of at least 1, got 2.5"),
-        ({"lattice": "none"}, "lattice must be 'auto', None or a list of 3 .* got 'none'"),
+        ({"lattice": "none"}, "lattice must be 'auto', 'fine', None or a list of 3 .* got 'none'"),
         ({"lattice": [1, 1]}, r"a list of 3 finite steps of at least 0, got \[1, 1\]"),
         ({"lattice": [1, 1, -1]}, r"a list of 3 finite steps of at least 0, got \[1, 1, -1\]"),
-        ({"lattice": [1, 1, math.nan]}, "lattice must be 'auto', None or a list"),
-        ({"lattice": 1.0}, "lattice must be 'auto', None or a list of 3 .* got 1.0"),
+        ({"lattice": [1, 1, math.nan]}, "lattice must be 'auto', 'fine', None or a list"),
+        ({"lattice": 1.0}, "lattice must be 'auto', 'fine', None or a list of 3 .* got 1.0"),
     ],
 )
 def test_wrong_options_are_an_error(kind: str, options: dict[str, Any], message: str) -> None:
