@@ -63,7 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # level 5; runs before training, which writes run folders
     "runs": {"models", "scaling", "vae"},
     "training": {
-        *("clouds", "conditions", "files", "flows", "options", "priors"),
+        *("clouds", "conditions", "files", "flows", "options", "priors", "recipes"),
+        *("autoregressive", "copies", "mixtures"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),
