@@ -102,7 +102,7 @@ class AutoregressiveObservation(LearnedObservation):
         batch_size: Clouds a step.
         augmented: Share of the clouds that are changed.
         temperature: Of draws, see :func:`gconvae.mixtures.sample`. A likelihood is maximal for a
-            distribution that is rather too wide; 0.9 was chosen on validation clouds.
+            distribution that is rather too wide; 0.9 was best for eights.
     Raises:
         ValueError: If a number is out of range.
     References:
