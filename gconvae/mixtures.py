@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SMALLEST_LOG_SCALE", "log_prob", "sample"]
+__all__ = ["LARGEST_LOG_SCALE", "SMALLEST_LOG_SCALE", "log_prob", "sample"]
 
 SMALLEST_LOG_SCALE = -7.5
 """Of a component: an eighth of the finest step that makes sense, so that no gradient explodes."""
+
+LARGEST_LOG_SCALE = 80.0
+"""Likewise: from some 88 on, a cell has no mass in single precision."""
 
 
 def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
@@ -79,4 +82,4 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float =
 def _components(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, means and log-scales, shape (..., K) each."""
     logits, mean, log_scale = parameters.chunk(3, dim=-1)
-    return logits, mean, log_scale.clamp(min=SMALLEST_LOG_SCALE)
+    return logits, mean, log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)

@@ -111,7 +111,10 @@ def chi_square(counts: np.ndarray, wanted: np.ndarray) -> float:
 # the density
 
 
-@pytest.mark.parametrize("lattice", [(4, 3), (20, 37), (16, 15), (32, 47), (3, 2, 4), (5, 18, 2)])
+@pytest.mark.parametrize(
+    "lattice",
+    [(4, 3), (20, 33), (20, 37), (16, 15), (32, 47), (432, 3), (2, 432), (3, 2, 4), (5, 18, 2)],
+)
 def test_masses_of_all_clouds_of_one_node_sum_to_one(
     lattice: tuple[int, ...], dtype: torch.dtype
 ) -> None:
@@ -226,22 +229,25 @@ def test_draws_of_one_node_are_as_frequent_as_their_masses_say(lattice: tuple[in
     assert chi_square(counts, draws * masses / masses.sum()) > 1e-3
 
 
-def test_draws_of_further_nodes_follow_the_masses_given_the_nodes_before() -> None:
+@pytest.mark.parametrize("num_points", [2, 3])
+def test_draws_of_further_nodes_follow_the_masses_given_the_nodes_before(num_points: int) -> None:
     lattice, draws = (2, 1), 20_000
-    observation = decided(lattice, num_points=2)
+    observation = decided(lattice, num_points=num_points)
     network, steps = observation.network, observation.lattice_steps.tolist()
     told = torch.zeros(1, NUM_CHANGES + 1)
-    pairs = torch.cartesian_prod(torch.arange(6), torch.arange(6))
-    nodes = every_node(lattice).float()[pairs]  # (36, 2, F)
-    mean = one_mean(2, 2, draws).float()
+    numbers = torch.cartesian_prod(*[torch.arange(6)] * num_points)
+    nodes = every_node(lattice).float()[numbers]  # (6^N, N, F)
+    clouds, mean = len(nodes), one_mean(num_points, 2, draws).float()
     with torch.no_grad():
-        log_mass = network(nodes, mean[:36], told.expand(36, -1), steps).sum((1, 2))
-        uniform = torch.rand(draws, 2, 2, 3, generator=generator())
+        log_mass = network(nodes, mean[:clouds], told.expand(clouds, -1), steps).sum((1, 2))
+        uniform = torch.rand(draws, num_points, 2, 3, generator=generator())
         drawn = network.draw(mean, told.expand(draws, -1), uniform, steps, 1.0)
     masses = log_mass.double().exp().numpy()
     assert masses.sum() == pytest.approx(1.0, abs=1e-5)
     places = torch.round(drawn * observation.lattice_steps).long().flatten(1).numpy()
-    counts = np.bincount(np.ravel_multi_index(tuple(places.T), (3, 2, 3, 2)), minlength=36)
+    counts = np.bincount(
+        np.ravel_multi_index(tuple(places.T), (3, 2) * num_points), minlength=clouds
+    )
     assert chi_square(counts, draws * masses) > 1e-3
 
 
@@ -366,12 +372,30 @@ def test_real_nodes_of_draws_ignore_masked_nodes_of_means(garbage: float) -> Non
     assert torch.equal(first[mask], second[mask])
 
 
-def test_draws_are_told_the_number_of_real_nodes() -> None:
-    # masked nodes are 0, and here the others are too
+def test_draws_are_told_the_share_of_places_that_are_real() -> None:
+    # one real node, so that nothing is put in order after it was drawn
     observation, mean = make(), torch.zeros(50, 4, 3)
-    few = (torch.arange(4) < 2).expand(50, 4)
-    first = observation.sample(mean, generator(), few)
-    assert not torch.equal(observation.sample(mean, generator())[:, :2], first[:, :2])
+    alone = (torch.arange(4) < 1).expand(50, 4)
+    drawn = observation.sample(mean, generator(), alone)[:, 0]
+    uniform = torch.rand(50, 4, 3, 3, generator=generator(), dtype=torch.float64).float()
+    steps, expected = observation.lattice_steps.tolist(), {}
+    for share in (0.25, 1.0):
+        told = torch.tensor([0.0] * NUM_CHANGES + [share]).expand(50, -1)
+        with torch.no_grad():
+            made = observation.network.draw(mean, told, uniform, steps, observation.temperature)
+        expected[share] = made[:, 0]
+    assert torch.equal(drawn, expected[0.25])
+    assert not torch.equal(drawn, expected[1.0])
+
+
+def test_likelihood_is_told_the_share_of_places_that_are_real() -> None:
+    # masked nodes of the mean are 0, and here the others are too
+    observation, value = make().double(), apart(6)
+    mean, mask = torch.zeros_like(value), (torch.arange(4) < 2).expand(6, 4)
+    changes = torch.zeros(6, NUM_CHANGES, dtype=torch.float64)
+    found = -observation.negative_log_likelihood(value, mean, mask, changes)
+    log_mass = observation.log_prob(value, mean) - observation.lattice_steps.double().log()
+    assert (found - log_mass[:, :2].sum((1, 2))).abs().min() > 1e-9
 
 
 # the fit

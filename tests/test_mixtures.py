@@ -122,7 +122,7 @@ def test_masses_of_all_cells_sum_to_one(
     assert float(total) == pytest.approx(1.0, abs=2e-5)
 
 
-@pytest.mark.parametrize("log_scale", [-1e30, -100.0, 0.0, 80.0])
+@pytest.mark.parametrize("log_scale", [-1e30, -100.0, 0.0, 80.0, 90.0, 1e30])
 @pytest.mark.parametrize("mean", [-1e6, -3.0, 0.5, 1e6])
 @pytest.mark.parametrize("steps", LATTICES)
 def test_no_parameter_gives_a_mass_or_a_gradient_that_is_not_finite(
@@ -240,6 +240,27 @@ def test_temperature_multiplies_the_scales() -> None:
     assert drawn.tolist() == pytest.approx([0.3, 0.7])
 
 
+def test_a_temperature_of_one_is_the_default() -> None:
+    uniform = torch.rand(1000, 2, generator=generator())
+    parameters = torch.tensor(many_components(4)).expand(1000, -1)
+    drawn = mixtures.sample(parameters, 432, uniform)
+    assert torch.equal(mixtures.sample(parameters, 432, uniform, temperature=1.0), drawn)
+    assert not torch.equal(mixtures.sample(parameters, 432, uniform, temperature=0.9), drawn)
+
+
+def test_a_lower_temperature_draws_no_farther_from_a_mean() -> None:
+    rank = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+    uniform = torch.stack([torch.full_like(rank, 0.3), rank], dim=1)
+    parameters = torch.tensor([0.0, 0.5, -3.0], dtype=torch.float64).expand(999, 3)
+    gaps = [
+        (mixtures.sample(parameters, 432, uniform, temperature) - 0.5).abs()
+        for temperature in (0.2, 0.6, 1.0)
+    ]
+    assert (gaps[0] <= gaps[1]).all()
+    assert (gaps[1] <= gaps[2]).all()
+    assert gaps[0].mean() < 0.5 * gaps[1].mean() < 0.4 * gaps[2].mean()
+
+
 @pytest.mark.parametrize("kind", ["between two cells", "wide", "above the range", "20 components"])
 def test_draws_are_as_frequent_as_their_masses_say(kind: str) -> None:
     parameters, draws, steps = torch.tensor(PARAMETERS[kind]), 50_000, 27
@@ -282,6 +303,15 @@ def test_uniform_numbers_at_the_ends_give_draws_too(
     parameters = torch.tensor(PARAMETERS[kind], dtype=dtype).expand(16, -1)
     drawn = mixtures.sample(parameters, 27, uniform, temperature)
     assert ((drawn >= 0) & (drawn <= 1)).all()
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_rank_at_an_end_does_not_throw_a_narrow_draw_across_the_range(
+    end: float, dtype: torch.dtype
+) -> None:
+    parameters = torch.tensor([[0.0, 0.4, SMALLEST_LOG_SCALE]], dtype=dtype)
+    drawn = mixtures.sample(parameters, 10, torch.tensor([[0.5, end]], dtype=dtype))
+    assert drawn.tolist() == pytest.approx([0.4])
 
 
 def test_a_higher_rank_never_draws_a_lower_value() -> None:
