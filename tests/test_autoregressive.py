@@ -554,17 +554,34 @@ def test_a_finished_fit_is_not_done_again(tmp_path: Path) -> None:
     assert equal_states(first, second)
 
 
+def misleading(batches: int = 0, stopped: int | None = None) -> Corners:
+    """Pairs whose clouds lie elsewhere from the 30th batch on."""
+    pairs, elsewhere = Corners(1), Corners(1, places=((0.9, 0.05, 0.5), (0.1, 0.95, 0.5)))
+
+    def before(batches: int) -> None:
+        if batches >= 30:
+            pairs.unit = elsewhere.unit
+        if batches == stopped:
+            raise KeyboardInterrupt
+
+    pairs.before, pairs.batches = before, batches
+    return pairs
+
+
 def test_weights_with_the_best_held_out_likelihood_are_kept() -> None:
-    good, bad = Corners(1), Corners(1, places=((0.9, 0.05, 0.5), (0.1, 0.95, 0.5)))
-
-    def swap(batches: int) -> None:
-        if batches == 30:
-            good.unit = bad.unit
-
-    good.before = swap
     start, observation = make(), make(steps=60, augmented=0.0, batch_size=16)
-    observation.fit(good, Corners(2), seed=0)
+    observation.fit(misleading(), Corners(2), seed=0)
     assert held_out_nats(observation, Corners(3)) < held_out_nats(start, Corners(3)) - 10
+
+
+def test_the_best_weights_are_kept_over_a_stop(tmp_path: Path) -> None:
+    whole, again = (make(steps=60, augmented=0.0, batch_size=16) for _ in range(2))
+    whole.fit(misleading(), Corners(2), seed=0)
+    state = tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        again.fit(misleading(stopped=50), Corners(2), seed=0, state=state)
+    again.fit(misleading(batches=48), Corners(2), seed=0, state=state)
+    assert equal_states(again, whole)
 
 
 def test_a_likelihood_that_is_not_finite_stops_the_fit() -> None:
