@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gconvae.neighbors import nearest_padded, squared_distance
+from gconvae import compiled
+from gconvae.neighbors import nearest_both, resolve_backend, squared_distance
 from gconvae.parts import register
 
 __all__ = [
@@ -66,11 +67,8 @@ def third_axis_chamfer(
     target, output = checked_pair(target, output, target_mask, output_mask)
     _check_weights(coverage_weight=coverage_weight, precision_weight=precision_weight)
 
-    def one_way(a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None) -> Tensor:
-        return squared_distance(a, _matched(a, b, a_mask, b_mask, target.shape[-1], backend))
-
-    forward = one_way(target, output, target_mask, output_mask)  # (B, N)
-    backward = one_way(output, target, output_mask, target_mask)  # (B, M)
+    masks = target_mask, output_mask
+    forward, backward = _pair_terms(target, output, *masks, target.shape[-1], 1.0, backend)
     coverage = _weighted_sum(forward, target_mask, target_weight, "target_weight")
     precision = _weighted_sum(backward, output_mask, output_weight, "output_weight")
     return coverage_weight * coverage + precision_weight * precision
@@ -131,13 +129,8 @@ def matched_intensity_chamfer(
             f"target must have two positions and an intensity, got {target.shape[-1]} features"
         )
 
-    def one_way(a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None) -> Tensor:
-        matched = _matched(a, b, a_mask, b_mask, 2, backend)
-        position = squared_distance(a[..., :2], matched[..., :2])
-        return position + intensity_weight * squared_distance(a[..., 2:], matched[..., 2:])
-
-    forward = one_way(target, output, target_mask, output_mask)  # (B, N)
-    backward = one_way(output, target, output_mask, target_mask)  # (B, M)
+    masks = target_mask, output_mask
+    forward, backward = _pair_terms(target, output, *masks, 2, intensity_weight, backend)
     coverage = _weighted_sum(forward, target_mask, target_weight, "target_weight")
     precision = _weighted_sum(backward, output_mask, output_weight, "output_weight")
     return coverage_weight * coverage + precision_weight * precision
@@ -308,19 +301,34 @@ def _checked(points: Tensor, mask: Tensor | None, name: str) -> Tensor:
     return points.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
-def _matched(
-    a: Tensor,
-    b: Tensor,
-    a_mask: Tensor | None,
-    b_mask: Tensor | None,
-    num_search: int,
+def _pair_terms(
+    target: Tensor,
+    output: Tensor,
+    target_mask: Tensor | None,
+    output_mask: Tensor | None,
+    searched: int,
+    weight: float,
     backend: str,
-) -> Tensor:
-    """The node of b nearest to each node of a by the first features, shape of a."""
-    found = nearest_padded(
-        a[..., :num_search], b[..., :num_search], a_mask, b_mask, backend=backend
-    )
-    return b.gather(1, found.unsqueeze(-1).expand(-1, -1, b.shape[-1]))  # (B, N, F)
+) -> tuple[Tensor, Tensor]:
+    """Squared distance of each node to the nearest by its first features, (B, N) and (B, M).
+
+    The features behind the searched ones count by ``weight``.
+    """
+    sides = target[..., :searched], output[..., :searched]
+    longest = max(target.shape[1], output.shape[1])
+    chosen = resolve_backend(backend, target.device, target.dtype, longest)
+    if chosen == "compiled" and target.dtype == output.dtype:
+        return compiled.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
+    to_output, to_target = nearest_both(*sides, target_mask, output_mask, backend=chosen)
+
+    def one_way(a: Tensor, b: Tensor, found: Tensor) -> Tensor:
+        matched = b.gather(1, found.unsqueeze(-1).expand(-1, -1, b.shape[-1]))  # (B, N, F)
+        terms = squared_distance(a[..., :searched], matched[..., :searched])
+        if searched == a.shape[-1]:
+            return terms
+        return terms + weight * squared_distance(a[..., searched:], matched[..., searched:])
+
+    return one_way(target, output, to_output), one_way(output, target, to_target)
 
 
 def _weighted_sum(terms: Tensor, mask: Tensor | None, weight: Tensor | None, name: str) -> Tensor:

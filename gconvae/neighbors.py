@@ -1,19 +1,22 @@
 """Nearest neighbours and kNN graphs inside each cloud, exact, with ties to the lowest index.
 
-Two searches give the same indices: the k-d trees of torch-cluster, and a dense search that
-compares every pair. Both compare distances summed from explicit differences, feature by feature:
-the product form ``a*a + b*b - 2*a*b`` loses all digits where far-away nodes lie close together.
+Three searches give the same indices: the k-d trees of torch-cluster, a dense search that compares
+every pair, and one in C++ that is compiled at first use (:mod:`gconvae.compiled`). All compare
+distances summed from explicit differences, feature by feature: the product form
+``a*a + b*b - 2*a*b`` loses all digits where far-away nodes lie close together.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gconvae import compiled
 from gconvae.clouds import pack
 
 __all__ = [
@@ -21,21 +24,27 @@ __all__ = [
     "DenseSearchWarning",
     "knn_graph",
     "nearest",
+    "nearest_both",
     "nearest_padded",
     "resolve_backend",
     "squared_distance",
 ]
 
-BACKENDS = ("torch-cluster", "dense", "auto")
-"""Choices of the neighbour search; ``auto`` takes the faster of the two."""
+BACKENDS = ("torch-cluster", "dense", "compiled", "auto")
+"""Choices of the neighbour search; ``auto`` takes the fastest one that can run."""
+
+Search = Literal["torch-cluster", "dense", "compiled"]
 
 AUTO_CROSSING = 350
-"""Nodes of a cloud from which ``auto`` prefers k-d trees.
+"""Nodes of a cloud from which ``auto`` prefers k-d trees, where nothing can be compiled.
 
 Time of trees over time of dense, ``nearest_padded``, 8 and 100 uniform clouds, F = 2 and 3, one
 core of an x86 CPU: 4 at 25 nodes, 2.5 at 100, 1.5 at 200, 0.8-1.4 at 300, 0.9-1.0 at 400, 0.5 at
 1000. Where many queries tie exactly, and are searched twice, the crossing lies above 1000.
 """
+
+WORTH_A_THREAD = 20_000
+"""Queries from which k-d trees search both ways side by side."""
 
 CHUNK_ENTRIES = 2**18  # from 2**20 on, chunks leave the cache: up to 3 times slower
 """Distances that a dense search holds at a time (but at least those of one query)."""
@@ -51,7 +60,7 @@ _MAX_CUDA_NEIGHBORS = 100  # torch-cluster's CUDA kernel keeps its candidates in
 
 
 class DenseSearchWarning(UserWarning):
-    """torch-cluster was asked for and cannot be used; the dense search does the work."""
+    """The search that was asked for cannot be used; the dense search does the work."""
 
 
 class _Packing(NamedTuple):
@@ -128,6 +137,10 @@ def nearest(
     _check_pair(query, points, dim=2)
     packing = _packing(query, points, batch_query, batch_points)
     chosen = resolve_backend(backend, query.device, query.dtype, packing.longest)
+    if chosen == "compiled":
+        asks = torch.bincount(packing.batch_query, minlength=len(packing.counts))  # (B,)
+        starts = _starts(asks), _starts(packing.counts)
+        return compiled.nearest_packed(query, points, *starts)
     return _search(*_searchable(query, points), packing, 1, chosen)[:, 0]
 
 
@@ -168,12 +181,70 @@ def nearest_padded(
     if num_clouds == 0 or num_nodes == 0:
         return query.new_zeros((num_clouds, num_nodes), dtype=torch.long)
     chosen = resolve_backend(backend, query.device, query.dtype, points.shape[1])
+    return _nearest_padded(query, points, query_mask, points_mask, chosen)
+
+
+def _nearest_padded(
+    query: Tensor,
+    points: Tensor,
+    query_mask: Tensor | None,
+    points_mask: Tensor | None,
+    chosen: Search,
+) -> Tensor:
+    if chosen == "compiled":
+        return compiled.nearest(query, points, query_mask, points_mask)
     if chosen == "dense":
         index = _dense_padded(*_searchable(query, points), points_mask)
         return index if query_mask is None else index.masked_fill_(~query_mask, 0)
     if query_mask is None and points_mask is None:
         return _tree_full(*_searchable(query, points))
     return _tree_masked(query, points, query_mask, points_mask)
+
+
+@torch.no_grad()
+def nearest_both(
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None = None,
+    b_mask: Tensor | None = None,
+    backend: str = "torch-cluster",
+) -> tuple[Tensor, Tensor]:
+    """:func:`nearest_padded` both ways, of a in b and of b in a, which costs less than two calls.
+
+    Args:
+        a: Shape (B, N, F).
+        b: Shape (B, M, F), same dtype and device.
+        a_mask: True = a real node, shape (B, N); None = all real.
+        b_mask: Likewise, shape (B, M).
+        backend: One of :data:`BACKENDS`.
+    Returns:
+        For each node of a an index 0..M-1, shape (B, N), and for each of b one 0..N-1, (B, M).
+    Raises:
+        ValueError: As :func:`nearest_padded` does.
+    Example:
+        >>> a, b = torch.tensor([[[0.0], [5.0]]]), torch.tensor([[[4.0], [6.0], [1.0]]])
+        >>> nearest_both(a, b)
+        (tensor([[2, 0]]), tensor([[1, 1, 0]]))
+    """
+    _check_pair(a, b, dim=3)
+    _check_masks(a, b, a_mask, b_mask)
+    _check_masks(b, a, b_mask, a_mask)
+    if 0 in (len(a), a.shape[1], b.shape[1]):
+        return (
+            a.new_zeros(a.shape[:2], dtype=torch.long),
+            b.new_zeros(b.shape[:2], dtype=torch.long),
+        )
+    chosen = resolve_backend(backend, a.device, a.dtype, max(a.shape[1], b.shape[1]))
+    if chosen == "compiled":
+        return compiled.nearest_both(a, b, a_mask, b_mask)
+    a, b = a.detach(), b.detach()
+    if chosen == "dense" or torch.get_num_threads() == 1 or a[..., 0].numel() < WORTH_A_THREAD:
+        to_b = _nearest_padded(a, b, a_mask, b_mask, chosen)
+        return to_b, _nearest_padded(b, a, b_mask, a_mask, chosen)
+    # torch-cluster searches on one core, and lets go of the interpreter's lock
+    with ThreadPoolExecutor(1) as other:
+        to_a = other.submit(_nearest_padded, b, a, b_mask, a_mask, chosen)
+        return _nearest_padded(a, b, a_mask, b_mask, chosen), to_a.result()
 
 
 @torch.no_grad()
@@ -203,7 +274,7 @@ def knn_graph(
     _check_pair(points, points, dim=2)
     packing = _packing(points, points, batch, batch, ("points", "points", "batch", "batch"))
     k = min(k, packing.longest)
-    chosen = resolve_backend(backend, points.device, points.dtype, packing.longest, k)
+    chosen = resolve_backend(backend, points.device, points.dtype, packing.longest, k, graph=True)
     own = torch.arange(len(points), device=points.device)
     source = _search(
         *_searchable(points, points), packing, k, chosen, own=None if loop else own
@@ -218,11 +289,13 @@ def resolve_backend(
     dtype: torch.dtype,
     num_nodes: int | None = None,
     k: int = 1,
-) -> Literal["torch-cluster", "dense"]:
+    graph: bool = False,
+) -> Search:
     """The search that is used for a choice of backend.
 
-    Where torch-cluster is wanted and cannot run exactly, the dense search stands in, and a
-    :class:`DenseSearchWarning` says why, once a process for each reason.
+    Where torch-cluster or the compiled search is wanted and cannot run exactly, the dense search
+    stands in, and a :class:`DenseSearchWarning` says why, once a process for each reason. Graphs
+    are not searched by the compiled one: ``"compiled"`` and ``"auto"`` take one of the others.
 
     Args:
         backend: One of :data:`BACKENDS`.
@@ -230,12 +303,13 @@ def resolve_backend(
         dtype: Dtype of the clouds.
         num_nodes: Nodes of the largest cloud, which ``auto`` looks at; None = many.
         k: Neighbours of a node.
+        graph: Whether it is for :func:`knn_graph`.
     Returns:
-        ``"torch-cluster"`` or ``"dense"``.
+        ``"torch-cluster"``, ``"dense"`` or ``"compiled"``.
     Raises:
         ValueError: If ``backend`` is no choice.
     Example:
-        >>> resolve_backend("auto", "cpu", torch.float32, num_nodes=25)
+        >>> resolve_backend("auto", "cpu", torch.float32, num_nodes=25, graph=True)
         'dense'
     """
     if backend not in BACKENDS:
@@ -243,7 +317,14 @@ def resolve_backend(
     if backend == "dense":
         return "dense"
     device = torch.device(device)
-    if backend == "auto" and (
+    if backend in ("compiled", "auto") and not graph:
+        obstacle = _obstacle_of_compiled(device, dtype)
+        if obstacle is None:
+            return "compiled"
+        if backend == "compiled":
+            _say_once(f"the compiled search {obstacle}")
+            return "dense"
+    if backend != "torch-cluster" and (
         # on a GPU torch-cluster compares every pair too, one query a thread
         device.type != "cpu" or (num_nodes is not None and num_nodes < AUTO_CROSSING)
     ):
@@ -251,8 +332,19 @@ def resolve_backend(
     obstacle = _obstacle(device, dtype, k)
     if obstacle is None:
         return "torch-cluster"
-    _say_once(obstacle)
+    _say_once(f"torch-cluster {obstacle}")
     return "dense"
+
+
+def _obstacle_of_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the compiled search cannot run here, or None if it can."""
+    if device.type != "cpu":
+        return f"cannot search on device {device.type}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"cannot compare distances in {dtype}"
+    if torch.compiler.is_compiling():
+        return "cannot be traced"
+    return compiled.obstacle()
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype, k: int) -> str | None:
@@ -279,7 +371,7 @@ def _obstacle(device: torch.device, dtype: torch.dtype, k: int) -> str | None:
 @functools.cache  # an exception is not cached: where warnings are errors, every call raises
 def _say_once(obstacle: str) -> None:
     warnings.warn(
-        f"torch-cluster {obstacle}; the exact dense search is used instead (same neighbours; "
+        f"{obstacle}; the exact dense search is used instead (same neighbours; "
         "backend='dense' asks for it without this warning)",
         DenseSearchWarning,
         stacklevel=4,
@@ -450,6 +542,8 @@ def _tree_search(
 
     One candidate more than asked for shows whether the last one kept ties with the first dropped.
     """
+    if k == 1 and own is None and _obstacle_of_compiled(query.device, query.dtype) is None:
+        return _checked_trees(query, points, packing).unsqueeze(1)
     kept = k if own is None else k + 1
     candidates = _tree_candidates(query, points, packing, min(kept + 1, packing.longest))
     distance, index = candidates.distances, candidates.indices
@@ -469,6 +563,28 @@ def _tree_search(
         cloud, own = packing.batch_query[rows], None if own is None else own[rows]
         index[rows] = _dense_search(query[rows], points, cloud, packing, k, own)
     return index
+
+
+def _checked_trees(query: Tensor, points: Tensor, packing: _Packing) -> Tensor:
+    """What k-d trees find, after a look at all that is as near: (P_q,).
+
+    A second candidate, which would show ties, costs the trees more than this look.
+    """
+    from torch_cluster import knn
+
+    num_clouds = len(packing.starts)
+    batches = packing.batch_points, packing.batch_query
+    row, column = knn(points, query, 1, *batches, batch_size=num_clouds)
+    known = column - packing.starts[packing.batch_query[row]]
+    if len(row) < len(query):  # points whose squared distance overflows are left out
+        known = column.new_full((len(query),), -1).index_copy_(0, row, known)
+    asks = torch.bincount(packing.batch_query, minlength=num_clouds)  # (B,)
+    return compiled.nearest_packed(query, points, _starts(asks), _starts(packing.counts), known)
+
+
+def _starts(counts: Tensor) -> Tensor:
+    """First node of each cloud, and the number of nodes in the end: (B + 1,)."""
+    return nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
 class _Candidates(NamedTuple):
@@ -634,4 +750,4 @@ def _fit(index: Tensor, k: int) -> Tensor:
     """Widens (T, <= k) to (T, k) with -1."""
     if index.shape[1] == k:
         return index
-    return torch.nn.functional.pad(index, (0, k - index.shape[1]), value=-1)
+    return nn.functional.pad(index, (0, k - index.shape[1]), value=-1)

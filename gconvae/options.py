@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
-Neighbors = Literal["torch-cluster", "dense", "auto"]
+Neighbors = Literal["torch-cluster", "dense", "compiled", "auto"]
 Scaling = Literal["auto", "pixels", "range", "keep"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -84,7 +84,8 @@ class TrainingOptions:
         learning_rate: Of Adam.
         patience: Epochs without a better validation loss after which training stops; null = never.
         seed: Everything random derives from it: split, initial weights, order, latent noise.
-        neighbors: Neighbour search of the loss: torch-cluster, dense, or auto, the faster one.
+        neighbors: Neighbour search of the loss: torch-cluster, dense, compiled, or auto, the
+            fastest.
         scaling: Feature ranges: pixels of an image, range of the training clouds, keep the
             model's, or auto: pixels where the data set says that it is an image, else range.
         device: auto takes a GPU if there is one.

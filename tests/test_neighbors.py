@@ -16,7 +16,7 @@ from oracles import knn_graph_loop, nearest_loop
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gconvae import neighbors
+from gconvae import compiled, neighbors
 from gconvae.clouds import unpack
 from gconvae.neighbors import (
     DenseSearchWarning,
@@ -27,7 +27,7 @@ from gconvae.neighbors import (
     squared_distance,
 )
 
-EXACT = ("torch-cluster", "dense")
+EXACT = ("torch-cluster", "dense", "compiled")
 DTYPES = (torch.float32, torch.float64)
 
 
@@ -39,6 +39,12 @@ def unsaid() -> Iterator[None]:
     neighbors._say_once.cache_clear()
 
 
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written for machines without a C++ compiler."""
+    monkeypatch.setattr(compiled, "obstacle", lambda: "needs a C++ compiler, and none was found")
+
+
 def shapes(num_clouds: int, seed: int) -> tuple[list[int], list[int]]:
     """Cloud sizes small enough for a loop; k-d trees split only clouds of more than 10 nodes."""
     largest = {1: 60, 20: 24}.get(num_clouds, 6)
@@ -46,6 +52,40 @@ def shapes(num_clouds: int, seed: int) -> tuple[list[int], list[int]]:
 
 
 # ------------------------------------------------------------------ the same as a slow loop
+
+
+@pytest.mark.usefixtures("without_compiler")
+@pytest.mark.parametrize("kind", NODE_KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("features", [2, 3, 5])
+def test_trees_are_exact_without_a_compiler_too(
+    kind: str, dtype: torch.dtype, features: int
+) -> None:
+    pair = packed_pair(kind, *shapes(20, features), features, dtype, seed=features)
+    assert nearest(*pair).tolist() == nearest_loop(*pair)
+
+
+@pytest.mark.usefixtures("unsaid", "without_compiler")
+def test_a_missing_compiler_is_said_where_the_compiled_search_was_asked_for() -> None:
+    pair = packed_pair("lattice", [9, 9], [9, 9], 3)
+    with pytest.warns(DenseSearchWarning, match=r"compiled search needs a C\+\+ compiler"):
+        index = nearest(*pair, backend="compiled")
+    assert index.tolist() == nearest_loop(*pair)
+
+
+def test_auto_takes_the_compiled_search_where_it_can() -> None:
+    assert resolve_backend("auto", "cpu", torch.float32, num_nodes=25) == "compiled"
+    assert resolve_backend("auto", "cpu", torch.float64) == "compiled"
+    assert resolve_backend("auto", "cpu", torch.bfloat16, num_nodes=25) == "dense"
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("num_clouds", [1, 900])
+def test_both_ways_are_two_searches(backend: str, num_clouds: int) -> None:
+    a, b = torch.rand(num_clouds, 25, 3).mul(9).round(), torch.rand(num_clouds, 20, 3).mul(9)
+    to_b, to_a = neighbors.nearest_both(a, b, backend=backend)
+    assert torch.equal(to_b, nearest_padded(a, b, backend=backend))
+    assert torch.equal(to_a, nearest_padded(b, a, backend=backend))
 
 
 @pytest.mark.parametrize("backend", EXACT)
@@ -151,6 +191,7 @@ def test_a_squared_distance_that_overflows_drops_no_edge(backend: str, k: int) -
     assert edges.t().tolist() == knn_graph_loop(points, k, batch, loop=False)
 
 
+@pytest.mark.usefixtures("without_compiler")
 def test_only_queries_that_tie_are_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
     dense_search = neighbors._dense_search
@@ -408,7 +449,7 @@ def clouds_pair() -> PackedPair:
         ({"batch_query": torch.tensor([-1, 0, 0, 1, 1, 2])}, "batch_query must be ascending"),
         ({"batch_points": torch.tensor([0] * 8 + [2])}, r"cloud 1 has none \(1 such clouds\)"),
         ({"batch_query": torch.tensor([0, 1, 2, 3, 4, 4])}, r"cloud 3 has none \(2 such clouds\)"),
-        ({"backend": "kdtree"}, "one of torch-cluster, dense, auto, got 'kdtree'"),
+        ({"backend": "kdtree"}, "one of torch-cluster, dense, compiled, auto, got 'kdtree'"),
     ],
 )
 @pytest.mark.parametrize("backend", EXACT)
@@ -546,12 +587,13 @@ class TestFallback:
             assert resolve_backend("torch-cluster", "mps", torch.float32) == "dense"
 
     def test_auto_is_silent_where_dense_is_faster_anyway(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, without_compiler: None
     ) -> None:
         monkeypatch.setitem(sys.modules, "torch_cluster", None)
         assert resolve_backend("auto", "cpu", torch.float32, num_nodes=25) == "dense"
 
 
+@pytest.mark.usefixtures("without_compiler")
 @pytest.mark.parametrize(
     ("num_nodes", "expected"),
     [(neighbors.AUTO_CROSSING - 1, "dense"), (neighbors.AUTO_CROSSING, "torch-cluster")],

@@ -33,7 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scaling": {"clouds"},
     "matching": {"clouds"},
     "augment": {"clouds"},
-    "neighbors": {"clouds"},
+    "compiled": set(),
+    "neighbors": {"clouds", "compiled"},
     "reference": {"clouds"},
     "reports": set(),
     # level 2
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "observation": {"clouds", "matching"},
     "autoregressive": {"augment", "mixtures", "nn", "observation"},
     "divergences": set(),
-    "chamfer": {"clouds", "neighbors"},
+    "chamfer": {"clouds", "compiled", "neighbors"},
     "transport": {"chamfer", "clouds", "neighbors"},
     "losses": {"chamfer", "clouds", "divergences", "matching", "neighbors", "transport"},
     "set_metrics": {"clouds", "matching"},
@@ -64,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"models", "scaling", "vae"},
     "training": {
         *("clouds", "conditions", "files", "flows", "options", "priors", "recipes"),
-        *("autoregressive", "copies", "mixtures"),
+        *("autoregressive", "compiled", "copies", "mixtures"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),

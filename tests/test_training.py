@@ -915,7 +915,7 @@ def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudD
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"seed": None}, "seed must be a whole number"),
         ({"loss": "chamfer"}, "loss must be one of third_axis, matched.*, got 'chamfer'"),
-        ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, auto"),
+        ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, compiled, auto"),
         ({"scaling": "unit"}, "scaling must be one of auto, pixels, range, keep"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
     ],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gconvae.nn.gaussian import DiagonalGaussian
+from gconvae.nn.linear import Linear
 from gconvae.parts import check_counts, check_widths, register
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -59,7 +60,7 @@ class ConvEncoder(nn.Module):
             nn.Conv2d(i, o, (num_features if n == 0 else 1, kernel), padding=(0, padding))
             for n, (i, o) in enumerate(zip(widths, channels, strict=False))
         )
-        self.dense = nn.Linear(channels[-1] * columns[-1], hidden)
+        self.dense = Linear(channels[-1] * columns[-1], hidden)
         self.gaussian = DiagonalGaussian(hidden, latent_dim)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
@@ -117,9 +118,9 @@ class ConvDecoder(nn.Module):
         self.num_points, self.latent_dim = num_points, latent_dim
         self.shape = (channels[-1], 1, columns[-1])
         self.dense = nn.Sequential(
-            nn.Linear(latent_dim, hidden),
+            Linear(latent_dim, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, channels[-1] * columns[-1]),
+            Linear(hidden, channels[-1] * columns[-1]),
             nn.ReLU(),
         )
         widths = (*channels[::-1], 1)

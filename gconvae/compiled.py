@@ -1,0 +1,397 @@
+"""Nearest nodes and Chamfer terms in C++, compiled at first use by the system's compiler.
+
+Optional: where no compiler is found, :func:`available` is False and callers use torch. The library
+is compiled once, in about a second, for the CPU at hand, and kept in ``$XDG_CACHE_HOME/gconvae``
+(``~/.cache/gconvae``). The environment variable ``CXX`` names another compiler, and
+``GCONVAE_COMPILED=0`` switches all of this off.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import hashlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "available",
+    "chamfer_terms",
+    "nearest",
+    "nearest_both",
+    "nearest_packed",
+    "obstacle",
+]
+
+SOURCE = Path(__file__).with_name("nearest.cpp")
+SWITCH = "GCONVAE_COMPILED"
+COMPILERS = ("c++", "g++", "clang++")
+# without contraction of a * b + c into one operation, distances have the bits of torch's
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
+PATIENCE = 120.0
+"""Seconds after which a compiler is given up."""
+
+WORTH_A_THREAD = 2**19
+"""Pairs of nodes from which another thread pays; starting one takes some 50 us."""
+
+MET = 512
+"""Points of a large cloud that a query is compared with, roughly."""
+
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+def available() -> bool:
+    """Whether the library can be used here; the first call of a process loads or compiles it.
+
+    Example:
+        >>> available() == (obstacle() is None)
+        True
+    """
+    return obstacle() is None
+
+
+def obstacle() -> str | None:
+    """Why the library cannot be used, or None if it can."""
+    loaded = _library()
+    return loaded if isinstance(loaded, str) else None
+
+
+@torch.no_grad()
+def nearest(
+    query: Tensor,
+    points: Tensor,
+    query_mask: Tensor | None = None,
+    points_mask: Tensor | None = None,
+) -> Tensor:
+    """For each query the nearest point of the same cloud, see ``neighbors.nearest_padded``.
+
+    Args:
+        query: On the CPU, float32 or float64, shape (B, N, F).
+        points: Likewise, shape (B, M, F); where a cloud has queries, it has a real point.
+        query_mask: True = a real node, shape (B, N); None = all real.
+        points_mask: Likewise, shape (B, M).
+    Returns:
+        Indices 0..M-1 of real points, ties to the lowest, shape (B, N); 0 for masked queries.
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> nearest(torch.zeros(1, 1, 2), torch.ones(1, 2, 2)) if available() else "no compiler"
+        tensor([[0]])
+    """
+    index = torch.zeros(query.shape[:2], dtype=torch.long)
+    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, None)
+    return index
+
+
+@torch.no_grad()
+def nearest_both(
+    a: Tensor, b: Tensor, a_mask: Tensor | None = None, b_mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M)."""
+    to_b = torch.zeros(a.shape[:2], dtype=torch.long)
+    to_a = torch.zeros(b.shape[:2], dtype=torch.long)
+    _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
+    return to_b, to_a
+
+
+@torch.no_grad()
+def nearest_packed(
+    query: Tensor,
+    points: Tensor,
+    starts_query: Tensor,
+    starts_points: Tensor,
+    known: Tensor | None = None,
+) -> Tensor:
+    """:func:`nearest` for packed clouds.
+
+    Args:
+        query: On the CPU, float32 or float64, shape (P_q, F).
+        points: Likewise, shape (P_p, F); where a cloud has queries, it has a point.
+        starts_query: First query of each cloud, and P_q in the end, shape (B + 1,).
+        starts_points: Likewise of the points.
+        known: Places within their clouds of points that are near already, or -1, shape (P_q,):
+            only what is as near or nearer has to be looked at; None = nothing is known.
+    Returns:
+        Indices into ``points``, shape (P_q,).
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> query, points, starts = torch.zeros(2, 1), torch.ones(2, 1), torch.tensor([0, 1, 2])
+        >>> nearest_packed(query, points, starts, starts) if available() else "no compiler"
+        tensor([0, 1])
+    """
+    index = torch.zeros(len(query), dtype=torch.long) if known is None else known.clone()
+    sides = _Packed(query, starts_query), _Packed(points, starts_points)
+    _search(*sides, index, None, known=known is not None)
+    counts = starts_query[1:] - starts_query[:-1]  # (B,)
+    return index + starts_points[:-1].repeat_interleave(counts)
+
+
+def chamfer_terms(
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None,
+    b_mask: Tensor | None,
+    searched: int,
+    weight: float,
+) -> tuple[Tensor, Tensor]:
+    r"""What each node adds to a Chamfer distance, differentiable.
+
+    .. math:: t_i = \sum_{f < s} (a_{if} - b_{k(i)f})^2
+        + w \sum_{f \ge s} (a_{if} - b_{k(i)f})^2, \quad
+        k(i) = \arg\min_j \sum_{f < s} (a_{if} - b_{jf})^2
+
+    Args:
+        a: On the CPU, float32 or float64, shape (B, N, F); every cloud has a real node.
+        b: Likewise, shape (B, M, F).
+        a_mask: True = a real node, shape (B, N); None = all real.
+        b_mask: Likewise, shape (B, M).
+        searched: Features s that the search looks at.
+        weight: Factor w of the others.
+    Returns:
+        Terms of a, shape (B, N), and of b, shape (B, M); without meaning at masked nodes.
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> a, b = torch.zeros(1, 1, 3), torch.ones(1, 2, 3)
+        >>> chamfer_terms(a, b, None, None, 2, 0.5)[0] if available() else "no compiler"
+        tensor([[2.5000]])
+    """
+    return _Terms.apply(a, b, a_mask, b_mask, searched, weight)
+
+
+class _Terms(torch.autograd.Function):
+    """Search and terms forward; closed-form gathers backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        a_mask: Tensor | None,
+        b_mask: Tensor | None,
+        searched: int,
+        weight: float,
+    ) -> tuple[Tensor, Tensor]:
+        a, b = a.contiguous(), b.contiguous()
+        # a view for the search: rows of all features, of which it reads the first
+        to_b, to_a = nearest_both(a[..., :searched], b[..., :searched], a_mask, b_mask)
+        terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
+        shape = (a.shape[2], searched, weight)
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *terms))
+        _call("terms", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        ctx.save_for_backward(a, b, to_b, to_a)
+        ctx.searched, ctx.weight = searched, weight
+        return terms
+
+    @staticmethod
+    def backward(ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor) -> tuple[Any, ...]:
+        a, b, to_b, to_a = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
+            grads = _differentiable_backward(ctx, grad_a_terms, grad_b_terms)
+            return *grads, None, None, None, None
+        wanted = [
+            torch.zeros_like(side) if needed else None
+            for side, needed in zip((a, b), ctx.needs_input_grad, strict=False)
+        ]
+        given = [grad.contiguous() for grad in (grad_a_terms, grad_b_terms)]
+        shape = (a.shape[2], ctx.searched, ctx.weight)
+        pointers = [None if part is None else part.data_ptr() for part in wanted]
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *given)), *pointers
+        _call("terms_backward", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        return *wanted, None, None, None, None
+
+
+def _differentiable_backward(
+    ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor
+) -> tuple[Tensor, Tensor]:
+    a, b, to_b, to_a = ctx.saved_tensors
+    factor = a.new_ones(a.shape[2])
+    factor[ctx.searched :] = ctx.weight
+    rows_b, rows_a = (index.unsqueeze(-1).expand(-1, -1, a.shape[2]) for index in (to_b, to_a))
+    own_a = 2 * factor * grad_a_terms.unsqueeze(-1) * (a - b.gather(1, rows_b))  # (B, N, F)
+    own_b = 2 * factor * grad_b_terms.unsqueeze(-1) * (b - a.gather(1, rows_a))  # (B, M, F)
+    return own_a.scatter_add(1, rows_a, -own_b), own_b.scatter_add(1, rows_b, -own_a)
+
+
+class _Padded:
+    """One side of padded clouds as the library takes it."""
+
+    def __init__(self, points: Tensor, mask: Tensor | None) -> None:
+        if points.stride(2) != 1 or points.stride(0) != points.shape[1] * points.stride(1):
+            points = points.contiguous()
+        # kept, so that what the pointers point to lives as long as they
+        self.points, self.mask = points, None if mask is None else mask.contiguous()
+        self.clouds = len(points)
+
+    def arguments(self) -> tuple[Any, ...]:
+        mask = None if self.mask is None else self.mask.data_ptr()
+        return self.points.data_ptr(), mask, None, self.points.shape[1], self.points.stride(1)
+
+
+class _Packed:
+    """One side of packed clouds."""
+
+    def __init__(self, points: Tensor, starts: Tensor) -> None:
+        self.points, self.starts = points.contiguous(), starts.contiguous()
+        self.clouds = len(starts) - 1
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.points.data_ptr(), None, self.starts.data_ptr(), 0, self.points.shape[1]
+
+
+def _sizes(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
+    return a.data_ptr(), a.shape[1], b.data_ptr(), b.shape[1]
+
+
+def _search(
+    query: _Padded | _Packed,
+    points: _Padded | _Packed,
+    to: Tensor,
+    back: Tensor | None,
+    known: bool = False,
+) -> None:
+    """Writes the places of the nearest points, and of the nearest queries if wanted."""
+    features = query.points.shape[-1]
+    pointers = to.data_ptr(), None if back is None else back.data_ptr()
+    arguments = *query.arguments(), *points.arguments(), features, *pointers, known
+    nodes = len(points.points) if isinstance(points, _Packed) else points.points[..., 0].numel()
+    # of a large cloud a query meets some hundred points
+    pairs = to.numel() * min(MET, nodes // max(1, points.clouds))
+    shares = _shares(points.clouds, pairs)
+    if len(shares) > 1 and points.clouds < len(shares):
+        blocks = [(0, points.clouds, part, len(shares)) for part in range(len(shares))]
+    else:
+        blocks = [(*share, 0, 1) for share in shares]
+    _call("nearest", query.points.dtype, arguments, blocks)
+
+
+def _shares(clouds: int, work: int) -> list[tuple[int, int]]:
+    """Ranges of clouds, one for each thread that pays."""
+    threads = min(torch.get_num_threads(), 1 + work // WORTH_A_THREAD)
+    bounds = [clouds * n // threads for n in range(threads + 1)]
+    return list(itertools.pairwise(bounds))
+
+
+def _call(
+    name: str, dtype: torch.dtype, arguments: tuple[Any, ...], shares: Sequence[tuple[int, ...]]
+) -> None:
+    """One call for each share, side by side: ctypes lets go of the interpreter's lock."""
+    library = _library()
+    if isinstance(library, str):
+        raise RuntimeError(f"the compiled search {library}")
+    function = library[f"{name}_{DTYPES[dtype]}"]
+    others = [threading.Thread(target=function, args=(*arguments, *s)) for s in shares[1:]]
+    for thread in others:
+        thread.start()
+    function(*arguments, *shares[0])
+    for thread in others:
+        thread.join()
+
+
+@functools.cache
+def _library() -> dict[str, Callable[..., None]] | str:
+    """The functions of the library by name, or why there are none."""
+    if os.environ.get(SWITCH) == "0":
+        return f"is switched off by {SWITCH}=0"
+    compiler = _compiler()
+    if compiler is None:
+        return "needs a C++ compiler, and none was found"
+    try:
+        return _functions(ctypes.CDLL(str(_built(compiler))))
+    except subprocess.CalledProcessError as error:
+        return f"does not compile: {error.stderr.strip()[-500:]}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cannot be built or loaded: {error}"
+
+
+def _compiler() -> str | None:
+    """Path of the compiler to use."""
+    wanted = os.environ.get("CXX")
+    names = COMPILERS if not wanted else (wanted,)
+    found = (shutil.which(name) for name in names)
+    return next((path for path in found if path is not None), None)
+
+
+def _built(compiler: str) -> Path:
+    """The library, from the cache if it is there and whole."""
+    key = _digest(SOURCE.read_bytes(), compiler.encode(), repr(FLAGS).encode(), _cpu().encode())
+    for folder in _folders():
+        for path in folder.glob(f"nearest-{key}-*.so"):
+            # a damaged library would take the process with it
+            if path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
+                return path
+            path.unlink(missing_ok=True)
+        try:
+            return _compile(compiler, folder, key)
+        except OSError:  # a folder that cannot be written to
+            continue
+    raise OSError("no folder can be written to")
+
+
+def _compile(compiler: str, folder: Path, key: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / "nearest.so"
+        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
+        made.replace(path)
+    return path
+
+
+def _folders() -> list[Path]:
+    """Where the library may lie: the user's cache, or a place that ends with the process."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return [Path(cache) / "gconvae", _scratch()]
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder that ends with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="gconvae-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """What a library for this CPU must not be mistaken for, in a home that machines share."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))]
+    return platform.machine() + platform.node() * (not told) + "".join(sorted(set(told)))
+
+
+def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
+    """The entries of nearest.cpp with the types of their arguments."""
+    pointer, number, factor = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    side = [pointer, pointer, pointer, number, number]
+    pair = [pointer, number, pointer, number, number, number, factor]
+    kinds = {
+        "nearest": [*side, *side, number, pointer, pointer, *[number] * 5],
+        "terms": [*pair, *[pointer] * 4, number, number],
+        "terms_backward": [*pair, *[pointer] * 6, number, number],
+    }
+    functions = {}
+    for name, arguments in kinds.items():
+        for suffix in DTYPES.values():
+            function = getattr(library, f"{name}_{suffix}")
+            function.argtypes, function.restype = arguments, None
+            functions[f"{name}_{suffix}"] = function
+    return functions
