@@ -12,10 +12,10 @@ import importlib.metadata
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from timing import processor
 from torch import Tensor, nn
 
 import gconvae
@@ -59,14 +59,6 @@ def seconds(training: Training, batches: list[Tensor]) -> float:
     for batch in batches:
         training.step(batch)
     return (time.perf_counter() - start) / len(batches)
-
-
-def processor() -> str:
-    """Name of the CPU where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -316,10 +316,18 @@ def _pair_terms(
     """
     sides = target[..., :searched], output[..., :searched]
     longest = max(target.shape[1], output.shape[1])
+    if target.dtype != output.dtype or target.device != output.device:
+        raise ValueError(
+            "target and output must have one dtype and device, got "
+            f"{target.dtype} on {target.device} and {output.dtype} on {output.device}"
+        )
     chosen = resolve_backend(backend, target.device, target.dtype, longest)
-    if chosen == "compiled" and target.dtype == output.dtype:
+    if chosen == "compiled":
         return compiled.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
-    to_output, to_target = nearest_both(*sides, target_mask, output_mask, backend=chosen)
+    found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
+    # the same bits whatever the search
+    if compiled.available(target.device, target.dtype):
+        return compiled.matched_terms(target, output, *found, searched, weight)
 
     def one_way(a: Tensor, b: Tensor, found: Tensor) -> Tensor:
         matched = b.gather(1, found.unsqueeze(-1).expand(-1, -1, b.shape[-1]))  # (B, N, F)
@@ -328,7 +336,7 @@ def _pair_terms(
             return terms
         return terms + weight * squared_distance(a[..., searched:], matched[..., searched:])
 
-    return one_way(target, output, to_output), one_way(output, target, to_target)
+    return one_way(target, output, found[0]), one_way(output, target, found[1])
 
 
 def _weighted_sum(terms: Tensor, mask: Tensor | None, weight: Tensor | None, name: str) -> Tensor:

@@ -29,6 +29,7 @@ from torch import Tensor
 __all__ = [
     "available",
     "chamfer_terms",
+    "matched_terms",
     "nearest",
     "nearest_both",
     "nearest_packed",
@@ -52,18 +53,27 @@ MET = 512
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
-def available() -> bool:
-    """Whether the library can be used here; the first call of a process loads or compiles it.
+def available(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the library can be used; the first call of a process loads or compiles it.
 
+    Args:
+        device: Of the clouds.
+        dtype: Of the clouds.
     Example:
-        >>> available() == (obstacle() is None)
-        True
+        >>> available(dtype=torch.bfloat16)
+        False
     """
-    return obstacle() is None
+    return obstacle(device, dtype) is None
 
 
-def obstacle() -> str | None:
-    """Why the library cannot be used, or None if it can."""
+def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> str | None:
+    """Why the library cannot be used, or None if it can; arguments as :func:`available`."""
+    if torch.device(device).type != "cpu":
+        return f"cannot search on device {device}"
+    if dtype not in DTYPES:
+        return f"cannot compare distances in {dtype}"
+    if torch.compiler.is_compiling():
+        return "cannot be traced"
     loaded = _library()
     return loaded if isinstance(loaded, str) else None
 
@@ -74,6 +84,7 @@ def nearest(
     points: Tensor,
     query_mask: Tensor | None = None,
     points_mask: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """For each query the nearest point of the same cloud, see ``neighbors.nearest_padded``.
 
@@ -82,6 +93,8 @@ def nearest(
         points: Likewise, shape (B, M, F); where a cloud has queries, it has a real point.
         query_mask: True = a real node, shape (B, N); None = all real.
         points_mask: Likewise, shape (B, M).
+        known: Places of points that are near already, or -1, shape (B, N): only what is as near or
+            nearer has to be looked at; None = nothing is known.
     Returns:
         Indices 0..M-1 of real points, ties to the lowest, shape (B, N); 0 for masked queries.
     Raises:
@@ -90,8 +103,10 @@ def nearest(
         >>> nearest(torch.zeros(1, 1, 2), torch.ones(1, 2, 2)) if available() else "no compiler"
         tensor([[0]])
     """
-    index = torch.zeros(query.shape[:2], dtype=torch.long)
-    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, None)
+    shape = query.shape[:2]
+    index = torch.zeros(shape, dtype=torch.long) if known is None else known.clone()
+    sides = _Padded(query, query_mask), _Padded(points, points_mask)
+    _search(*sides, index, None, known=known is not None)
     return index
 
 
@@ -169,25 +184,49 @@ def chamfer_terms(
         >>> chamfer_terms(a, b, None, None, 2, 0.5)[0] if available() else "no compiler"
         tensor([[2.5000]])
     """
-    return _Terms.apply(a, b, a_mask, b_mask, searched, weight)
+    a, b = a.contiguous(), b.contiguous()
+    # views: rows of all features, of which the search reads the first
+    found = nearest_both(a[..., :searched], b[..., :searched], a_mask, b_mask)
+    return matched_terms(a, b, *found, searched, weight)
+
+
+def matched_terms(
+    a: Tensor, b: Tensor, to_b: Tensor, to_a: Tensor, searched: int, weight: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`chamfer_terms` of partners that are known.
+
+    Args:
+        a: On the CPU, float32 or float64, shape (B, N, F).
+        b: Likewise, shape (B, M, F).
+        to_b: Partner of each node of a, 0..M-1, shape (B, N).
+        to_a: Partner of each node of b, 0..N-1, shape (B, M).
+        searched: Features s that count as they are.
+        weight: Factor w of the others.
+    Returns:
+        Terms of a, shape (B, N), and of b, shape (B, M).
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> a, b, none = torch.zeros(1, 1, 3), torch.ones(1, 1, 3), torch.zeros(1, 1).long()
+        >>> matched_terms(a, b, none, none, 2, 0.5)[0] if available() else "no compiler"
+        tensor([[2.5000]])
+    """
+    return _Terms.apply(a.contiguous(), b.contiguous(), to_b, to_a, searched, weight)
 
 
 class _Terms(torch.autograd.Function):
-    """Search and terms forward; closed-form gathers backward."""
+    """Terms of matched nodes forward; closed-form gathers backward."""
 
     @staticmethod
     def forward(
         ctx: Any,
         a: Tensor,
         b: Tensor,
-        a_mask: Tensor | None,
-        b_mask: Tensor | None,
+        to_b: Tensor,
+        to_a: Tensor,
         searched: int,
         weight: float,
     ) -> tuple[Tensor, Tensor]:
-        a, b = a.contiguous(), b.contiguous()
-        # a view for the search: rows of all features, of which it reads the first
-        to_b, to_a = nearest_both(a[..., :searched], b[..., :searched], a_mask, b_mask)
         terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
         shape = (a.shape[2], searched, weight)
         arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *terms))

@@ -318,7 +318,7 @@ def resolve_backend(
         return "dense"
     device = torch.device(device)
     if backend in ("compiled", "auto") and not graph:
-        obstacle = _obstacle_of_compiled(device, dtype)
+        obstacle = compiled.obstacle(device, dtype)
         if obstacle is None:
             return "compiled"
         if backend == "compiled":
@@ -334,17 +334,6 @@ def resolve_backend(
         return "torch-cluster"
     _say_once(f"torch-cluster {obstacle}")
     return "dense"
-
-
-def _obstacle_of_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the compiled search cannot run here, or None if it can."""
-    if device.type != "cpu":
-        return f"cannot search on device {device.type}"
-    if dtype not in (torch.float32, torch.float64):
-        return f"cannot compare distances in {dtype}"
-    if torch.compiler.is_compiling():
-        return "cannot be traced"
-    return compiled.obstacle()
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype, k: int) -> str | None:
@@ -504,6 +493,11 @@ def _tree_full(query: Tensor, points: Tensor) -> Tensor:
     """Nearest points by k-d trees, every node real: (B, N)."""
     num_clouds, num_nodes, features = query.shape
     size = points.shape[1]
+    if compiled.available(query.device, query.dtype):
+        clouds = torch.arange(num_clouds + 1)
+        nodes = query.reshape(-1, features), points.reshape(-1, features)
+        known = _tree_guess(*nodes, clouds * num_nodes, clouds * size)
+        return compiled.nearest(query, points, known=known.view(num_clouds, num_nodes))
     cloud = torch.arange(num_clouds, device=query.device)
     packing = _Packing(
         batch_query=cloud.repeat_interleave(num_nodes),
@@ -542,7 +536,7 @@ def _tree_search(
 
     One candidate more than asked for shows whether the last one kept ties with the first dropped.
     """
-    if k == 1 and own is None and _obstacle_of_compiled(query.device, query.dtype) is None:
+    if k == 1 and own is None and compiled.available(query.device, query.dtype):
         return _checked_trees(query, points, packing).unsqueeze(1)
     kept = k if own is None else k + 1
     candidates = _tree_candidates(query, points, packing, min(kept + 1, packing.longest))
@@ -570,16 +564,26 @@ def _checked_trees(query: Tensor, points: Tensor, packing: _Packing) -> Tensor:
 
     A second candidate, which would show ties, costs the trees more than this look.
     """
-    from torch_cluster import knn
-
     num_clouds = len(packing.starts)
-    batches = packing.batch_points, packing.batch_query
-    row, column = knn(points, query, 1, *batches, batch_size=num_clouds)
-    known = column - packing.starts[packing.batch_query[row]]
-    if len(row) < len(query):  # points whose squared distance overflows are left out
-        known = column.new_full((len(query),), -1).index_copy_(0, row, known)
     asks = torch.bincount(packing.batch_query, minlength=num_clouds)  # (B,)
-    return compiled.nearest_packed(query, points, _starts(asks), _starts(packing.counts), known)
+    starts = _starts(asks), _starts(packing.counts)
+    known = _tree_guess(query, points, *starts)
+    return compiled.nearest_packed(query, points, *starts, known)
+
+
+def _tree_guess(query: Tensor, points: Tensor, *starts: Tensor) -> Tensor:
+    """What k-d trees alone find, places within the clouds, -1 where nothing: (P_q,)."""
+    import torch_cluster  # noqa: F401 - its knn() counts the nodes of each cloud once more
+
+    starts_query, starts_points = (s.contiguous() for s in starts)
+    row, column = torch.ops.torch_cluster.knn(
+        points.contiguous(), query.contiguous(), starts_points, starts_query, 1, False, 1
+    )
+    first = starts_points[:-1].repeat_interleave(starts_query.diff())  # (P_q,)
+    if len(row) == len(query):
+        return column - first
+    # points whose squared distance overflows are left out
+    return column.new_full((len(query),), -1).index_copy_(0, row, column - first[row])
 
 
 def _starts(counts: Tensor) -> Tensor:

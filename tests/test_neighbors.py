@@ -42,7 +42,9 @@ def unsaid() -> Iterator[None]:
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written for machines without a C++ compiler."""
-    monkeypatch.setattr(compiled, "obstacle", lambda: "needs a C++ compiler, and none was found")
+    monkeypatch.setattr(
+        compiled, "obstacle", lambda *_: "needs a C++ compiler, and none was found"
+    )
 
 
 def shapes(num_clouds: int, seed: int) -> tuple[list[int], list[int]]:
