@@ -4,7 +4,8 @@ On the grid ``neighbors="auto"`` takes turns with the same loss on four other se
 plainly here: torch_cluster.knn with clouds split over threads, torch.cdist and min, scipy's
 cKDTree, and a dense loss under torch.compile (where its matrix fits into memory). At 100 clouds
 of 25 nodes it also meets the original loss (pairs by ``repeat_interleave``), and the tie handling
-of the torch-cluster search meets the bare search. Memory is the growth of the process's peak.
+of the torch-cluster search meets the bare search. Memory is the growth of a
+fresh process's peak (Linux).
 
 Run: python benchmarks/speed_losses.py [--rounds 5] [--threads 2] [--figure cost.png]
 """
@@ -95,10 +96,11 @@ def dense(target: Tensor, output: Tensor) -> Tensor:
 
 
 def original(target: Tensor, output: Tensor) -> Tensor:
-    """The original: every pair a row of its own."""
+    """The original: every pair a row of its own, distances with a root that is squared again."""
     nodes = target.shape[1]
     first, second = target.repeat_interleave(nodes, dim=1), output.repeat(1, nodes, 1)
-    distance = (first - second).square().sum(-1).view(len(target), nodes, nodes)
+    distance = torch.nn.functional.pairwise_distance(first, second).square()
+    distance = distance.view(len(target), nodes, nodes)
     return distance.min(2).values.sum(1) + distance.min(1).values.sum(1)
 
 
@@ -222,13 +224,15 @@ def over_grid(found: dict[tuple[int, int], dict[str, float]]) -> list[Row]:
 def memory(count: int, nodes: int) -> float:
     """MB by which the peak of a fresh process grows in forward and backward."""
     code = (
-        "import resource, sys, torch; sys.path.insert(0, sys.argv[1])\n"
+        "import re, sys; sys.path.insert(0, sys.argv[1])\n"
         "import speed_losses as s\n"
         "pair = s.clouds(int(sys.argv[2]), int(sys.argv[3]))\n"
         "loss = s.losses.ThirdAxisChamfer(backend='auto')\n"
         "s.step(loss, *s.clouds(1, 25))()\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "before = peak(); s.step(loss, *pair)(); print(peak() - before)\n"
+        "status = lambda: open('/proc/self/status').read()\n"
+        "kb = lambda name: int(re.search(name + r':\\s+(\\d+)', status())[1])\n"
+        "open('/proc/self/clear_refs', 'w').write('5')  # the peak begins anew\n"
+        "before = kb('VmRSS'); s.step(loss, *pair)(); print((kb('VmHWM') - before) / 1024)\n"
     )
     arguments = [str(Path(__file__).parent), str(count), str(nodes)]
     command = [sys.executable, "-W", "ignore", "-c", code, *arguments]

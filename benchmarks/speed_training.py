@@ -70,7 +70,9 @@ def original_loss(target: Tensor, output: Tensor) -> Tensor:
     nodes = target.shape[1]
     first = target.repeat_interleave(nodes, dim=1)  # (B, N * N, F)
     second = output.repeat(1, nodes, 1)
-    pairs = (first - second).square().sum(-1).view(len(target), nodes, nodes)
+    # with a root that is squared again
+    pairs = nn.functional.pairwise_distance(first, second).square()
+    pairs = pairs.view(len(target), nodes, nodes)
     return pairs.min(2).values.sum(1) + pairs.min(1).values.sum(1)
 
 

@@ -44,8 +44,8 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-s
 PATIENCE = 120.0
 """Seconds after which a compiler is given up."""
 
-WORTH_A_THREAD = 2**19
-"""Pairs of nodes from which another thread pays; starting one takes some 50 us."""
+WORTH_A_THREAD = 2**21
+"""Pairs of nodes for each thread; below, starting one beside torch's own does not pay."""
 
 MET = 512
 """Points of a large cloud that a query is compared with, roughly."""
@@ -319,7 +319,7 @@ def _search(
 
 def _shares(clouds: int, work: int) -> list[tuple[int, int]]:
     """Ranges of clouds, one for each thread that pays."""
-    threads = min(torch.get_num_threads(), 1 + work // WORTH_A_THREAD)
+    threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
     bounds = [clouds * n // threads for n in range(threads + 1)]
     return list(itertools.pairwise(bounds))
 
