@@ -6,6 +6,7 @@ Only the options are imported at start; everything heavy waits until a command r
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 import time
@@ -22,6 +23,7 @@ from gconvae import __version__, recipes
 from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
 
 if TYPE_CHECKING:
+    from gconvae.clouds import Clouds
     from gconvae.datasets import CloudDataset
     from gconvae.metrics import Report
     from gconvae.runs import Run
@@ -32,6 +34,9 @@ DIGIT_NAMES = (
     "zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"
 )  # fmt: skip
 """Run folders of the bundled digits."""
+
+PATIENCE = 2.0
+"""Seconds of silence before a bar says how long drawing will take."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -291,14 +296,26 @@ def _sample(given: Namespace) -> None:
     if figure is not None:
         plots.check_path(figure)
     model = runs.load(given.run)
-    clouds = model.sample_clouds(options.count, seed=options.seed, label=options.label)
-    made = datasets.from_points(*clouds, image_size=model.scaling.image_size)
-    datasets.to_file(made, out)
-    print(f"{len(made)} clouds: {out}")
+    size = model.scaling.image_size
+    parts = model.sample_parts(options.count, seed=options.seed, label=options.label)
+    first = next(parts)
+    shown = _watched(itertools.chain([first], parts), options.count)
+    datasets.to_file_in_parts(shown, out, image_size=size)
+    print(f"{options.count} clouds: {out}")
     if figure is not None:
-        grid = plots.cloud_grid(made.points, made.mask, image_size=made.image_size)
+        grid = plots.cloud_grid(first.points, first.mask, image_size=size)
         plots.save(grid, figure)
         print(f"figure: {figure}")
+
+
+def _watched(parts: Iterator[Clouds], count: int) -> Iterator[Clouds]:
+    """With a bar for whoever has to wait."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="cloud", delay=PATIENCE, leave=False, dynamic_ncols=True) as bar:
+        for part in parts:
+            yield part
+            bar.update(len(part.points))
 
 
 def _evaluate(given: Namespace) -> None:

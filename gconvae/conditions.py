@@ -102,21 +102,31 @@ class Conditions(nn.Module):
             ValueError: If there is no such label, or no training cloud had it.
         """
         counts = self.counts.cpu()
-        if label is not None and self.num_classes == 0:
-            raise ValueError(f"label must be None for a model without labels, got {label}")
-        labels = None
-        if label is not None:
-            labels = self.check_labels(torch.as_tensor(label).cpu(), num_samples, "label")
-        elif self.num_classes:
+        labels = self.check_wanted(label, num_samples)
+        if labels is None and self.num_classes:
             labels = counts.sum(1).multinomial(num_samples, True, generator=generator)
         weights = counts.expand(num_samples, -1) if labels is None else counts[labels]  # (B, N)
-        unseen = ~weights.any(1)
-        if labels is not None and unseen.any():
-            raise ValueError(
-                f"label must be one of the training clouds, got {int(labels[unseen][0])}"
-            )
         sizes = weights.multinomial(1, generator=generator) + 1  # (B, 1)
         return Drawn(labels, torch.arange(self.num_points) < sizes)
+
+    def check_wanted(self, label: int | Tensor | None, num_samples: int) -> Tensor | None:
+        """Labels that somebody asks for, shape (num_samples,), on the CPU; None = any.
+
+        Raises:
+            ValueError: If there is no such label, or no training cloud had it.
+        """
+        if label is None:
+            return None
+        if self.num_classes == 0:
+            raise ValueError(f"label must be None for a model without labels, got {label}")
+        asked = torch.as_tensor(label).cpu()
+        labels = self.check_labels(asked, num_samples, "label")
+        unseen = ~self.counts.cpu().any(1)[asked.long()]
+        if unseen.any():
+            raise ValueError(
+                f"label must be one of the training clouds, got {int(asked[unseen][0])}"
+            )
+        return labels
 
     def context(
         self, num_clouds: int, labels: Tensor | None = None, mask: Tensor | None = None
@@ -167,10 +177,8 @@ class Conditions(nn.Module):
         if labels is None:
             raise ValueError(f"{name} must be given, the model has {self.num_classes} classes")
         labels = torch.as_tensor(labels)
-        if labels.dim() == 0:
-            labels = labels.expand(num_clouds)
         whole = not labels.is_floating_point() and labels.dtype != torch.bool
-        if labels.shape != (num_clouds,) or not whole:
+        if labels.shape not in ((), (num_clouds,)) or not whole:
             raise ValueError(
                 f"{name} must be {num_clouds} whole numbers, got shape {tuple(labels.shape)} "
                 f"of {labels.dtype}"
@@ -180,7 +188,7 @@ class Conditions(nn.Module):
             raise ValueError(
                 f"{name} must be 0 to {self.num_classes - 1}, got {int(labels[outside][0])}"
             )
-        return labels.long()
+        return labels.long().expand(num_clouds)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -20,6 +20,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from gconvae import files
 from gconvae.clouds import FEATURES, INTENSITY, Clouds, as_clouds, from_data, sort_nodes
 from gconvae.randomness import generator
+from gconvae.streams import npz_stream
 
 __all__ = [
     "CloudDataset",
@@ -29,6 +30,7 @@ __all__ = [
     "from_pyg",
     "split",
     "to_file",
+    "to_file_in_parts",
 ]
 
 POSITION_STEP = 1 / 16
@@ -277,17 +279,58 @@ def to_file(data: CloudDataset, path: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: If the path does not end in ``.npz``.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise ValueError(f"path must end in .npz, got {path}")
+    path = _target(path)
     arrays = {"points": data.points.numpy(), "mask": data.mask.numpy()}
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()
     if data.image_size is not None:
         arrays["image_size"] = np.array(data.image_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
+    return path
+
+
+def to_file_in_parts(
+    parts: Iterable[Clouds], path: str | os.PathLike[str], *, image_size: int | None = None
+) -> Path:
+    """:func:`to_file` of clouds that come piece by piece, and are never in memory together.
+
+    The arrays are not compressed, see :func:`gconvae.streams.npz_stream`.
+
+    Args:
+        parts: At least one; all with the same number of nodes and features, all with labels or
+            none.
+        path: Must end in ``.npz``; an older file there is replaced.
+        image_size: As in :func:`from_points`.
+    Raises:
+        ValueError: If the path does not end in ``.npz``, or the clouds are not valid or unlike.
+    Example:
+        >>> import tempfile
+        >>> import gconvae
+        >>> model = gconvae.models.create("convae", hidden=32, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = to_file_in_parts(model.sample_parts(1000, seed=0), f"{folder}/samples.npz")
+        ...     len(from_file(path))
+        1000
+    """
+    path = _target(path)
+    size = {} if image_size is None else {"image_size": np.array(image_size)}
+    with npz_stream(path, **size) as stream:
+        for part in parts:
+            points, mask, labels = as_clouds(*part)
+            told = {} if labels is None else {"labels": labels.cpu().numpy()}
+            stream.append(points=points.cpu().numpy(), mask=mask.cpu().numpy(), **told)
+        if not stream.names:
+            raise ValueError("parts must hold at least one, got none")
+    return path
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """A file to write, in a folder that exists from now on."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"path must end in .npz, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -16,7 +16,7 @@ from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_node
 from gconvae.conditions import Conditions
 from gconvae.observation import LearnedObservation, MeanObservation, Observation
 from gconvae.priors import Latents, Prior
-from gconvae.randomness import generator, initial_weights
+from gconvae.randomness import derive_seed, generator, initial_weights
 from gconvae.scaling import FeatureScaling
 
 __all__ = ["VAE"]
@@ -24,6 +24,9 @@ __all__ = ["VAE"]
 CHUNK = 512
 """Clouds that go through a network at a time: memory does not grow with the request, and what lies
 between two layers stays in the cache (2,048 at a time: a fifth slower)."""
+
+PART = 16 * CHUNK
+"""Clouds that are drawn with one seed; every further part of a sample has a seed of its own."""
 
 HELD_OUT = 0.1
 """Share of the clouds on which a prior that is being fitted is watched, or a noise calibrated."""
@@ -245,23 +248,65 @@ class VAE(nn.Module):
         self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
     ) -> Clouds:
         """:meth:`sample`, always as ``Clouds`` with mask and, if the model has them, labels."""
+        return _joined(list(self.sample_parts(num_samples, seed=seed, label=label)))
+
+    def sample_parts(
+        self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
+    ) -> Iterator[Clouds]:
+        """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
+
+        Args:
+            num_samples: How many in all, at least 1.
+            seed: As in :meth:`sample`; the pieces together are its clouds, and the first ones do
+                not depend on how many follow, in units of 8,192.
+            label: As in :meth:`sample`.
+        Returns:
+            Some hundred clouds at a time.
+        Raises:
+            ValueError: As :meth:`sample`.
+        Example:
+            >>> import gconvae
+            >>> model = gconvae.models.create("convae", hidden=32, seed=0)
+            >>> [len(part.points) for part in model.sample_parts(1000, seed=0)]
+            [512, 488]
+        """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        labels, mask = self.conditions.draw(num_samples, generator(seed, "conditions"), label)
-        context = self.conditions.context(num_samples, labels, mask)
+        derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
+        labels = self.conditions.check_wanted(label, num_samples)
+        return self._sampled(num_samples, seed, labels)
+
+    def _sampled(self, num_samples: int, seed: int, labels: Tensor | None) -> Iterator[Clouds]:
+        for number, start in enumerate(range(0, num_samples, PART)):
+            rows = slice(start, min(start + PART, num_samples))
+            given = None if labels is None else labels[rows]
+            yield from self._sampled_part(rows.stop - start, given, seed, number)
+
+    def _sampled_part(
+        self, count: int, given: Tensor | None, seed: int, number: int
+    ) -> Iterator[Clouds]:
+        conditions, prior, *noises = (
+            generator(seed, purpose, step=number)
+            for purpose in ("conditions", "sample", "node noise of samples", "observation")
+        )
+        labels, mask = self.conditions.draw(count, conditions, given)
+        context = self.conditions.context(count, labels, mask)
         told = () if context is None else (context.to(self.scaling.low),)
-        z = self.prior.sample(num_samples, generator(seed, "sample"), *told)  # (B, L)
-        mask = mask.to(self.device)
+        with torch.no_grad():
+            z = self.prior.sample(count, prior, *told).to(self.scaling.low)  # (B, L)
         labels = None if labels is None else labels.to(self.device)
-        noises = generator(seed, "node noise of samples"), generator(seed, "observation")
-        made = []
-        for part in _chunks(Clouds(z.to(self.scaling.low), mask, labels)):
-            mean = self.decode_unit(part.points, part.labels, part.mask, noises[0])  # (b, N, F)
-            given = {} if part.mask.all() else {"mask": part.mask}
-            drawn = self._data_units(self.observation.sample(mean, noises[1], **given))
-            drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
-            made.append(sort_nodes(drawn, part.mask)[0])
-        return Clouds(torch.cat(made), mask, labels)
+        for part in _chunks(Clouds(z, mask.to(self.device), labels)):
+            with torch.no_grad():  # not around the yield, where the caller's code runs
+                made = self._drawn(part, *noises)
+            yield made
+
+    def _drawn(self, part: Clouds, noise: torch.Generator, random: torch.Generator) -> Clouds:
+        """Clouds whose points are latents, decoded, with the noise of the observation."""
+        mean = self.decode_unit(part.points, part.labels, part.mask, noise)  # (b, N, F)
+        given = {} if part.mask.all() else {"mask": part.mask}
+        drawn = self._data_units(self.observation.sample(mean, random, **given))
+        drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
+        return part._replace(points=sort_nodes(drawn, part.mask)[0])
 
     @torch.no_grad()
     def latents(self, data: Any, *, seed: int = 0) -> Latents:
@@ -536,6 +581,13 @@ def _resize(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tens
         return points[:, :num_points], mask[:, :num_points]
     missing = num_points - points.shape[1]
     return nn.functional.pad(points, (0, 0, 0, missing)), nn.functional.pad(mask, (0, missing))
+
+
+def _joined(pieces: list[Clouds]) -> Clouds:
+    points, masks, labels = zip(*pieces, strict=True)
+    return Clouds(
+        torch.cat(points), torch.cat(masks), None if labels[0] is None else torch.cat(labels)
+    )
 
 
 def _chunks(clouds: Clouds) -> Iterator[Clouds]:

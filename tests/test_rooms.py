@@ -34,12 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matching": {"clouds"},
     "augment": {"clouds"},
     "compiled": set(),
+    "streams": set(),
     "neighbors": {"clouds", "compiled"},
     "reference": {"clouds"},
     "reports": set(),
     # level 2
     "nn": {"clouds", "neighbors"},
-    "datasets": {"clouds", "superpixels"},
+    "datasets": {"clouds", "streams", "superpixels"},
     "observation": {"clouds", "matching"},
     "autoregressive": {"augment", "mixtures", "nn", "observation"},
     "divergences": set(),
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"models", "scaling", "vae"},
     "training": {
         *("clouds", "conditions", "files", "flows", "options", "priors", "recipes"),
-        *("autoregressive", "compiled", "copies", "mixtures"),
+        *("autoregressive", "compiled", "copies", "mixtures", "streams"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),

@@ -365,6 +365,86 @@ def test_global_random_numbers_are_neither_read_nor_changed(model: VAE) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+# piece by piece
+
+
+def labelled_model() -> VAE:
+    """Labels, clouds of several sizes and noise around the mean: everything that is drawn."""
+    made = models.create(
+        "convae",
+        hidden=32,
+        channels=(4, 8, 8),
+        latent_dim=6,
+        num_classes=3,
+        ragged=True,
+        observation="gaussian",
+        seed=0,
+    )
+    made.conditions.counts.fill_(1)
+    return made
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 21])
+def test_pieces_are_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    model = labelled_model()
+    monkeypatch.setattr(vae, "CHUNK", 3)
+    monkeypatch.setattr(vae, "PART", 8)
+    pieces = list(model.sample_parts(count, seed=2))
+    assert max(len(piece.points) for piece in pieces) <= 3
+    for whole, of_pieces in zip(
+        model.sample_clouds(count, seed=2), zip(*pieces, strict=True), strict=True
+    ):
+        assert whole is not None
+        assert len(whole) == count
+        assert torch.equal(whole, torch.cat(of_pieces))
+
+
+def test_how_many_follow_does_not_change_the_first(
+    model: VAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vae, "PART", 8)
+    few, many = model.sample(16, seed=0), model.sample(40, seed=0)
+    assert torch.equal(few, many[:16])
+    assert torch.pdist(many.flatten(1)).min() > 1e-3  # and no part repeats another
+
+
+def test_every_piece_has_the_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae, "PART", 4)
+    wanted = torch.arange(10) % 3
+    made = labelled_model().sample_clouds(10, label=wanted)
+    assert made.labels is not None
+    assert torch.equal(made.labels, wanted)
+
+
+def test_a_huge_sample_costs_what_is_taken_of_it() -> None:
+    pieces = labelled_model().sample_parts(10**12, label=1)
+    first = next(pieces)
+    assert len(first.points) == vae.CHUNK
+    assert first.labels is not None
+    assert (first.labels == 1).all()
+
+
+def test_code_between_two_pieces_keeps_its_gradients(model: VAE) -> None:
+    for piece in model.sample_parts(3):
+        assert torch.is_grad_enabled()
+        assert not piece.points.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"num_samples": 3, "seed": -1}, "seed must be a whole number"),
+        ({"num_samples": 3, "label": 2}, "label must be None for a model without labels"),
+    ],
+)
+def test_pieces_refuse_bad_input_before_the_first(
+    model: VAE, arguments: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.sample_parts(**arguments)
+
+
 @pytest.mark.parametrize("count", [0, -3])
 def test_a_sample_of_nothing_is_one_clear_error(model: VAE, count: int) -> None:
     with pytest.raises(ValueError, match=f"num_samples must be at least 1, got {count}"):
