@@ -1,8 +1,9 @@
 """A training step and a whole run of the slides' network, against the products and a plain loop.
 
 Three things take turns: our epochs through ``gconvae.fit`` with all overheads (loader, progress
-bar, validation, best weights), the matrix products of as many steps at their own shapes, and a
-plain eager loop with the original loss (pairs by ``repeat_interleave``) and default Adam.
+bar, validation, best weights), the matrix products of as many training and validation steps at
+their own shapes, and a plain eager loop, which validates too, with the original loss (pairs by
+``repeat_interleave``) and default Adam.
 
 The products are those of torch (``torch.mm``); beside it stands oneDNN's, which is faster on some
 CPUs and which our dense layers use.
@@ -16,7 +17,6 @@ import argparse
 import contextlib
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +31,7 @@ CHANNELS = (16, 32, 64)
 COMMAND = "uv run python benchmarks/speed_training.py"
 
 
-def products() -> list[tuple[int, int, int]]:
+def products(backward: bool = True) -> list[tuple[int, int, int]]:
     """(rows, inner, columns) of every product of a step: forward, and two backward."""
     columns = [NODES - 2 * n for n in range(4)]  # 25, 23, 21, 19
     layers = [(BATCH * columns[1], 3 * 5, CHANNELS[0])]
@@ -43,22 +43,36 @@ def products() -> list[tuple[int, int, int]]:
     layers += [(BATCH * columns[1], CHANNELS[0], 3 * 5)]
     made = []
     for number, (rows, inner, out) in enumerate(layers):
-        made += [(rows, inner, out), (inner, rows, out)]
-        if number:  # the clouds want no gradient
+        made.append((rows, inner, out))
+        if backward:
+            made.append((inner, rows, out))
+        if backward and number:  # the clouds want no gradient
             made.append((rows, out, inner))
     return made
 
 
 class Products:
-    """All products of a step, by torch or by oneDNN."""
+    """All products of training and validation steps, by torch or by oneDNN."""
 
     def __init__(self, onednn: bool) -> None:
-        self.pairs = [(torch.randn(m, k), torch.randn(n, k)) for m, k, n in products()]
+        self.train, self.valid = (
+            [(torch.randn(m, k), torch.randn(n, k)) for m, k, n in products(backward)]
+            for backward in (True, False)
+        )
         self.onednn = onednn
 
-    def step(self) -> None:
+    def seconds(self, train: int, valid: int) -> float:
+        """Of so many steps."""
+        start = time.perf_counter()
+        for _ in range(train):
+            self.step(self.train)
+        for _ in range(valid):
+            self.step(self.valid)
+        return time.perf_counter() - start
+
+    def step(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
         """One step's worth."""
-        for a, b in self.pairs:
+        for a, b in pairs:
             if self.onednn:
                 torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
             else:
@@ -114,9 +128,10 @@ class Training:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     @property
-    def steps(self) -> int:
-        """Training steps of a round."""
-        return self.epochs * -(-len(self.train) // BATCH)
+    def steps(self) -> tuple[int, int]:
+        """Training and validation steps of a round."""
+        train, valid = (-(-len(part) // BATCH) for part in (self.train, self.valid))
+        return self.epochs * train, self.epochs * valid
 
     def ours(self, neighbors: str) -> float:
         """Seconds of the epochs of ``gconvae.fit``, its bar drawn into nowhere."""
@@ -151,14 +166,6 @@ class Training:
         return time.perf_counter() - start
 
 
-def timed(step: Callable[[], object], steps: int) -> float:
-    """Seconds of some steps."""
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return time.perf_counter() - start
-
-
 def measure(given: argparse.Namespace) -> tuple[int, dict[str, np.ndarray]]:
     """Steps of a round, and seconds of each contestant in each round."""
     points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
@@ -169,8 +176,8 @@ def measure(given: argparse.Namespace) -> tuple[int, dict[str, np.ndarray]]:
         "auto": lambda: task.ours("auto"),
         "torch-cluster": lambda: task.ours("torch-cluster"),
         "plain": task.plain,
-        "mm": lambda: timed(torchs.step, task.steps),
-        "onednn": lambda: timed(onednns.step, task.steps),
+        "mm": lambda: torchs.seconds(*task.steps),
+        "onednn": lambda: onednns.seconds(*task.steps),
     }
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -178,7 +185,7 @@ def measure(given: argparse.Namespace) -> tuple[int, dict[str, np.ndarray]]:
         for turn in range(len(names)):
             name = names[(number + turn) % len(names)]
             seconds[name].append(contestants[name]())
-    return task.steps, {name: np.array(each[1:]) for name, each in seconds.items()}
+    return task.steps[0], {name: np.array(each[1:]) for name, each in seconds.items()}
 
 
 def rows(steps: int, seconds: dict[str, np.ndarray]) -> list[Row]:

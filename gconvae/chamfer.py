@@ -314,7 +314,6 @@ def _pair_terms(
 
     The features behind the searched ones count by ``weight``.
     """
-    sides = target[..., :searched], output[..., :searched]
     longest = max(target.shape[1], output.shape[1])
     if target.dtype != output.dtype or target.device != output.device:
         raise ValueError(
@@ -324,6 +323,7 @@ def _pair_terms(
     chosen = resolve_backend(backend, target.device, target.dtype, longest)
     if chosen == "compiled":
         return compiled.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
+    sides = target[..., :searched], output[..., :searched]
     found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
     # the same bits whatever the search
     if compiled.available(target.device, target.dtype):

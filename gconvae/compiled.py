@@ -39,8 +39,11 @@ __all__ = [
 SOURCE = Path(__file__).with_name("nearest.cpp")
 SWITCH = "GCONVAE_COMPILED"
 COMPILERS = ("c++", "g++", "clang++")
+OPTIMIZATION = ("-O2", "-fpeel-loops", "-march=native")
+"""The short loops over features laid out; all of ``-O3`` is no faster and compiles for longer."""
+
 # without contraction of a * b + c into one operation, distances have the bits of torch's
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
+FLAGS = ("-std=c++17", *OPTIMIZATION, "-ffp-contract=off", "-fPIC", "-shared")
 PATIENCE = 120.0
 """Seconds after which a compiler is given up."""
 
@@ -50,7 +53,8 @@ WORTH_A_THREAD = 2**21
 MET = 512
 """Points of a large cloud that a query is compared with, roughly."""
 
-DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+DTYPES = {torch.float32: "float", torch.float64: "double"}
+"""Numbers that a library is compiled for, as C++ calls them."""
 
 
 def available(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
@@ -74,11 +78,10 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
         return f"cannot compare distances in {dtype}"
     if torch.compiler.is_compiling():
         return "cannot be traced"
-    loaded = _library()
+    loaded = _library(dtype)
     return loaded if isinstance(loaded, str) else None
 
 
-@torch.no_grad()
 def nearest(
     query: Tensor,
     points: Tensor,
@@ -110,18 +113,16 @@ def nearest(
     return index
 
 
-@torch.no_grad()
 def nearest_both(
     a: Tensor, b: Tensor, a_mask: Tensor | None = None, b_mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M)."""
-    to_b = torch.zeros(a.shape[:2], dtype=torch.long)
-    to_a = torch.zeros(b.shape[:2], dtype=torch.long)
+    to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long)
+    to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long)
     _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
     return to_b, to_a
 
 
-@torch.no_grad()
 def nearest_packed(
     query: Tensor,
     points: Tensor,
@@ -184,10 +185,7 @@ def chamfer_terms(
         >>> chamfer_terms(a, b, None, None, 2, 0.5)[0] if available() else "no compiler"
         tensor([[2.5000]])
     """
-    a, b = a.contiguous(), b.contiguous()
-    # views: rows of all features, of which the search reads the first
-    found = nearest_both(a[..., :searched], b[..., :searched], a_mask, b_mask)
-    return matched_terms(a, b, *found, searched, weight)
+    return _Terms.apply(a.contiguous(), b.contiguous(), None, (a_mask, b_mask), searched, weight)
 
 
 def matched_terms(
@@ -211,27 +209,31 @@ def matched_terms(
         >>> matched_terms(a, b, none, none, 2, 0.5)[0] if available() else "no compiler"
         tensor([[2.5000]])
     """
-    return _Terms.apply(a.contiguous(), b.contiguous(), to_b, to_a, searched, weight)
+    return _Terms.apply(a.contiguous(), b.contiguous(), (to_b, to_a), None, searched, weight)
 
 
 class _Terms(torch.autograd.Function):
-    """Terms of matched nodes forward; closed-form gathers backward."""
+    """Terms of matched nodes forward, after a search if need be; closed-form gathers backward."""
 
     @staticmethod
     def forward(
         ctx: Any,
         a: Tensor,
         b: Tensor,
-        to_b: Tensor,
-        to_a: Tensor,
+        found: tuple[Tensor, Tensor] | None,
+        masks: tuple[Tensor | None, Tensor | None] | None,
         searched: int,
         weight: float,
     ) -> tuple[Tensor, Tensor]:
+        if found is None:
+            # views: rows of all features, of which the search reads the first
+            sides = (a, b) if searched == a.shape[2] else (a[..., :searched], b[..., :searched])
+            found = nearest_both(*sides, *(masks or (None, None)))
         terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
         shape = (a.shape[2], searched, weight)
-        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *terms))
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*found, *terms))
         _call("terms", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
-        ctx.save_for_backward(a, b, to_b, to_a)
+        ctx.save_for_backward(a, b, *found)
         ctx.searched, ctx.weight = searched, weight
         return terms
 
@@ -306,9 +308,9 @@ def _search(
     features = query.points.shape[-1]
     pointers = to.data_ptr(), None if back is None else back.data_ptr()
     arguments = *query.arguments(), *points.arguments(), features, *pointers, known
-    nodes = len(points.points) if isinstance(points, _Packed) else points.points[..., 0].numel()
     # of a large cloud a query meets some hundred points
-    pairs = to.numel() * min(MET, nodes // max(1, points.clouds))
+    nodes = points.points.numel() // max(1, features * points.clouds)
+    pairs = to.numel() * min(MET, nodes)
     shares = _shares(points.clouds, pairs)
     if len(shares) > 1 and points.clouds < len(shares):
         blocks = [(0, points.clouds, part, len(shares)) for part in range(len(shares))]
@@ -319,7 +321,9 @@ def _search(
 
 def _shares(clouds: int, work: int) -> list[tuple[int, int]]:
     """Ranges of clouds, one for each thread that pays."""
-    threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
+    if work < 2 * WORTH_A_THREAD:
+        return [(0, clouds)]
+    threads = min(torch.get_num_threads(), work // WORTH_A_THREAD)
     bounds = [clouds * n // threads for n in range(threads + 1)]
     return list(itertools.pairwise(bounds))
 
@@ -328,10 +332,10 @@ def _call(
     name: str, dtype: torch.dtype, arguments: tuple[Any, ...], shares: Sequence[tuple[int, ...]]
 ) -> None:
     """One call for each share, side by side: ctypes lets go of the interpreter's lock."""
-    library = _library()
+    library = _library(dtype)
     if isinstance(library, str):
         raise RuntimeError(f"the compiled search {library}")
-    function = library[f"{name}_{DTYPES[dtype]}"]
+    function = library[name]
     others = [threading.Thread(target=function, args=(*arguments, *s)) for s in shares[1:]]
     for thread in others:
         thread.start()
@@ -341,7 +345,7 @@ def _call(
 
 
 @functools.cache
-def _library() -> dict[str, Callable[..., None]] | str:
+def _library(dtype: torch.dtype) -> dict[str, Callable[..., None]] | str:
     """The functions of the library by name, or why there are none."""
     if os.environ.get(SWITCH) == "0":
         return f"is switched off by {SWITCH}=0"
@@ -349,7 +353,7 @@ def _library() -> dict[str, Callable[..., None]] | str:
     if compiler is None:
         return "needs a C++ compiler, and none was found"
     try:
-        return _functions(ctypes.CDLL(str(_built(compiler))))
+        return _functions(ctypes.CDLL(str(_built(compiler, dtype))))
     except subprocess.CalledProcessError as error:
         return f"does not compile: {error.stderr.strip()[-500:]}"
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -364,9 +368,10 @@ def _compiler() -> str | None:
     return next((path for path in found if path is not None), None)
 
 
-def _built(compiler: str) -> Path:
+def _built(compiler: str, dtype: torch.dtype) -> Path:
     """The library, from the cache if it is there and whole."""
-    key = _digest(SOURCE.read_bytes(), compiler.encode(), repr(FLAGS).encode(), _cpu().encode())
+    flags = (*FLAGS, f"-DREAL={DTYPES[dtype]}")
+    key = _digest(SOURCE.read_bytes(), *(part.encode() for part in (compiler, *flags, _cpu())))
     for folder in _folders():
         for path in folder.glob(f"nearest-{key}-*.so"):
             # a damaged library would take the process with it
@@ -374,18 +379,18 @@ def _built(compiler: str) -> Path:
                 return path
             path.unlink(missing_ok=True)
         try:
-            return _compile(compiler, folder, key)
+            return _compile((compiler, *flags), folder, key)
         except OSError:  # a folder that cannot be written to
             continue
     raise OSError("no folder can be written to")
 
 
-def _compile(compiler: str, folder: Path, key: str) -> Path:
+def _compile(command: Sequence[str], folder: Path, key: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "nearest.so"
-        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        whole = [*command, str(SOURCE), "-o", str(made)]
+        subprocess.run(whole, check=True, capture_output=True, text=True, timeout=PATIENCE)
         path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
         made.replace(path)
     return path
@@ -429,8 +434,6 @@ def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
     }
     functions = {}
     for name, arguments in kinds.items():
-        for suffix in DTYPES.values():
-            function = getattr(library, f"{name}_{suffix}")
-            function.argtypes, function.restype = arguments, None
-            functions[f"{name}_{suffix}"] = function
+        functions[name] = getattr(library, name)
+        functions[name].argtypes, functions[name].restype = arguments, None
     return functions

@@ -5,10 +5,12 @@
 // -ffp-contract=off), so that they have its bits, and ties go to the lowest index.
 //
 // Small clouds: a block of queries, one in each lane of a vector, meets every point. Large clouds:
-// both sides are sorted along their widest axis, and a block walks left and right until the next
-// point is farther away along that axis alone than the worst nearest point found. A rounded sum of
-// squares is never below one of the rounded squares, so the walk is exact without a tolerance.
+// both sides are halved across their widest axis again and again, down to leaves of one block, and a
+// block of queries goes down the tree of points, nearest box first, leaving out boxes that are
+// farther away than the worst nearest point found. Rounding keeps the order of numbers, so a rounded
+// sum of squares is never below that of smaller gaps: no tolerance is needed for exact results.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -17,11 +19,16 @@
 
 namespace {
 
-constexpr int BYTES = 64;         // of a vector; compilers split it where registers are shorter
+// Of a vector: what one register holds, since compilers take longer vectors apart lane by lane.
+#if defined(__AVX512F__)
+constexpr int BYTES = 64;
+#elif defined(__AVX__)
+constexpr int BYTES = 32;
+#else
+constexpr int BYTES = 16;
+#endif
 constexpr int VECTORS = 2;        // of a block of queries, to hide the latency of a comparison
-constexpr int64_t SORTED = 192;   // points of a cloud from which sorting pays
-constexpr int64_t CHUNK = 8;      // points between two looks at whether the walk may end
-constexpr int DIGIT = 11;         // bits that one pass of the sort looks at
+constexpr int64_t HALVED = 768;   // points of a cloud from which a tree pays
 
 template <typename Real> struct Types;
 template <> struct Types<float> {
@@ -144,12 +151,24 @@ template <typename Real, int FEATURES> struct Block {
     }
   }
 
-  Real worst() const {
-    Values larger = best[0];
-    for (int v = 1; v < VECTORS; v++) larger = best[v] > larger ? best[v] : larger;
-    Real found = larger[0];
-    for (int l = 1; l < lanes<Real>(); l++) found = larger[l] > found ? larger[l] : found;
-    return found;
+  // Whether a point between these ends, lowest and highest of each feature, may be as near to a
+  // query as the best that it has met.
+  bool may_meet(const Real *ends) const {
+    uint64_t any = 0;
+    for (int v = 0; v < VECTORS; v++) {
+      Values sum{};
+      for (int f = 0; f < features; f++) {
+        const Values below = ends[2 * f] - asked(f, v), above = asked(f, v) - ends[2 * f + 1];
+        Values gap = above > 0 ? above : Values{};
+        gap = below > 0 ? below : gap;
+        sum += gap * gap;
+      }
+      const Places near = sum <= best[v];
+      uint64_t words[BYTES / sizeof(uint64_t)];
+      std::memcpy(words, &near, sizeof words);
+      for (const uint64_t word : words) any |= word;
+    }
+    return any;
   }
 
   void write(int64_t *index) const {
@@ -184,112 +203,130 @@ void search_all(const Nodes<Real> &queries, const Nodes<Real> &points, int featu
   }
 }
 
-// Both sides sorted along `axis`.
-template <typename Real, int FEATURES>
-void search_sorted(const Nodes<Real> &queries, const Nodes<Real> &points, int features, int axis,
-                   int64_t lowest, const Share &share, const Known<Real> &known, int64_t *index) {
-  const Real *along = points.feature(axis), *asked = queries.feature(axis);
-  const int64_t size = VECTORS * lanes<Real>();
-  int64_t start = 0;
-  for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
-    const int64_t last = first + size < queries.count ? first + size - 1 : queries.count - 1;
-    const Real low = asked[first], high = asked[last], middle = asked[(first + last) / 2];
-    while (start < points.count && along[start] < middle) start++;
-    Block<Real, FEATURES> block(queries, first, features, lowest);
-    if (known.rows) block.begin_at(index, known.rows, known.stride);
-    int64_t left = start, right = start;  // met so far: [left, right)
-    bool goes_left = left > 0, goes_right = right < points.count;
-    while (goes_left || goes_right) {
-      if (goes_right) {
-        const int64_t to = right + CHUNK < points.count ? right + CHUNK : points.count;
-        block.template meet<true>(points, right, to);
-        right = to;
-      }
-      if (goes_left) {
-        const int64_t from = left > CHUNK ? left - CHUNK : 0;
-        block.template meet<true>(points, from, left);
-        left = from;
-      }
-      const Real worst = block.worst();
-      if (goes_right) {
-        const Real gap = right < points.count ? along[right] - high : 0;
-        goes_right = right < points.count && !(gap > 0 && gap * gap > worst);
-      }
-      if (goes_left) {
-        const Real gap = left > 0 ? low - along[left - 1] : 0;
-        goes_left = left > 0 && !(gap > 0 && gap * gap > worst);
-      }
-    }
-    block.write(index);
-  }
-}
-
-// Numbers as unsigned integers in the same order, -0 as 0.
+// Numbers as unsigned integers in the same order, NaN among them.
 template <typename Real> typename Types<Real>::Key sortable(Real value) {
   using Key = typename Types<Real>::Key;
   Key bits;
-  value += 0;
   std::memcpy(&bits, &value, sizeof bits);
   const Key sign = Key(1) << (8 * sizeof bits - 1);
   return bits & sign ? ~bits : bits | sign;
 }
 
-// Scratch of the sort, kept from cloud to cloud.
-template <typename Real> struct Sorter {
-  std::vector<std::pair<typename Types<Real>::Key, int64_t>> items, other;
-  Nodes<Real> before;
+// The nodes of one cloud, halved down to leaves of one block of queries.
+template <typename Real> struct Tree {
+  // Nodes [first, last); its halves are the next box and the box `right`, which a leaf lacks.
+  struct Box {
+    int64_t first, last, right;
+  };
+  Nodes<Real> nodes;  // leaf after leaf
+  std::vector<Box> boxes;
+  std::vector<Real> ends;  // of each box, and in it of each feature: lowest, highest
+  int features;
 
-  void sort(Nodes<Real> &nodes, int features, int axis) {
-    items.resize(nodes.count);
-    other.resize(nodes.count);
-    for (int64_t i = 0; i < nodes.count; i++) items[i] = {sortable(nodes.feature(axis)[i]), i};
-    for (unsigned shift = 0; shift < 8 * sizeof(Real); shift += DIGIT) pass(shift);
-    std::swap(before, nodes);
-    nodes.count = before.count;
-    nodes.padded = before.padded;
-    nodes.values.resize(before.values.size());
-    nodes.places.resize(before.places.size());
+  const Real *range(int64_t box) const { return ends.data() + 2 * features * box; }
+
+  void build(const Nodes<Real> &given, int number_of_features) {
+    features = number_of_features;
+    boxes.clear();
+    ends.clear();
+    order.resize(given.count);
+    for (int64_t i = 0; i < given.count; i++) order[i].place = i;
+    halve(given, 0, given.count);
+    nodes.count = given.count;
+    nodes.padded = given.padded;
+    nodes.values.resize(given.values.size());
+    nodes.places.resize(given.places.size());
     for (int64_t i = 0; i < nodes.padded; i++) {
-      const int64_t from = items[i < nodes.count ? i : nodes.count - 1].second;
-      for (int f = 0; f < features; f++) nodes.feature(f)[i] = before.feature(f)[from];
-      nodes.places[i] = before.places[from];
+      const int64_t from = order[std::min(i, nodes.count - 1)].place;
+      for (int f = 0; f < features; f++) nodes.feature(f)[i] = given.feature(f)[from];
+      nodes.places[i] = given.places[from];
     }
   }
 
-  void pass(unsigned shift) {
-    int64_t ends[1 << DIGIT] = {0};
-    const auto digit = [&](const auto &item) {
-      return (item.first >> shift) & ((1 << DIGIT) - 1);
-    };
-    for (const auto &item : items) ends[digit(item)]++;
-    if (ends[digit(items[0])] == int64_t(items.size())) return;
-    int64_t sum = 0;
-    for (int64_t &end : ends) sum += std::exchange(end, sum);
-    for (const auto &item : items) other[ends[digit(item)]++] = item;
-    std::swap(items, other);
+ private:
+  struct Item {
+    typename Types<Real>::Key key;
+    typename Types<Real>::Place place;
+  };
+  std::vector<Item> order;  // scratch
+
+  void halve(const Nodes<Real> &given, int64_t first, int64_t last) {
+    const int64_t box = boxes.size(), leaf = VECTORS * lanes<Real>();
+    boxes.push_back({first, last, 0});
+    int widest = 0;
+    Real width = -1;
+    for (int f = 0; f < features; f++) {
+      const Real *values = given.feature(f);
+      Real low = std::numeric_limits<Real>::infinity(), high = -low;  // past any NaN
+      for (int64_t i = first; i < last; i++) {
+        const Real value = values[order[i].place];
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+      }
+      ends.push_back(low);
+      ends.push_back(high);
+      if (high - low > width) width = high - low, widest = f;
+    }
+    if (last - first <= leaf) return;
+    // whole leaves to the left, so that a leaf of queries is a block
+    const int64_t middle = first + ((last - first) / 2 + leaf - 1) / leaf * leaf;
+    for (int64_t i = first; i < last; i++)
+      order[i].key = sortable(given.feature(widest)[order[i].place]);
+    std::nth_element(order.begin() + first, order.begin() + middle, order.begin() + last,
+                     [](const Item &a, const Item &b) { return a.key < b.key; });
+    halve(given, first, middle);
+    boxes[box].right = boxes.size();
+    halve(given, middle, last);
   }
 };
 
-template <typename Real> int widest(const Nodes<Real> &nodes, int features) {
-  int axis = 0;
-  Real widest = -1;
-  for (int f = 0; f < features; f++) {
-    Real low = nodes.feature(f)[0], high = low;
-    for (int64_t i = 1; i < nodes.count; i++) {
-      const Real value = nodes.feature(f)[i];
-      low = value < low ? value : low;
-      high = value > high ? value : high;
+// A block of queries on its way down a tree of points.
+template <typename Real, int FEATURES> struct Descent {
+  Block<Real, FEATURES> &block;
+  const Real *queries;  // ends of their box
+  const Tree<Real> &points;
+
+  // How far, squared, the box of the queries is from another.
+  Real apart(int64_t box) const {
+    const Real *ends = points.range(box);
+    Real sum = 0;
+    for (int f = 0; f < block.features; f++) {
+      const Real below = ends[2 * f] - queries[2 * f + 1];
+      const Real above = queries[2 * f] - ends[2 * f + 1];
+      const Real gap = below > 0 ? below : above > 0 ? above : 0;
+      sum += gap * gap;
     }
-    if (high - low > widest) widest = high - low, axis = f;
+    return sum;
   }
-  return axis;
+
+  void into(int64_t box) {
+    if (!block.may_meet(points.range(box))) return;
+    const auto &here = points.boxes[box];
+    if (!here.right) return block.template meet<true>(points.nodes, here.first, here.last);
+    const bool left_first = apart(box + 1) <= apart(here.right);
+    into(left_first ? box + 1 : here.right);
+    into(left_first ? here.right : box + 1);
+  }
+};
+
+template <typename Real, int FEATURES>
+void search_tree(const Tree<Real> &queries, const Tree<Real> &points, int64_t lowest,
+                 const Share &share, const Known<Real> &known, int64_t *index) {
+  int64_t number = 0;
+  for (size_t box = 0; box < queries.boxes.size(); box++) {
+    if (queries.boxes[box].right || number++ % share.parts != share.part) continue;
+    Block<Real, FEATURES> block(queries.nodes, queries.boxes[box].first, queries.features, lowest);
+    if (known.rows) block.begin_at(index, known.rows, known.stride);
+    Descent<Real, FEATURES>{block, queries.range(box), points}.into(0);
+    block.write(index);
+  }
 }
 
 template <typename Real, int FEATURES>
 void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *index_a,
             int64_t *index_b, bool known, const Share &share) {
   Nodes<Real> nodes_a, nodes_b;
-  Sorter<Real> sorter;
+  Tree<Real> tree_a, tree_b;
   for (int64_t cloud = share.first; cloud < share.last; cloud++) {
     take(a, cloud, features, nodes_a);
     take(b, cloud, features, nodes_b);
@@ -300,27 +337,24 @@ void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *ind
       known_a = {b.values + b.begin(cloud) * b.stride, b.stride};
       known_b = {a.values + a.begin(cloud) * a.stride, a.stride};
     }
-    if (nodes_b.count < SORTED || nodes_a.count < SORTED) {
+    if (nodes_b.count < HALVED || nodes_a.count < HALVED) {
       search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, known_a, to_b);
       if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, known_b, to_a);
       continue;
     }
-    const int axis = widest(nodes_b, features);
+    tree_a.build(nodes_a, features);
+    tree_b.build(nodes_b, features);
     const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
-    sorter.sort(nodes_a, features, axis);
-    sorter.sort(nodes_b, features, axis);
-    search_sorted<Real, FEATURES>(nodes_a, nodes_b, features, axis, lowest_b, share, known_a, to_b);
-    if (to_a)
-      search_sorted<Real, FEATURES>(nodes_b, nodes_a, features, axis, lowest_a, share, known_b, to_a);
+    search_tree<Real, FEATURES>(tree_a, tree_b, lowest_b, share, known_a, to_b);
+    if (to_a) search_tree<Real, FEATURES>(tree_b, tree_a, lowest_a, share, known_b, to_a);
   }
 }
 
 template <typename Real>
-void nearest(const Side<Real> &a, const Side<Real> &b, int64_t features, int64_t *index_a,
-             int64_t *index_b, bool known, const Share &share) {
+void find(const Side<Real> &a, const Side<Real> &b, int64_t features, int64_t *index_a,
+          int64_t *index_b, bool known, const Share &share) {
   const auto chosen = features == 2   ? search<Real, 2>
                       : features == 3 ? search<Real, 3>
-                      : features == 4 ? search<Real, 4>
                                       : search<Real, 0>;
   chosen(a, b, features, index_a, index_b, known, share);
 }
@@ -361,33 +395,32 @@ template <typename Real> struct Terms {
 
 }  // namespace
 
-#define ENTRIES(Real, suffix)                                                                     \
-  extern "C" void nearest_##suffix(                                                               \
-      const Real *a, const uint8_t *mask_a, const int64_t *starts_a, int64_t size_a,              \
-      int64_t stride_a, const Real *b, const uint8_t *mask_b, const int64_t *starts_b,            \
-      int64_t size_b, int64_t stride_b, int64_t features, int64_t *index_a, int64_t *index_b,     \
-      int64_t known, int64_t first, int64_t last, int64_t part, int64_t parts) {                  \
-    nearest<Real>({a, mask_a, starts_a, size_a, stride_a},                                        \
-                  {b, mask_b, starts_b, size_b, stride_b}, features, index_a, index_b, known,     \
-                  {first, last, part, parts});                                                    \
-  }                                                                                               \
-  extern "C" void terms_##suffix(const Real *a, int64_t size_a, const Real *b, int64_t size_b,    \
-                                 int64_t features, int64_t searched, double weight,               \
-                                 const int64_t *index_a, const int64_t *index_b, Real *terms_a,   \
-                                 Real *terms_b, int64_t first, int64_t last) {                    \
-    const Terms<Real> sides{features, searched, Real(weight), first, last};                       \
-    sides.forward(a, size_a, b, size_b, index_a, terms_a);                                        \
-    sides.forward(b, size_b, a, size_a, index_b, terms_b);                                        \
-  }                                                                                               \
-  extern "C" void terms_backward_##suffix(                                                        \
-      const Real *a, int64_t size_a, const Real *b, int64_t size_b, int64_t features,             \
-      int64_t searched, double weight, const int64_t *index_a, const int64_t *index_b,            \
-      const Real *grad_terms_a, const Real *grad_terms_b, Real *grad_a, Real *grad_b,             \
-      int64_t first, int64_t last) {                                                              \
-    const Terms<Real> sides{features, searched, Real(weight), first, last};                       \
-    sides.backward(a, size_a, b, size_b, index_a, grad_terms_a, grad_a, grad_b);                  \
-    sides.backward(b, size_b, a, size_a, index_b, grad_terms_b, grad_b, grad_a);                  \
-  }
+// One library has float or double, REAL, which whoever compiles this says.
 
-ENTRIES(float, float32)
-ENTRIES(double, float64)
+extern "C" void nearest(const REAL *a, const uint8_t *mask_a, const int64_t *starts_a,
+                        int64_t size_a, int64_t stride_a, const REAL *b, const uint8_t *mask_b,
+                        const int64_t *starts_b, int64_t size_b, int64_t stride_b,
+                        int64_t features, int64_t *index_a, int64_t *index_b, int64_t known,
+                        int64_t first, int64_t last, int64_t part, int64_t parts) {
+  find<REAL>({a, mask_a, starts_a, size_a, stride_a}, {b, mask_b, starts_b, size_b, stride_b},
+             features, index_a, index_b, known, {first, last, part, parts});
+}
+
+extern "C" void terms(const REAL *a, int64_t size_a, const REAL *b, int64_t size_b,
+                      int64_t features, int64_t searched, double weight, const int64_t *index_a,
+                      const int64_t *index_b, REAL *terms_a, REAL *terms_b, int64_t first,
+                      int64_t last) {
+  const Terms<REAL> sides{features, searched, REAL(weight), first, last};
+  sides.forward(a, size_a, b, size_b, index_a, terms_a);
+  sides.forward(b, size_b, a, size_a, index_b, terms_b);
+}
+
+extern "C" void terms_backward(const REAL *a, int64_t size_a, const REAL *b, int64_t size_b,
+                               int64_t features, int64_t searched, double weight,
+                               const int64_t *index_a, const int64_t *index_b,
+                               const REAL *grad_terms_a, const REAL *grad_terms_b, REAL *grad_a,
+                               REAL *grad_b, int64_t first, int64_t last) {
+  const Terms<REAL> sides{features, searched, REAL(weight), first, last};
+  sides.backward(a, size_a, b, size_b, index_a, grad_terms_a, grad_a, grad_b);
+  sides.backward(b, size_b, a, size_a, index_b, grad_terms_b, grad_b, grad_a);
+}

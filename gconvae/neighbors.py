@@ -114,8 +114,8 @@ def nearest(
 
     .. math:: \mathrm{index}_i = \arg\min_{j \in \mathrm{cloud}(i)} \lVert q_i - p_j \rVert^2
 
-    Ties go to the lowest index, which torch-cluster alone does not promise: queries whose two best
-    distances agree within rounding are searched again densely.
+    Ties go to the lowest index, which torch-cluster alone does not promise: all that is as near as
+    what it finds is looked at once more.
 
     Args:
         query: Packed nodes, shape (P_q, F).

@@ -11,6 +11,7 @@ __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 Neighbors = Literal["torch-cluster", "dense", "compiled", "auto"]
 Scaling = Literal["auto", "pixels", "range", "keep"]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class TrainingOptions:
         scaling: Feature ranges: pixels of an image, range of the training clouds, keep the
             model's, or auto: pixels where the data set says that it is an image, else range.
         device: auto takes a GPU if there is one.
+        precision: Of the network's products: float32, or bfloat16 where the CPU or GPU has it.
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
@@ -109,6 +111,7 @@ class TrainingOptions:
     neighbors: Neighbors = "torch-cluster"
     scaling: Scaling = "auto"
     device: Device = "auto"
+    precision: Precision = "float32"
     threads: int | None = None
     workers: int = 0
     kl_warmup: int = 0
@@ -135,7 +138,12 @@ class TrainingOptions:
                 "kl_warmup must be 0 where kl_cycle is set, "
                 f"got {self.kl_warmup} and {self.kl_cycle}"
             )
-        for name, choices in (("neighbors", Neighbors), ("scaling", Scaling), ("device", Device)):
+        for name, choices in (
+            ("neighbors", Neighbors),
+            ("scaling", Scaling),
+            ("device", Device),
+            ("precision", Precision),
+        ):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.distributions import Independent
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch_geometric.data import Dataset as PygDataset
 from tqdm import tqdm
 
-from gconvae import datasets, files, losses, metrics, neighbors, runs
-from gconvae.clouds import Clouds
-from gconvae.options import Device, Neighbors, Scaling, TrainingOptions
+from gconvae import batches, datasets, files, losses, metrics, neighbors, runs
+from gconvae.clouds import Clouds, as_sample
+from gconvae.options import Device, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.priors import StandardNormal
 from gconvae.randomness import generator
 from gconvae.runs import History, Run
@@ -69,6 +70,7 @@ def fit(
     neighbors: Neighbors = "torch-cluster",
     scaling: Scaling = "auto",
     device: Device = "auto",
+    precision: Precision = "float32",
     threads: int | None = None,
     workers: int = 0,
     kl_warmup: int = 0,
@@ -90,8 +92,10 @@ def fit(
 
     Args:
         model: Left as it is.
-        data: Training clouds: a data set of :mod:`gconvae.datasets`, or points (B, N, 3).
-        valid: Validation clouds; None = a seeded 17 % of ``data``.
+        data: Training clouds: a data set of :mod:`gconvae.datasets`, points (B, N, 3), PyG graphs,
+            or a PyG ``DataLoader``, whose clouds are taken: order and batches are those of
+            ``seed`` and ``batch_size``.
+        valid: Validation clouds in any of these forms; None = a seeded 17 % of ``data``.
         loss: A name of :func:`gconvae.losses.available`, perhaps with options, or a sum of some
             (``"third_axis + 0.5 * matching"``), or a module from (target, output), and
             (target_mask, output_mask) where clouds are ragged, to one value a cloud, shape (B,).
@@ -107,6 +111,8 @@ def fit(
         scaling: ``"pixels"`` of the image, ``"range"`` of the training clouds, ``"keep"`` the
             model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
+        precision: Of the network's products: ``"float32"``, or ``"bfloat16"`` where the CPU or GPU
+            has it (weights, loss and KL stay float32).
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
@@ -127,7 +133,8 @@ def fit(
             options of this training.
         progress: Show a progress bar.
     Warns:
-        UserWarning: If ``resume`` finds another device, version or machine: last bits may differ.
+        UserWarning: If ``resume`` finds another device, version or machine: last bits may differ;
+            or if the device has no instructions for ``precision``, which makes training slower.
     Raises:
         ValueError: If an option is out of range, clouds are not valid or do not fit the model, or
             ``out`` exists, or ``resume`` finds other options, model or clouds.
@@ -159,9 +166,11 @@ def fit(
         neighbors=neighbors,
         scaling=scaling,
         device=device,
+        precision=precision,
         threads=threads,
         workers=workers,
     )
+    _warn_of_slow(precision, _device(device))
     train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
     trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
@@ -189,9 +198,19 @@ def fit(
         raise ValueError("resume needs the folder of the run as out, got None")
     with deterministic(begun["threads"]):
         with _quiet_lightning():
-            loaders = [_loader(part, options, shuffle=n == 0) for n, part in enumerate(sets)]
-            assert isinstance(loaders[0].sampler, _Batches)
-            task = _Task(trained, loss, options, loaders[0].sampler)
+            loaders = [
+                batches.loader(
+                    part if workers else _on_device(part, _device(device)),
+                    batch_size=batch_size,
+                    seed=seed,
+                    shuffle=number == 0,
+                    workers=workers,
+                )
+                for number, part in enumerate(sets)
+            ]
+            size = trained.conditions.num_points
+            full = all(part.mask.shape[1] == size and part.mask.all() for part in sets)
+            task = _Task(trained, loss, options, loaders[0], full)
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
@@ -273,10 +292,21 @@ class _Task(pl.LightningModule):
     _RESUMED = ("history", "best_loss", "best_epoch", "best_weights", "seconds")
 
     def __init__(
-        self, model: VAE, loss: nn.Module, options: TrainingOptions, batches: _Batches
+        self,
+        model: VAE,
+        loss: nn.Module,
+        options: TrainingOptions,
+        loader: DataLoader[Any],
+        full: bool,
     ) -> None:
         super().__init__()
-        self.batches = batches
+        # known beforehand, a GPU need not be asked in every step
+        self.full = full
+        # Lightning is asked once for a block of steps: what it does around one takes a while
+        self.automatic_optimization = False
+        assert isinstance(loader.sampler, batches.Order)
+        self.order = loader.sampler
+        self.after_step: Callable[[], object] = lambda: None
         self.model = model
         self.loss = loss
         self.options = options
@@ -290,7 +320,7 @@ class _Task(pl.LightningModule):
         self.on_lattice = bool(model.observation.step.any())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+        return _Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
 
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
@@ -310,29 +340,41 @@ class _Task(pl.LightningModule):
         for name in self._RESUMED:
             setattr(self, name, checkpoint["training"][name])
         # Lightning 2.6 tells the sampler its epoch only after it has asked for the first order
-        self.batches.set_epoch(len(self.history["epoch"]))
+        self.order.set_epoch(len(self.history["epoch"]))
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> Tensor:
-        return self._step(batch, "train", self.current_epoch, step)
+    def training_step(self, block: Clouds, number: int) -> None:
+        adam = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(adam, torch.optim.Optimizer)
+        for step, batch in self._batches(block, number):
+            adam.zero_grad()
+            self._step(batch, "train", self.current_epoch, step).backward()
+            adam.step()
+            self.after_step()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> None:
-        # the same noise in every epoch, so that epochs differ by their weights only
-        self._step(batch, "valid", 0, step)
+    def validation_step(self, block: Clouds, number: int) -> None:
+        for step, batch in self._batches(block, number):
+            # the same noise in every epoch, so that epochs differ by their weights only
+            self._step(batch, "valid", 0, step)
 
-    def _step(
-        self, batch: tuple[Tensor, Tensor, Tensor], stage: str, epoch: int, step: int
-    ) -> Tensor:
+    def _batches(self, block: Clouds, number: int) -> Iterator[tuple[int, Clouds]]:
+        parts = batches.split(block, self.options.batch_size)
+        return enumerate(parts, number * batches.BLOCK)
+
+    def _step(self, batch: Clouds, stage: str, epoch: int, step: int) -> Tensor:
         scaled, mask, labels = batch
         scaled = self._dequantized(scaled, mask, self._random(f"{stage} lattice", epoch, step))
-        posterior = self.model.encoder(scaled, mask)
+        with self._precision(scaled.device):
+            posterior = self.model.encoder(scaled, mask)
         random = self._random(f"{stage} latent", epoch, step)
         noise = torch.randn(posterior.mean.shape, generator=random).to(scaled)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (B, L)
-        made = self.model.conditions.nodes(mask)  # (B, N)
-        unit = self.model.decode_unit(z, labels, made, self._random("node noise", epoch, step))
-        output = self.model.scaling.from_unit(unit)  # (B, N, F)
-        masks = () if mask.all() and made.all() else (mask, made)
-        rec = self.loss(scaled, output, *masks)  # (B,)
+        made = None if self.full else self.model.conditions.nodes(mask)  # (B, N)
+        node_noise = self._random("node noise", epoch, step)
+        with self._precision(scaled.device):
+            unit = self.model.decode_unit(z, labels, made, node_noise)
+        output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
+        full = made is None or bool(mask.all() and made.all())
+        rec = self.loss(scaled, output, *(() if full else (mask, made)))  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
@@ -344,6 +386,11 @@ class _Task(pl.LightningModule):
         if penalty is None:
             return (rec + self._beta(epoch) * kl).mean()
         return rec.mean() + self._beta(epoch) * penalty
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        """Of the network alone: loss and KL are small differences of large numbers."""
+        wanted = self.options.precision == "bfloat16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
     def _random(self, purpose: str, epoch: int, step: int) -> torch.Generator:
         return generator(self.options.seed, purpose, epoch=epoch, step=step)
@@ -360,7 +407,7 @@ class _Task(pl.LightningModule):
     def _divergence(
         self,
         posterior: Independent[Any],
-        batch: tuple[Tensor, Tensor, Tensor],
+        batch: Clouds,
         random: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
         """KL of each cloud, shape (B,), and what is made small if it is not its mean."""
@@ -410,43 +457,11 @@ class _Task(pl.LightningModule):
         self._stop_if_stale()
 
 
-class _ResidentClouds(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Scaled clouds in memory, indexed by a whole batch at a time."""
+class _Adam(torch.optim.Adam):
+    """Adam that does not look in every step for a GPU which might be recording it."""
 
-    def __init__(self, clouds: Clouds) -> None:
-        points, mask, labels = clouds
-        # a model without labels does not look at them
-        labels = mask.new_zeros(len(mask), dtype=torch.long) if labels is None else labels
-        self.parts = points, mask, labels
-
-    def __len__(self) -> int:
-        return len(self.parts[0])
-
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        points, mask, labels = self.parts
-        return points[rows], mask[rows], labels[rows]
-
-
-class _Batches(Sampler[Tensor]):
-    """Row numbers of each batch, in an order that is a function of (seed, epoch)."""
-
-    def __init__(self, num_clouds: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        self.num_clouds, self.batch_size = num_clouds, batch_size
-        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return math.ceil(self.num_clouds / self.batch_size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(self.num_clouds)
-        if self.shuffle:
-            random = generator(self.seed, "order", epoch=self.epoch)
-            order = torch.randperm(self.num_clouds, generator=random)
-        return iter(order.split(self.batch_size))
+    def _accelerator_graph_capture_health_check(self) -> None:
+        pass  # nothing here records; looking takes longer than the step of a small network
 
 
 class _SaveState(Callback):
@@ -472,7 +487,8 @@ class _ProgressBar(Callback):
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         # a log file gets a line every 10 s, a terminal a moving bar
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        steps = int(trainer.num_training_batches)
+        assert isinstance(task, _Task)
+        steps = task.order.num_batches
         self.bar = tqdm(
             total=self.epochs * steps,
             initial=task.current_epoch * steps,
@@ -480,12 +496,7 @@ class _ProgressBar(Callback):
             mininterval=interval,
             dynamic_ncols=True,
         )
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, task: pl.LightningModule, *step: Any
-    ) -> None:
-        if self.bar is not None:
-            self.bar.update()
+        task.after_step = self.bar.update
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         assert isinstance(task, _Task)
@@ -531,19 +542,6 @@ def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.T
     )
 
 
-def _loader(clouds: Clouds, options: TrainingOptions, shuffle: bool) -> DataLoader[Any]:
-    batches = _Batches(len(clouds.points), options.batch_size, options.seed, shuffle)
-    # batch_size None: one index is a whole batch, and nothing is collated item by item
-    return DataLoader(
-        _ResidentClouds(clouds),
-        batch_size=None,
-        sampler=batches,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-        generator=generator(options.seed, "loader"),
-    )
-
-
 def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict: bool) -> Clouds:
     """Clouds in order and in scaled units, on the CPU."""
     clouds = model.prepare(data, name=name)
@@ -551,6 +549,14 @@ def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict:
     model.scaling.check_range(clouds.points, clouds.mask, name, strict=strict)
     scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
     return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
+
+
+def _on_device(clouds: Clouds, device: str) -> Clouds:
+    """Where the network is, so that no batch has to be brought there."""
+    points, mask, labels = (None if part is None else part.to(device) for part in clouds)
+    assert points is not None
+    assert mask is not None
+    return Clouds(points, mask, labels)
 
 
 def check_trainable(
@@ -597,6 +603,22 @@ def _device(wanted: str) -> str:
     return wanted
 
 
+def _warn_of_slow(precision: str, device: str) -> None:
+    if precision != "bfloat16":
+        return
+    has_it = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device == "cuda"
+        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    if not has_it:
+        warnings.warn(
+            "precision='bfloat16' is emulated on this device, which has no instructions for it: "
+            "precision='float32' is faster",
+            stacklevel=3,
+        )
+
+
 def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
@@ -617,12 +639,29 @@ def train_and_valid(
         >>> len(train), len(valid)
         (83, 17)
     """
-    data = data if isinstance(data, datasets.CloudDataset) else datasets.from_points(data)
+    data = _dataset(data, "data")
     if valid is None:
         return datasets.split(data, VALID_FRACTION, seed=seed)
-    if not isinstance(valid, datasets.CloudDataset):
-        valid = datasets.from_points(valid, image_size=data.image_size)
-    return data, valid
+    return data, _dataset(valid, "valid", data.image_size)
+
+
+def _dataset(data: Any, name: str, image_size: int | None = None) -> datasets.CloudDataset:
+    """Any form of clouds as a data set."""
+    if isinstance(data, DataLoader):
+        if not isinstance(data.sampler, SequentialSampler | RandomSampler):
+            raise ValueError(
+                f"{name} must be a loader of a whole data set, since its clouds are taken in an "
+                f"order of the seed, got one with {type(data.sampler).__name__}"
+            )
+        data = data.dataset
+    if isinstance(data, datasets.CloudDataset):
+        return data
+    if isinstance(data, PygDataset):
+        raise ValueError(
+            f"{name} must say which nodes are kept: use gconvae.datasets.from_pyg(), "
+            f"got {type(data).__name__}"
+        )
+    return datasets.from_points(*as_sample(data, name), image_size=image_size)
 
 
 def identity(data: datasets.CloudDataset) -> dict[str, Any]:

@@ -202,6 +202,7 @@ def test_every_training_option_reaches_the_training(own_file: Path, tmp_path: Pa
         "neighbors": "dense",
         "scaling": "range",
         "device": "cpu",
+        "precision": "float32",
         "threads": 1,
         "workers": 1,
         "kl_warmup": 2,

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "augment": {"clouds"},
     "compiled": set(),
     "streams": set(),
+    "batches": {"clouds"},
     "neighbors": {"clouds", "compiled"},
     "reference": {"clouds"},
     "reports": set(),
@@ -66,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"models", "scaling", "vae"},
     "training": {
         *("clouds", "conditions", "files", "flows", "options", "priors", "recipes"),
-        *("autoregressive", "compiled", "copies", "mixtures", "streams"),
+        *("autoregressive", "batches", "compiled", "copies", "mixtures", "streams"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),

@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_geometric.datasets import FakeDataset
+from torch_geometric.loader import DataLoader
 
 import gconvae
-from gconvae import datasets, losses, models, neighbors
+from gconvae import batches, datasets, losses, models, neighbors
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.nn.conv import ConvDecoder
@@ -552,6 +554,76 @@ def test_workers_change_no_bit_and_leave_nothing_behind(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_how_many_steps_lightning_asks_for_at_once_changes_no_bit(
+    eights: CloudDataset, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    wanted = quick(eights, batch_size=20)
+    monkeypatch.setattr(batches, "BLOCK", block)
+    assert same_training(quick(eights, batch_size=20), wanted)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_clouds_of_a_pyg_loader_are_trained_on(eights: CloudDataset, shuffle: bool) -> None:
+    wanted = quick(eights, valid=eights[:20])
+    loader = DataLoader(eights, batch_size=7, shuffle=shuffle)
+    assert same_training(quick(loader, valid=DataLoader(eights[:20], batch_size=3)), wanted)
+
+
+def test_graphs_are_trained_on(eights: CloudDataset) -> None:
+    graphs = [eights[n] for n in range(len(eights))]
+    points = from_points(*eights.clouds)
+    assert same_training(quick(graphs), quick(points))
+    assert same_training(quick(DataLoader(graphs, batch_size=7)), quick(points))
+
+
+def test_a_loader_of_some_clouds_is_one_clear_error(eights: CloudDataset) -> None:
+    loader = DataLoader(eights, sampler=torch.utils.data.SubsetRandomSampler(range(10)))
+    with pytest.raises(ValueError, match="data must be a loader of a whole data set.*Subset"):
+        quick(loader)
+
+
+def test_other_pyg_data_sets_must_say_which_nodes_count(tmp_path: Path) -> None:
+    data = FakeDataset(num_graphs=2)
+    with pytest.raises(ValueError, match=r"data must say which nodes .*from_pyg.* FakeDataset"):
+        quick(data)
+
+
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is emulated")
+@pytest.mark.parametrize(
+    "parts",
+    [{"encoder": name} for name in models.available("encoder")]
+    + [{"decoder": name} for name in models.available("decoder")[1:]]
+    + [{"ragged": True}],
+    ids=lambda parts: "-".join(map(str, parts.values())),
+)
+def test_bfloat16_trains_all_parts_to_nearly_the_same_loss(
+    eights: CloudDataset, parts: dict[str, Any]
+) -> None:
+    model = models.create("convae", seed=0, **parts)
+    exact, rough = (
+        quick(eights[:60], model, epochs=1, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    assert rough.manifest["options"]["precision"] == "bfloat16"
+    assert {weight.dtype for weight in rough.model.parameters()} == {torch.float32}
+    assert rough.history["valid_loss"] != exact.history["valid_loss"]
+    assert rough.history["valid_loss"] == pytest.approx(exact.history["valid_loss"], rel=0.03)
+    assert rough.model.sample(3).dtype == torch.float32
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_that_is_emulated_warns(
+    eights: CloudDataset, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quick(eights, precision="bfloat16", epochs=1)
+    said = [str(warning.message) for warning in caught]
+    assert any("is emulated on this device" in message for message in said) is not supported
+
+
 @pytest.mark.parametrize("step", [2, 3, 5, 6])
 def test_an_error_leaves_no_worker_behind(eights: CloudDataset, step: int) -> None:
     # steps 3 and 6 are validation
@@ -962,7 +1034,7 @@ def test_clouds_that_cannot_be_used_are_one_clear_error(
 
 @pytest.mark.parametrize("data", [None, 3, "runs/eights", []])
 def test_data_that_are_no_clouds_are_one_clear_error(data: Any) -> None:
-    with pytest.raises(ValueError, match="points must"):
+    with pytest.raises(ValueError, match="data must"):
         quick(data)
 
 

@@ -72,7 +72,7 @@ class ConvEncoder(nn.Module):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        hidden = points.transpose(1, 2).unsqueeze(1)  # (B, 1, F, N)
+        hidden = _by_column(points.transpose(1, 2).unsqueeze(1))  # (B, 1, F, N)
         for conv in self.convs:
             hidden = torch.relu(conv(hidden))  # (B, C, 1, columns)
         return self.gaussian(torch.relu(self.dense(hidden.flatten(1))))
@@ -141,11 +141,16 @@ class ConvDecoder(nn.Module):
         Returns:
             Features in [0, 1], shape (B, N, F), nodes in the network's own order.
         """
-        hidden = self.dense(z).unflatten(1, self.shape)  # (B, C, 1, columns)
+        hidden = _by_column(self.dense(z).unflatten(1, self.shape))  # (B, C, 1, columns)
         for conv in self.convs[:-1]:
             hidden = torch.relu(conv(hidden))  # (B, C, 1, columns)
         unit = torch.sigmoid(self.convs[-1](hidden))  # (B, 1, F, N)
         return unit.squeeze(1).transpose(1, 2)
+
+
+def _by_column(image: Tensor) -> Tensor:
+    """With all features of a column side by side, the order in which convolutions are fastest."""
+    return image.contiguous(memory_format=torch.channels_last)
 
 
 def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int) -> list[int]:

@@ -33,6 +33,9 @@ class DiagonalGaussian(nn.Linear):
         self, hidden: Tensor
     ) -> Independent[Any]:
         """The posterior of each cloud, event shape (L,), of h with shape (B, width)."""
-        mean, log_var = super().forward(hidden).chunk(2, dim=1)  # (B, L) each
+        # in the weights' precision whatever the network's: the KL hangs on small differences
+        with torch.autocast(hidden.device.type, enabled=False):
+            made = super().forward(hidden.to(self.weight.dtype))
+        mean, log_var = made.chunk(2, dim=1)  # (B, L) each
         stddev = torch.exp(0.5 * log_var)
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import functools
 from typing import Any
 
 import torch
@@ -10,18 +10,17 @@ from torch import Tensor, nn
 
 __all__ = ["Linear"]
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
-
 
 class Linear(nn.Linear):
     r"""``torch.nn.Linear``, with its products in single precision given to oneDNN.
 
     .. math:: y = W x + b
 
-    torch gives them to MKL, which uses half of a vector register on CPUs that are not its maker's:
-    on an AMD EPYC with AVX-512 a product of (100, 1216) and (1216, 1500) takes half the time with
-    oneDNN, forward and backward (decision 0006). Where torch has no oneDNN, it is switched off
-    (``torch.backends.mkldnn.flags``), or the numbers are others, this is ``torch.nn.Linear``.
+    torch gives them to MKL, which uses half of a vector register of AVX-512 on CPUs that are not
+    its maker's: on such an AMD EPYC a product of (100, 1216) and (1216, 1500) takes half the time
+    with oneDNN, forward and backward (decision 0006). On CPUs without AVX-512, where torch has no
+    oneDNN, where it is switched off (``torch.backends.mkldnn.flags``), or where the numbers are
+    others, this is ``torch.nn.Linear``.
 
     Args:
         in_features: Features of x.
@@ -41,7 +40,7 @@ class Linear(nn.Linear):
 
 def _takes(hidden: Tensor, weight: Tensor) -> bool:
     return bool(
-        _X86
+        _wide()
         and hidden.device.type == "cpu"
         and hidden.dtype == weight.dtype == torch.float32
         and len(hidden) > 0
@@ -52,6 +51,12 @@ def _takes(hidden: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
+
+
+@functools.cache
+def _wide() -> bool:
+    """Whether the CPU has registers that MKL may leave half empty."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class _Product(torch.autograd.Function):
@@ -66,12 +71,6 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         hidden, weight = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
-            return (
-                grad @ weight if wants_hidden else None,
-                grad.t() @ hidden if wants_weight else None,
-                grad.sum(0) if wants_bias else None,
-            )
         return (
             _product(grad, weight.t()) if wants_hidden else None,
             _product(grad.t(), hidden.t()) if wants_weight else None,
@@ -81,5 +80,7 @@ class _Product(torch.autograd.Function):
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """A b' + bias."""
+    if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
+        return nn.functional.linear(a, b, bias)
     # the operator that torch's own compiler puts into the place of a dense layer
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
