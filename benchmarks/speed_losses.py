@@ -273,6 +273,9 @@ def draw(found: dict[tuple[int, int], dict[str, float]], path: Path) -> None:
             nodes, seconds = zip(*line, strict=True) if line else ((), ())
             style = {"color": "black", "linewidth": 2.2} if name == "auto" else {"linewidth": 1.2}
             panel.loglog(nodes, [1e3 * s for s in seconds], marker="o", ms=3, label=name, **style)
+        panel.set_xticks(NODES, [f"{number:,}" for number in NODES], fontsize=8)
+        panel.minorticks_off()
+        panel.set_xlim(NODES[0] / 1.5, NODES[-1] * 1.5)
         panel.set_title(f"{count:,} cloud{'s' * (count > 1)}")
         panel.set_xlabel("nodes of a cloud")
     panels[0].set_ylabel("forward + backward (ms)")

@@ -73,15 +73,18 @@ def first_step() -> Row:
 
 def waiting(given: argparse.Namespace) -> Row:
     """Share of a step that is spent on getting its batch."""
+    from gconvae.batches import loader, split
     from gconvae.clouds import Clouds
-    from gconvae.options import TrainingOptions
-    from gconvae.training import _loader
 
     points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
     clouds = Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool), None)
-    loader = _loader(clouds, TrainingOptions(), shuffle=True)
-    times = interleaved({"epoch": lambda: list(loader)}, given.rounds)["epoch"]
-    batch = float(np.median(times)) / len(loader)
+    blocks = loader(clouds, batch_size=100, seed=0, shuffle=True)
+
+    def epoch() -> list[Clouds]:
+        return [batch for block in blocks for batch in split(block, 100)]
+
+    times = interleaved({"epoch": epoch}, given.rounds)["epoch"]
+    batch = float(np.median(times)) / len(epoch())
     model = gconvae.models.create("convae", seed=0)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         run = gconvae.fit(model, points[:5000], points[5000:], epochs=1, neighbors="auto")

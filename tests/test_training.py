@@ -592,9 +592,12 @@ def test_other_pyg_data_sets_must_say_which_nodes_count(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is emulated")
 @pytest.mark.parametrize(
     "parts",
-    [{"encoder": name} for name in models.available("encoder")]
-    + [{"decoder": name} for name in models.available("decoder")[1:]]
-    + [{"ragged": True}],
+    [
+        {"encoder": "conv", "ragged": True},
+        {"encoder": "edge_conv"},
+        {"encoder": "set_transformer"},
+        {"decoder": "graph"},
+    ],
     ids=lambda parts: "-".join(map(str, parts.values())),
 )
 def test_bfloat16_trains_all_parts_to_nearly_the_same_loss(
