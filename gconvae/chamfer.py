@@ -321,12 +321,14 @@ def _pair_terms(
             f"{target.dtype} on {target.device} and {output.dtype} on {output.device}"
         )
     chosen = resolve_backend(backend, target.device, target.dtype, longest)
-    if chosen == "compiled":
+    # under torch.compile the search alone is ours, and the graph's compiler has the rest
+    traced = torch.compiler.is_compiling()
+    if chosen == "compiled" and not traced:
         return compiled.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
     sides = target[..., :searched], output[..., :searched]
     found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
     # the same bits whatever the search
-    if compiled.available(target.device, target.dtype):
+    if not traced and compiled.available(target.device, target.dtype):
         return compiled.matched_terms(target, output, *found, searched, weight)
 
     def one_way(a: Tensor, b: Tensor, found: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ WORTH_A_THREAD = 2**21
 MET = 512
 """Points of a large cloud that a query is compared with, roughly."""
 
+MET_KNOWN = 64
+"""Likewise where a near one is known."""
+
 DTYPES = {torch.float32: "float", torch.float64: "double"}
 """Numbers that a library is compiled for, as C++ calls them."""
 
@@ -76,12 +79,18 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
         return f"cannot search on device {device}"
     if dtype not in DTYPES:
         return f"cannot compare distances in {dtype}"
-    if torch.compiler.is_compiling():
-        return "cannot be traced"
+    return _missing(dtype)
+
+
+# a compiler of graphs need not look at how it is loaded
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _missing(dtype: torch.dtype) -> str | None:
+    """Why there is no library, or None."""
     loaded = _library(dtype)
     return loaded if isinstance(loaded, str) else None
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # not traced, but called
 def nearest(
     query: Tensor,
     points: Tensor,
@@ -106,10 +115,8 @@ def nearest(
         >>> nearest(torch.zeros(1, 1, 2), torch.ones(1, 2, 2)) if available() else "no compiler"
         tensor([[0]])
     """
-    shape = query.shape[:2]
-    index = torch.zeros(shape, dtype=torch.long) if known is None else known.clone()
-    sides = _Padded(query, query_mask), _Padded(points, points_mask)
-    _search(*sides, index, None, known=known is not None)
+    index = torch.zeros(query.shape[:2], dtype=torch.long)
+    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, known=known)
     return index
 
 
@@ -117,12 +124,36 @@ def nearest_both(
     a: Tensor, b: Tensor, a_mask: Tensor | None = None, b_mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M)."""
+    if torch.compiler.is_compiling():
+        return torch.ops.gconvae.nearest_both(a, b, a_mask, b_mask)
+    return _nearest_both(a, b, a_mask, b_mask)
+
+
+def _nearest_both(
+    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
     to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long)
     to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long)
     _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
     return to_b, to_a
 
 
+# what torch.compile keeps as one operation of its graph
+torch.library.define(
+    "gconvae::nearest_both",
+    "(Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask) -> (Tensor, Tensor)",
+)
+torch.library.impl("gconvae::nearest_both", "CPU", _nearest_both)
+
+
+@torch.library.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]
+def _shapes(
+    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return a.new_empty(a.shape[:2], dtype=torch.long), b.new_empty(b.shape[:2], dtype=torch.long)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def nearest_packed(
     query: Tensor,
     points: Tensor,
@@ -148,9 +179,8 @@ def nearest_packed(
         >>> nearest_packed(query, points, starts, starts) if available() else "no compiler"
         tensor([0, 1])
     """
-    index = torch.zeros(len(query), dtype=torch.long) if known is None else known.clone()
-    sides = _Packed(query, starts_query), _Packed(points, starts_points)
-    _search(*sides, index, None, known=known is not None)
+    index = torch.zeros(len(query), dtype=torch.long)
+    _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
     counts = starts_query[1:] - starts_query[:-1]  # (B,)
     return index + starts_points[:-1].repeat_interleave(counts)
 
@@ -301,16 +331,16 @@ def _search(
     query: _Padded | _Packed,
     points: _Padded | _Packed,
     to: Tensor,
-    back: Tensor | None,
-    known: bool = False,
+    back: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> None:
     """Writes the places of the nearest points, and of the nearest queries if wanted."""
     features = query.points.shape[-1]
-    pointers = to.data_ptr(), None if back is None else back.data_ptr()
-    arguments = *query.arguments(), *points.arguments(), features, *pointers, known
-    # of a large cloud a query meets some hundred points
+    known = None if known is None else known.contiguous()
+    pointers = (None if part is None else part.data_ptr() for part in (to, back, known))
+    arguments = *query.arguments(), *points.arguments(), features, *pointers
     nodes = points.points.numel() // max(1, features * points.clouds)
-    pairs = to.numel() * min(MET, nodes)
+    pairs = to.numel() * min(MET if known is None else MET_KNOWN, nodes)
     shares = _shares(points.clouds, pairs)
     if len(shares) > 1 and points.clouds < len(shares):
         blocks = [(0, points.clouds, part, len(shares)) for part in range(len(shares))]
@@ -428,7 +458,7 @@ def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
     side = [pointer, pointer, pointer, number, number]
     pair = [pointer, number, pointer, number, number, number, factor]
     kinds = {
-        "nearest": [*side, *side, number, pointer, pointer, *[number] * 5],
+        "nearest": [*side, *side, number, *[pointer] * 3, *[number] * 4],
         "terms": [*pair, *[pointer] * 4, number, number],
         "terms_backward": [*pair, *[pointer] * 6, number, number],
     }

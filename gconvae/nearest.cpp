@@ -28,7 +28,10 @@ constexpr int BYTES = 32;
 constexpr int BYTES = 16;
 #endif
 constexpr int VECTORS = 2;        // of a block of queries, to hide the latency of a comparison
-constexpr int64_t HALVED = 768;   // points of a cloud from which a tree pays
+constexpr int64_t LEAF = 32;      // points of a box that has no parts, at most
+constexpr int64_t SAMPLE = 32;    // nodes whose median stands for that of all of a box
+constexpr int64_t HALVED = 768;   // points of a cloud from which trees pay
+constexpr int64_t HALVED_KNOWN = 640;  // likewise where near points are known
 
 template <typename Real> struct Types;
 template <> struct Types<float> {
@@ -65,6 +68,19 @@ template <typename Real> struct Nodes {
 
   const Real *feature(int f) const { return values.data() + f * padded; }
   Real *feature(int f) { return values.data() + f * padded; }
+
+  // All of another, the i-th being its from(i)-th; the last one fills the last block.
+  template <typename From> void arrange(const Nodes &given, int features, const From &from) {
+    count = given.count;
+    padded = given.padded;
+    values.resize(given.values.size());
+    places.resize(given.places.size());
+    for (int64_t i = 0; i < padded; i++) {
+      const int64_t at = from(std::min(i, count - 1));
+      for (int f = 0; f < features; f++) feature(f)[i] = given.feature(f)[at];
+      places[i] = given.places[at];
+    }
+  }
 };
 
 template <typename Real> constexpr int64_t lanes() { return BYTES / sizeof(Real); }
@@ -110,7 +126,7 @@ template <typename Real, int FEATURES> struct Block {
     }
   }
 
-  // Starts from the places that `index` holds, where it holds one (not below 0).
+  // Starts from the points that `index` holds, where it holds one (not below 0).
   void begin_at(const int64_t *index, const Real *rows, int64_t stride) {
     for (int64_t l = 0; l < VECTORS * lanes<Real>(); l++) {
       const int64_t known = index[queries.places[first + l]];
@@ -125,6 +141,8 @@ template <typename Real, int FEATURES> struct Block {
     }
   }
 
+  int count() const { return FEATURES ? FEATURES : features; }  // known to the compiler
+
   Values asked(int f, int v) const {
     if (FEATURES) return query[FEATURES ? f : 0][v];
     Values values;
@@ -134,21 +152,27 @@ template <typename Real, int FEATURES> struct Block {
 
   // Points in any order (SHUFFLED), or in the order of their places.
   template <bool SHUFFLED> void meet(const Nodes<Real> &points, int64_t from, int64_t to) {
+    Values nearest[VECTORS];  // in registers
+    Places found[VECTORS];
+    std::copy_n(best, VECTORS, nearest);
+    std::copy_n(place, VECTORS, found);
     for (int64_t j = from; j < to; j++) {
       const Place where = points.places[j];
       for (int v = 0; v < VECTORS; v++) {
         Values gap = asked(0, v) - points.feature(0)[j];
         Values distance = gap * gap;
-        for (int f = 1; f < features; f++) {
+        for (int f = 1; f < count(); f++) {
           gap = asked(f, v) - points.feature(f)[j];
           distance += gap * gap;
         }
-        Places closer = distance < best[v];
-        if (SHUFFLED) closer |= (distance == best[v]) & (where < place[v]);
-        best[v] = closer ? distance : best[v];
-        place[v] = closer ? Places{} + where : place[v];
+        Places closer = distance < nearest[v];
+        if (SHUFFLED) closer |= (distance == nearest[v]) & (where < found[v]);
+        nearest[v] = closer ? distance : nearest[v];
+        found[v] = closer ? Places{} + where : found[v];
       }
     }
+    std::copy_n(nearest, VECTORS, best);
+    std::copy_n(found, VECTORS, place);
   }
 
   // Whether a point between these ends, lowest and highest of each feature, may be as near to a
@@ -157,7 +181,7 @@ template <typename Real, int FEATURES> struct Block {
     uint64_t any = 0;
     for (int v = 0; v < VECTORS; v++) {
       Values sum{};
-      for (int f = 0; f < features; f++) {
+      for (int f = 0; f < count(); f++) {
         const Values below = ends[2 * f] - asked(f, v), above = asked(f, v) - ends[2 * f + 1];
         Values gap = above > 0 ? above : Values{};
         gap = below > 0 ? below : gap;
@@ -184,8 +208,9 @@ struct Share {
   int64_t first, last, part, parts;
 };
 
-// Rows of the points of a cloud, where the search is to start from known places; else null.
+// A near point of each query of a cloud, or -1, and the rows of its points; null = nothing is known.
 template <typename Real> struct Known {
+  const int64_t *index = nullptr;
   const Real *rows = nullptr;
   int64_t stride = 0;
 };
@@ -196,9 +221,9 @@ void search_all(const Nodes<Real> &queries, const Nodes<Real> &points, int featu
   const int64_t size = VECTORS * lanes<Real>();
   for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
     Block<Real, FEATURES> block(queries, first, features, points.places[0]);
-    if (known.rows) block.begin_at(index, known.rows, known.stride);
-    known.rows ? block.template meet<true>(points, 0, points.count)
-               : block.template meet<false>(points, 0, points.count);
+    if (known.index) block.begin_at(known.index, known.rows, known.stride);
+    known.index ? block.template meet<true>(points, 0, points.count)
+                : block.template meet<false>(points, 0, points.count);
     block.write(index);
   }
 }
@@ -212,9 +237,18 @@ template <typename Real> typename Types<Real>::Key sortable(Real value) {
   return bits & sign ? ~bits : bits | sign;
 }
 
-// The nodes of one cloud, halved down to leaves of one block of queries.
+// Lowest and highest of some values, past any NaN.
+template <typename Real> void span(const Real *values, int64_t count, Real &low, Real &high) {
+  low = std::numeric_limits<Real>::infinity(), high = -low;
+  for (int64_t i = 0; i < count; i++) {
+    low = values[i] < low ? values[i] : low;
+    high = values[i] > high ? values[i] : high;
+  }
+}
+
+// The nodes of one cloud, parted across their widest axis down to leaves.
 template <typename Real> struct Tree {
-  // Nodes [first, last); its halves are the next box and the box `right`, which a leaf lacks.
+  // Nodes [first, last); its parts are the next box and the box `right`, which a leaf lacks.
   struct Box {
     int64_t first, last, right;
   };
@@ -228,62 +262,87 @@ template <typename Real> struct Tree {
   void build(const Nodes<Real> &given, int number_of_features) {
     features = number_of_features;
     boxes.clear();
-    ends.clear();
     order.resize(given.count);
-    for (int64_t i = 0; i < given.count; i++) order[i].place = i;
-    halve(given, 0, given.count);
-    nodes.count = given.count;
-    nodes.padded = given.padded;
-    nodes.values.resize(given.values.size());
-    nodes.places.resize(given.places.size());
-    for (int64_t i = 0; i < nodes.padded; i++) {
-      const int64_t from = order[std::min(i, nodes.count - 1)].place;
-      for (int f = 0; f < features; f++) nodes.feature(f)[i] = given.feature(f)[from];
-      nodes.places[i] = given.places[from];
-    }
+    spare.resize(given.count);
+    for (int64_t i = 0; i < given.count; i++) order[i] = i;
+    divide(given, 0, given.count);
+    nodes.arrange(given, features, [&](int64_t i) { return order[i]; });
+    ends.resize(2 * features * boxes.size());
+    for (int64_t box = boxes.size() - 1; box >= 0; box--) enclose(box);  // parts come after it
   }
 
  private:
-  struct Item {
-    typename Types<Real>::Key key;
-    typename Types<Real>::Place place;
-  };
-  std::vector<Item> order;  // scratch
+  using Place = typename Types<Real>::Place;
+  std::vector<Place> order, spare;  // scratch
 
-  void halve(const Nodes<Real> &given, int64_t first, int64_t last) {
-    const int64_t box = boxes.size(), leaf = VECTORS * lanes<Real>();
+  void divide(const Nodes<Real> &given, int64_t first, int64_t last) {
+    const int64_t box = boxes.size();
     boxes.push_back({first, last, 0});
+    if (last - first <= LEAF) return;
+    const int64_t middle = part(given, first, last);
+    divide(given, first, middle);
+    boxes[box].right = boxes.size();
+    divide(given, middle, last);
+  }
+
+  // Puts nodes below about the median of the widest feature first, and tells where the others begin.
+  int64_t part(const Nodes<Real> &given, int64_t first, int64_t last) {
+    struct Item {
+      typename Types<Real>::Key key;
+      Place place;
+    };
+    const int64_t count = last - first, taken = std::min(count, SAMPLE), step = count / taken;
     int widest = 0;
     Real width = -1;
     for (int f = 0; f < features; f++) {
-      const Real *values = given.feature(f);
-      Real low = std::numeric_limits<Real>::infinity(), high = -low;  // past any NaN
-      for (int64_t i = first; i < last; i++) {
-        const Real value = values[order[i].place];
-        low = value < low ? value : low;
-        high = value > high ? value : high;
-      }
-      ends.push_back(low);
-      ends.push_back(high);
+      Real values[SAMPLE], low, high;
+      for (int64_t i = 0; i < taken; i++) values[i] = given.feature(f)[order[first + i * step]];
+      span(values, taken, low, high);
       if (high - low > width) width = high - low, widest = f;
     }
-    if (last - first <= leaf) return;
-    // whole leaves to the left, so that a leaf of queries is a block
-    const int64_t middle = first + ((last - first) / 2 + leaf - 1) / leaf * leaf;
-    for (int64_t i = first; i < last; i++)
-      order[i].key = sortable(given.feature(widest)[order[i].place]);
-    std::nth_element(order.begin() + first, order.begin() + middle, order.begin() + last,
-                     [](const Item &a, const Item &b) { return a.key < b.key; });
-    halve(given, first, middle);
-    boxes[box].right = boxes.size();
-    halve(given, middle, last);
+    const Real *values = given.feature(widest);
+    const auto item = [&](Place place) { return Item{sortable(values[place]), place}; };
+    const auto smaller = [](const Item &a, const Item &b) { return a.key < b.key; };
+    Item sample[SAMPLE];
+    for (int64_t i = 0; i < taken; i++) sample[i] = item(order[first + i * step]);
+    std::nth_element(sample, sample + taken / 2, sample + taken, smaller);
+    const Real median = values[sample[taken / 2].place];
+    int64_t below = 0, above = 0;
+    for (int64_t i = first; i < last; i++) {  // without a branch, which nobody could foresee
+      const Place place = order[i];
+      const bool left = values[place] < median;
+      order[first + below] = spare[above] = place;
+      below += left;
+      above += !left;
+    }
+    std::copy_n(spare.begin(), above, order.begin() + first + below);
+    if (std::min(below, above) >= count / 8) return first + below;
+    // many are alike, or no numbers
+    const auto at = order.begin();
+    std::nth_element(at + first, at + first + count / 2, at + last,
+                     [&](Place a, Place b) { return smaller(item(a), item(b)); });
+    return first + count / 2;
+  }
+
+  void enclose(int64_t box) {
+    const Box &here = boxes[box];
+    for (int f = 0; f < features; f++) {
+      Real &low = ends[2 * (box * features + f)], &high = ends[2 * (box * features + f) + 1];
+      if (here.right) {
+        const Real *left = range(box + 1) + 2 * f, *right = range(here.right) + 2 * f;
+        low = std::min(left[0], right[0]);
+        high = std::max(left[1], right[1]);
+      } else {
+        span(nodes.feature(f) + here.first, here.last - here.first, low, high);
+      }
+    }
   }
 };
 
 // A block of queries on its way down a tree of points.
 template <typename Real, int FEATURES> struct Descent {
   Block<Real, FEATURES> &block;
-  const Real *queries;  // ends of their box
+  const Real *queries;  // ends of their box; null = it does not matter which box comes first
   const Tree<Real> &points;
 
   // How far, squared, the box of the queries is from another.
@@ -303,56 +362,80 @@ template <typename Real, int FEATURES> struct Descent {
     if (!block.may_meet(points.range(box))) return;
     const auto &here = points.boxes[box];
     if (!here.right) return block.template meet<true>(points.nodes, here.first, here.last);
-    const bool left_first = apart(box + 1) <= apart(here.right);
+    const bool left_first = !queries || apart(box + 1) <= apart(here.right);
     into(left_first ? box + 1 : here.right);
     into(left_first ? here.right : box + 1);
   }
 };
 
+// Queries in an order that puts neighbours side by side.
 template <typename Real, int FEATURES>
-void search_tree(const Tree<Real> &queries, const Tree<Real> &points, int64_t lowest,
+void search_tree(const Nodes<Real> &queries, const Tree<Real> &points, int64_t lowest,
                  const Share &share, const Known<Real> &known, int64_t *index) {
-  int64_t number = 0;
-  for (size_t box = 0; box < queries.boxes.size(); box++) {
-    if (queries.boxes[box].right || number++ % share.parts != share.part) continue;
-    Block<Real, FEATURES> block(queries.nodes, queries.boxes[box].first, queries.features, lowest);
-    if (known.rows) block.begin_at(index, known.rows, known.stride);
-    Descent<Real, FEATURES>{block, queries.range(box), points}.into(0);
+  const int64_t size = VECTORS * lanes<Real>();
+  std::vector<Real> ends(2 * points.features);
+  for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
+    Block<Real, FEATURES> block(queries, first, points.features, lowest);
+    if (known.index) block.begin_at(known.index, known.rows, known.stride);
+    for (int f = 0; f < points.features && !known.index; f++)
+      span(queries.feature(f) + first, size, ends[2 * f], ends[2 * f + 1]);
+    Descent<Real, FEATURES>{block, known.index ? nullptr : ends.data(), points}.into(0);
     block.write(index);
   }
 }
 
+// Nodes in the order in which the tree has the points that are known to be near them: cheaper than
+// a tree of their own.
+template <typename Real>
+void order_by_known(const Nodes<Real> &given, const Tree<Real> &points, int64_t rows,
+                    const int64_t *known, int features, Nodes<Real> &ordered) {
+  std::vector<int64_t> at(rows), starts(points.nodes.count + 2), order(given.count);
+  for (int64_t i = 0; i < points.nodes.count; i++) at[points.nodes.places[i]] = i;
+  const auto place = [&](int64_t query) {  // those of which nothing is known come last
+    const int64_t point = known[given.places[query]];
+    return point < 0 ? points.nodes.count : at[point];
+  };
+  for (int64_t i = 0; i < given.count; i++) starts[place(i) + 1]++;
+  for (size_t i = 1; i < starts.size(); i++) starts[i] += starts[i - 1];
+  for (int64_t i = 0; i < given.count; i++) order[starts[place(i)]++] = i;
+  ordered.arrange(given, features, [&](int64_t i) { return order[i]; });
+}
+
+// Of a in b, and of b in a where index_b is not null and nothing is known.
 template <typename Real, int FEATURES>
 void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *index_a,
-            int64_t *index_b, bool known, const Share &share) {
-  Nodes<Real> nodes_a, nodes_b;
+            int64_t *index_b, const int64_t *known, const Share &share) {
+  Nodes<Real> nodes_a, nodes_b, ordered;
   Tree<Real> tree_a, tree_b;
   for (int64_t cloud = share.first; cloud < share.last; cloud++) {
     take(a, cloud, features, nodes_a);
     take(b, cloud, features, nodes_b);
     int64_t *to_b = index_a + a.begin(cloud), *to_a = index_b ? index_b + b.begin(cloud) : nullptr;
     if (!nodes_a.count || !nodes_b.count) continue;
-    Known<Real> known_a, known_b;
-    if (known) {
-      known_a = {b.values + b.begin(cloud) * b.stride, b.stride};
-      known_b = {a.values + a.begin(cloud) * a.stride, a.stride};
+    const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
+    Known<Real> near;
+    if (known) near = {known + a.begin(cloud), b.values + b.begin(cloud) * b.stride, b.stride};
+    const int64_t enough = known ? HALVED_KNOWN : HALVED;
+    if (nodes_b.count < enough || nodes_a.count < enough) {
+      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near, to_b);
+      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, {}, to_a);
+      continue;
     }
-    if (nodes_b.count < HALVED || nodes_a.count < HALVED) {
-      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, known_a, to_b);
-      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, known_b, to_a);
+    tree_b.build(nodes_b, features);
+    if (known) {
+      order_by_known(nodes_a, tree_b, b.rows(cloud), near.index, features, ordered);
+      search_tree<Real, FEATURES>(ordered, tree_b, lowest_b, share, near, to_b);
       continue;
     }
     tree_a.build(nodes_a, features);
-    tree_b.build(nodes_b, features);
-    const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
-    search_tree<Real, FEATURES>(tree_a, tree_b, lowest_b, share, known_a, to_b);
-    if (to_a) search_tree<Real, FEATURES>(tree_b, tree_a, lowest_a, share, known_b, to_a);
+    search_tree<Real, FEATURES>(tree_a.nodes, tree_b, lowest_b, share, {}, to_b);
+    if (to_a) search_tree<Real, FEATURES>(tree_b.nodes, tree_a, lowest_a, share, {}, to_a);
   }
 }
 
 template <typename Real>
 void find(const Side<Real> &a, const Side<Real> &b, int64_t features, int64_t *index_a,
-          int64_t *index_b, bool known, const Share &share) {
+          int64_t *index_b, const int64_t *known, const Share &share) {
   const auto chosen = features == 2   ? search<Real, 2>
                       : features == 3 ? search<Real, 3>
                                       : search<Real, 0>;
@@ -400,7 +483,7 @@ template <typename Real> struct Terms {
 extern "C" void nearest(const REAL *a, const uint8_t *mask_a, const int64_t *starts_a,
                         int64_t size_a, int64_t stride_a, const REAL *b, const uint8_t *mask_b,
                         const int64_t *starts_b, int64_t size_b, int64_t stride_b,
-                        int64_t features, int64_t *index_a, int64_t *index_b, int64_t known,
+                        int64_t features, int64_t *index_a, int64_t *index_b, const int64_t *known,
                         int64_t first, int64_t last, int64_t part, int64_t parts) {
   find<REAL>({a, mask_a, starts_a, size_a, stride_a}, {b, mask_b, starts_b, size_b, stride_b},
              features, index_a, index_b, known, {first, last, part, parts});

@@ -571,6 +571,7 @@ def _checked_trees(query: Tensor, points: Tensor, packing: _Packing) -> Tensor:
     return compiled.nearest_packed(query, points, *starts, known)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch-cluster cannot be traced
 def _tree_guess(query: Tensor, points: Tensor, *starts: Tensor) -> Tensor:
     """What k-d trees alone find, places within the clouds, -1 where nothing: (P_q,)."""
     import torch_cluster  # noqa: F401 - its knn() counts the nodes of each cloud once more
@@ -599,6 +600,7 @@ class _Candidates(NamedTuple):
     found: Tensor | None  # candidates of each query, (P_q,); None = all K
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _tree_candidates(query: Tensor, points: Tensor, packing: _Packing, k: int) -> _Candidates:
     from torch_cluster import knn  # its nearest() is wrong on CPU
 

@@ -14,7 +14,7 @@ import torch
 from generators import NODE_KINDS, nodes
 from torch import Tensor
 
-from gconvae import compiled
+from gconvae import compiled, losses, neighbors
 from gconvae.compiled import (
     available,
     chamfer_terms,
@@ -42,6 +42,11 @@ def all_pairs(query: Tensor, points: Tensor, mask: Tensor | None = None) -> Tens
     if mask is not None:
         nearest_one &= mask.unsqueeze(1)
     return nearest_one.int().argmax(2)
+
+
+def generator() -> torch.Generator:
+    """The same numbers every time."""
+    return torch.Generator().manual_seed(0)
 
 
 def clouds(kind: str, shape: tuple[int, int, int], dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -207,6 +212,16 @@ def test_threads_change_nothing(count: int, size: int) -> None:
         assert torch.equal(mine, its)
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("size", [40, 640, 3000])
+def test_threads_that_start_from_known_places_change_nothing(size: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(0, 12, (1, size, 3), generator=random).float() for _ in range(2))
+    known = torch.randint(-1, size, (1, size), generator=random)
+    for _ in range(20):  # a thread must not see what another has found
+        assert torch.equal(nearest(a, b, known=known), all_pairs(a, b))
+
+
 # ------------------------------------------------------------------ the terms
 
 
@@ -274,6 +289,57 @@ def test_strides_of_inputs_and_gradients() -> None:
     ones = torch.ones(2, 8)
     terms = chamfer_terms(*plain, None, None, 3, 1.0)
     torch.testing.assert_close(of_sum[0], torch.autograd.grad(terms, plain, (ones, ones))[0])
+
+
+# ------------------------------------------------------------------ torch.compile
+
+
+@pytest.fixture
+def graphs() -> Iterator[None]:
+    """Whatever was traced before is forgotten, and the library may be loaded anew."""
+    torch.compiler.reset()
+    compiled._library.cache_clear()
+    yield
+    torch.compiler.reset()
+
+
+# which torch looks at itself where a graph ends
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("name", ["third_axis", "matched_intensity"])
+@pytest.mark.parametrize("backend", neighbors.BACKENDS)
+def test_a_loss_under_torch_compile(name: str, backend: str) -> None:
+    loss = losses.create(name, backend=backend)
+    one_graph = backend != "torch-cluster"
+    traced = torch.compile(loss, backend="aot_eager", fullgraph=one_graph)
+    found = []
+    for each in (loss, traced):
+        target, output = (torch.randn(3, n, 3, generator=generator()) for n in (25, 30))
+        output.requires_grad_()
+        value = each(target, output)
+        value.square().sum().backward()
+        found.append((value.detach(), output.grad))
+    torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("backend", neighbors.BACKENDS)
+def test_searches_in_traced_code_find_the_same(backend: str, masked: bool) -> None:
+    query, points = (torch.randn(3, n, 2, generator=generator()) for n in (7, 9))
+    masks = [torch.ones(3, n, dtype=torch.bool) for n in (7, 9)] if masked else [None, None]
+    if masked:
+        masks[0][0, 5:], masks[1][1, 3:] = False, False
+    batch = torch.arange(3).repeat_interleave(7), torch.arange(3).repeat_interleave(9)
+    searches = [
+        (neighbors.nearest_padded, (query, points, *masks)),
+        (neighbors.nearest_both, (query, points, *masks)),
+        (neighbors.nearest, (query.flatten(0, 1), points.flatten(0, 1), *batch)),
+    ]
+    for search, given in searches:
+        traced = torch.compile(search, backend="aot_eager")
+        found, wanted = (each(*given, backend=backend) for each in (traced, search))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
 # ------------------------------------------------------------------ the library
