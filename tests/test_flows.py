@@ -181,3 +181,18 @@ def test_flows_are_described_by_their_options() -> None:
         "transforms": 2,
         "hidden": [8],
     }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_samples_are_those_of_the_inverse_of_zuko(name: str, num_classes: int) -> None:
+    flow = make(name, 5, num_classes=num_classes)
+    with torch.no_grad():
+        for weight in flow.parameters():  # far from the identity
+            weight.add_(torch.randn(weight.shape, generator=generator(0, "weights")) / 5)
+    context = torch.eye(3).repeat(20, 1) if num_classes else None
+    noise = torch.randn(60, 5, generator=generator(1, "noise"))
+    noise[:5] *= 4  # some of it beyond the ends of a spline
+    with torch.no_grad():
+        wanted = flow.transform(context).inv(noise)
+        torch.testing.assert_close(flow._inverse(noise, context), wanted, rtol=1e-4, atol=1e-4)
