@@ -155,14 +155,32 @@ def sort_nodes(points: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tens
     """
     if mask is None:
         mask = points.new_ones(points.shape[:2], dtype=torch.bool)
+    order, clear = _by_intensity(points, mask)
+    if not clear:
+        order = _by_all_keys(points, mask)
+    mask = mask.gather(1, order)
+    points = points.gather(1, order.unsqueeze(-1).expand_as(points))
+    return points.masked_fill(~mask.unsqueeze(-1), 0.0), mask
+
+
+@torch.no_grad()
+def _by_intensity(points: Tensor, mask: Tensor) -> tuple[Tensor, bool]:
+    """Places of the nodes by intensity alone, (B, N), and whether no two real nodes tie."""
+    key = (-points[..., INTENSITY]).masked_fill(~mask, torch.inf)
+    key, order = key.sort(dim=1)
+    apart = key[:, 1:] > key[:, :-1]  # False for what is no number
+    return order, bool((apart | ~mask.gather(1, order)[:, 1:]).all())
+
+
+@torch.no_grad()
+def _by_all_keys(points: Tensor, mask: Tensor) -> Tensor:
+    """Places of the nodes by intensity, then y, then x, (B, N)."""
     order = torch.arange(points.shape[1], device=points.device).expand(points.shape[:2])
     # least significant key first: each stable sort keeps the order of the ones before
     for key in (points[..., 0], points[..., 1], -points[..., INTENSITY], (~mask).to(torch.uint8)):
         step = torch.argsort(key.gather(1, order), dim=1, stable=True)  # (B, N)
         order = order.gather(1, step)
-    mask = mask.gather(1, order)
-    points = points.gather(1, order.unsqueeze(-1).expand_as(points))
-    return points.masked_fill(~mask.unsqueeze(-1), 0.0), mask
+    return order
 
 
 def pack(points: Tensor, mask: Tensor | None = None) -> Packed:

@@ -105,6 +105,8 @@ class Conditions(nn.Module):
         labels = self.check_wanted(label, num_samples)
         if labels is None and self.num_classes:
             labels = counts.sum(1).multinomial(num_samples, True, generator=generator)
+        if self.always_full:  # a draw from one number takes longer than all of a prior
+            return Drawn(labels, torch.ones(num_samples, self.num_points, dtype=torch.bool))
         weights = counts.expand(num_samples, -1) if labels is None else counts[labels]  # (B, N)
         sizes = weights.multinomial(1, generator=generator) + 1  # (B, 1)
         return Drawn(labels, torch.arange(self.num_points) < sizes)

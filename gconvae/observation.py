@@ -187,6 +187,8 @@ class Observation(nn.Module, ABC):
         """
         self._check_features(points, "points")
         step = self.step.to(points)
+        if not step.any():
+            return points
         divisor = torch.where(step > 0, step, 1.0)
         places = torch.round(points / divisor)
         # the ends of a range need not be on the lattice; up to rounding, they may

@@ -225,13 +225,21 @@ def sorted_loop(cloud: list[list[float]], real: list[bool]) -> list[list[float]]
 
 
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("intensities", ["few", "apart", "apart but two", "no bound"])
 def test_nodes_are_sorted_as_by_the_loop(
-    masked: bool, dtype: torch.dtype, device: torch.device
+    intensities: str, masked: bool, dtype: torch.dtype, device: torch.device
 ) -> None:
     # few values, so that most nodes tie in intensity and many in y too
     generator = torch.Generator().manual_seed(0)
     points = torch.randint(-1, 3, (50, 20, 4), generator=generator).to(dtype)
     points[..., 3] = torch.rand(50, 20, generator=generator)
+    if intensities != "few":
+        places = torch.stack([torch.randperm(20, generator=generator) for _ in range(50)])
+        points[..., 2] = places.to(dtype)
+    if intensities == "apart but two":
+        points[30, 3:5, 2] = 7
+    if intensities == "no bound":
+        points[::2, 4, 2], points[1::3, 5, 2] = torch.inf, -torch.inf
     mask = torch.ones(50, 20, dtype=torch.bool)
     if masked:
         mask = torch.rand(50, 20, generator=generator) < 0.7

@@ -74,8 +74,8 @@ class ConvEncoder(nn.Module):
         """
         hidden = _by_column(points.transpose(1, 2).unsqueeze(1))  # (B, 1, F, N)
         for conv in self.convs:
-            hidden = torch.relu(conv(hidden))  # (B, C, 1, columns)
-        return self.gaussian(torch.relu(self.dense(hidden.flatten(1))))
+            hidden = torch.relu_(conv(hidden))  # (B, C, 1, columns)
+        return self.gaussian(torch.relu_(self.dense(hidden.flatten(1))))
 
 
 @register("decoder", "conv")
@@ -119,9 +119,9 @@ class ConvDecoder(nn.Module):
         self.shape = (channels[-1], 1, columns[-1])
         self.dense = nn.Sequential(
             Linear(latent_dim, hidden),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             Linear(hidden, channels[-1] * columns[-1]),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         widths = (*channels[::-1], 1)
         last = len(channels) - 1
@@ -143,7 +143,7 @@ class ConvDecoder(nn.Module):
         """
         hidden = _by_column(self.dense(z).unflatten(1, self.shape))  # (B, C, 1, columns)
         for conv in self.convs[:-1]:
-            hidden = torch.relu(conv(hidden))  # (B, C, 1, columns)
+            hidden = torch.relu_(conv(hidden))  # (B, C, 1, columns)
         unit = torch.sigmoid(self.convs[-1](hidden))  # (B, 1, F, N)
         return unit.squeeze(1).transpose(1, 2)
 

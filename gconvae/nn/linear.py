@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +19,8 @@ class Linear(nn.Linear):
     .. math:: y = W x + b
 
     torch gives them to MKL, which uses half of a vector register of AVX-512 on CPUs that are not
-    its maker's: on such an AMD EPYC a product of (100, 1216) and (1216, 1500) takes half the time
-    with oneDNN, forward and backward (decision 0006). On CPUs without AVX-512, where torch has no
+    its maker's, Intel's: on such an AMD EPYC a product of (100, 1216) and (1216, 1500) takes half
+    the time with oneDNN, forward and backward (decision 0006). On other CPUs, where torch has no
     oneDNN, where it is switched off (``torch.backends.mkldnn.flags``), or where the numbers are
     others, this is ``torch.nn.Linear``.
 
@@ -40,7 +42,7 @@ class Linear(nn.Linear):
 
 def _takes(hidden: Tensor, weight: Tensor) -> bool:
     return bool(
-        _wide()
+        _half_used()
         and hidden.device.type == "cpu"
         and hidden.dtype == weight.dtype == torch.float32
         and len(hidden) > 0
@@ -54,9 +56,12 @@ def _takes(hidden: Tensor, weight: Tensor) -> bool:
 
 
 @functools.cache
-def _wide() -> bool:
-    """Whether the CPU has registers that MKL may leave half empty."""
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+def _half_used() -> bool:
+    """Whether the CPU has registers that MKL leaves half empty."""
+    info = Path("/proc/cpuinfo")
+    maker = info.read_text() if info.is_file() else platform.processor()
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return wide and "GenuineIntel" not in maker
 
 
 class _Product(torch.autograd.Function):

@@ -116,7 +116,7 @@ def test_first_convolution_of_the_encoder_equals_the_loop() -> None:
     points = random_points(1, 25, 3)
     seen: list[Tensor] = []
     first = next(layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
-    first.register_forward_hook(lambda _, __, made: seen.append(made))
+    first.register_forward_hook(lambda _, __, made: seen.append(made.clone()))
     encoder(points)
     weight, bias = layers(encoder)[0]
     assert weight.shape == (16, 1, 3, 5)

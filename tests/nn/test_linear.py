@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from gconvae.nn import linear
 from gconvae.nn.linear import Linear
+
+
+@pytest.fixture(autouse=True, params=["oneDNN's", "torch's"])
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything holds whoever makes the products on this machine."""
+    monkeypatch.setattr(linear, "_half_used", lambda: request.param == "oneDNN's")
+    return str(request.param)
 
 
 def pair(bias: bool = True, inputs: int = 40, outputs: int = 30) -> tuple[Linear, nn.Linear]:
@@ -92,6 +102,44 @@ def test_autocast_gives_bfloat16_as_in_torch() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(ours(hidden), torchs(hidden))
         assert ours(hidden).dtype == torch.bfloat16
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Makes the machine one of another CPU."""
+    monkeypatch.undo()
+    choose = linear._half_used
+
+    def pretend(capability: str, maker: str) -> bool:
+        told = tmp_path / "cpuinfo"
+        told.write_text(f"vendor_id : {maker}\n")
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+        monkeypatch.setattr(linear, "Path", lambda _: told)
+        choose.cache_clear()
+        return choose()
+
+    yield pretend
+    choose.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("capability", "maker", "half"),
+    [
+        ("AVX512", "AuthenticAMD", True),
+        ("AVX512_VNNI", "AuthenticAMD", True),
+        ("AVX512", "GenuineIntel", False),
+        ("AVX2", "AuthenticAMD", False),
+        ("DEFAULT", "", False),
+    ],
+)
+def test_onednn_is_for_wide_registers_of_another_maker(
+    machine: Any, capability: str, maker: str, half: bool
+) -> None:
+    assert machine(capability, maker) is half
+
+
+def test_the_choice_decides_about_the_product(products: str) -> None:
+    assert used(pair()[0], torch.randn(6, 40)) is (products == "oneDNN's")
 
 
 def test_switching_onednn_off_switches_it_off() -> None:
