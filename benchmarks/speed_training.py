@@ -2,8 +2,8 @@
 
 Three things take turns: our epochs through ``gconvae.fit`` with all overheads (loader, progress
 bar, validation, best weights), the matrix products of as many training and validation steps at
-their own shapes, and a plain eager loop, which validates too, with the original loss (pairs by
-``repeat_interleave``) and default Adam.
+their own shapes, and a plain eager loop, which validates too, with the original loss (that of
+``speed_losses.py``) and default Adam.
 
 The products are those of torch (``torch.mm``); beside it stands oneDNN's, which is faster on some
 CPUs and which our dense layers use.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from speed_losses import original
 from timing import Row, begin, finish, parser, ratio
 from torch import Tensor, nn
 
@@ -79,17 +80,6 @@ class Products:
                 torch.mm(a, b.t())
 
 
-def original_loss(target: Tensor, output: Tensor) -> Tensor:
-    """Eq. 1 as the author wrote it: every pair of nodes as a row of its own."""
-    nodes = target.shape[1]
-    first = target.repeat_interleave(nodes, dim=1)  # (B, N * N, F)
-    second = output.repeat(1, nodes, 1)
-    # with a root that is squared again
-    pairs = nn.functional.pairwise_distance(first, second).square()
-    pairs = pairs.view(len(target), nodes, nodes)
-    return pairs.min(2).values.sum(1) + pairs.min(1).values.sum(1)
-
-
 class Plain(nn.Module):
     """The slides' network in plain torch."""
 
@@ -115,7 +105,7 @@ class Plain(nn.Module):
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
         output = 27 * self.decoder(z).squeeze(1).transpose(1, 2)
         kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
-        return (original_loss(clouds, output) + kl).mean()
+        return (original(clouds, output) + kl).mean()
 
 
 @dataclass
