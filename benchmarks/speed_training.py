@@ -8,7 +8,10 @@ their own shapes, and a plain eager loop, which validates too, with the original
 The products are those of torch (``torch.mm``); beside it stands oneDNN's, which is faster on some
 CPUs and which our dense layers use.
 
-Run: python benchmarks/speed_training.py [--rounds 7] [--epochs 3] [--threads 2]
+In the end a whole run of 100 epochs, from the call to the returned model, meets that of the plain
+loop, once each.
+
+Run: python benchmarks/speed_training.py [--rounds 7] [--epochs 3] [--whole 100] [--threads 2]
 """
 
 from __future__ import annotations
@@ -156,11 +159,34 @@ class Training:
         return time.perf_counter() - start
 
 
+def training(clouds: int, epochs: int) -> Training:
+    """On so many eights; the others are for validation."""
+    points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
+    held_out = len(points) - clouds
+    return Training(epochs, points[held_out:], points[: max(held_out, BATCH)])
+
+
+def whole(given: argparse.Namespace) -> Row:
+    """A run from start to finish."""
+    task = training(given.clouds, given.whole)
+    seconds = []
+    for run in (lambda: task.ours("auto"), task.plain):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return Row(
+        f"whole run of {given.whole} epochs",
+        "plain loop, original loss, default Adam",
+        ">= 1.6",
+        f"{seconds[1] / seconds[0]:.2f}",
+        f"{seconds[0]:.0f} s against {seconds[1]:.0f} s",
+        COMMAND,
+    )
+
+
 def measure(given: argparse.Namespace) -> tuple[int, dict[str, np.ndarray]]:
     """Steps of a round, and seconds of each contestant in each round."""
-    points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
-    held_out = len(points) - given.clouds
-    task = Training(given.epochs, points[held_out:], points[: max(held_out, BATCH)])
+    task = training(given.clouds, given.epochs)
     torchs, onednns = Products(onednn=False), Products(onednn=True)
     contestants = {
         "auto": lambda: task.ours("auto"),
@@ -204,6 +230,8 @@ if __name__ == "__main__":
     options = parser(__doc__, rounds=7)
     options.add_argument("--epochs", type=int, default=3, help="of each training in a round")
     options.add_argument("--clouds", type=int, default=4857, help="for training")
+    options.add_argument("--whole", type=int, default=100, help="epochs of a whole run; 0 = none")
     given = options.parse_args()
     begin(given)
-    finish(rows(*measure(given)), given)
+    found = rows(*measure(given))
+    finish([*found, whole(given)] if given.whole else found, given)

@@ -155,8 +155,8 @@ def sort_nodes(points: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tens
     """
     if mask is None:
         mask = points.new_ones(points.shape[:2], dtype=torch.bool)
-    order, clear = _by_intensity(points, mask)
-    if not clear:
+    order = _by_intensity(points, mask)
+    if order is None:
         order = _by_all_keys(points, mask)
     mask = mask.gather(1, order)
     points = points.gather(1, order.unsqueeze(-1).expand_as(points))
@@ -164,12 +164,14 @@ def sort_nodes(points: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def _by_intensity(points: Tensor, mask: Tensor) -> tuple[Tensor, bool]:
-    """Places of the nodes by intensity alone, (B, N), and whether no two real nodes tie."""
+def _by_intensity(points: Tensor, mask: Tensor) -> Tensor | None:
+    """Places of the nodes by intensity alone, (B, N), or None where real nodes tie."""
+    if torch.compiler.is_compiling():  # a graph cannot wait for the answer
+        return None
     key = (-points[..., INTENSITY]).masked_fill(~mask, torch.inf)
     key, order = key.sort(dim=1)
     apart = key[:, 1:] > key[:, :-1]  # False for what is no number
-    return order, bool((apart | ~mask.gather(1, order)[:, 1:]).all())
+    return order if (apart | ~mask.gather(1, order)[:, 1:]).all() else None
 
 
 @torch.no_grad()

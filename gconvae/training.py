@@ -607,11 +607,12 @@ def _device(wanted: str) -> str:
 def _warn_of_slow(precision: str, device: str) -> None:
     if precision != "bfloat16":
         return
-    has_it = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if device == "cuda"
-        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    if device == "cuda":
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif hasattr(torch.cpu, "get_capabilities"):  # oneDNN takes such numbers on more CPUs
+        has_it = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    else:
+        return  # older torch cannot tell
     if not has_it:
         warnings.warn(
             "precision='bfloat16' is emulated on this device, which has no instructions for it: "

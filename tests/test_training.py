@@ -619,7 +619,8 @@ def test_bfloat16_trains_all_parts_to_nearly_the_same_loss(
 def test_bfloat16_that_is_emulated_warns(
     eights: CloudDataset, monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    told = {"avx2": True, "avx512_bf16": supported, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         quick(eights, precision="bfloat16", epochs=1)

@@ -42,15 +42,15 @@ class Linear(nn.Linear):
 
 def _takes(hidden: Tensor, weight: Tensor) -> bool:
     return bool(
-        _half_used()
+        # a compiler of graphs has a choice of its own
+        not torch.compiler.is_compiling()
+        and _half_used()
         and hidden.device.type == "cpu"
         and hidden.dtype == weight.dtype == torch.float32
         and len(hidden) > 0
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        # a compiler of graphs has a choice of its own
-        and not torch.compiler.is_compiling()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 

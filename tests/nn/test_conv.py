@@ -333,3 +333,14 @@ def test_wrong_channels_are_refused(network: type[nn.Module], channels: tuple[in
 def test_wrong_padding_is_refused(network: type[nn.Module], padding: int) -> None:
     with pytest.raises(ValueError, match=f"padding must be .*, got {padding}"):
         network(padding=padding)
+
+
+def test_networks_are_one_graph_under_torch_compile() -> None:
+    torch.compiler.reset()
+    encoder, decoder = pair()
+    points, z = random_points(2, 25, 3), torch.randn(2, 10)
+    traced = [
+        torch.compile(part, backend="aot_eager", fullgraph=True) for part in (encoder, decoder)
+    ]
+    torch.testing.assert_close(traced[0](points).mean, encoder(points).mean)
+    torch.testing.assert_close(traced[1](z), decoder(z))
