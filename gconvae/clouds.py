@@ -165,9 +165,9 @@ def sort_nodes(points: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def _by_intensity(points: Tensor, mask: Tensor) -> Tensor | None:
-    """Places of the nodes by intensity alone, (B, N), or None where real nodes tie."""
-    if torch.compiler.is_compiling():  # a graph cannot wait for the answer
-        return None
+    """Places of the nodes by intensity alone, (B, N), or None where real nodes may tie."""
+    if torch.compiler.is_compiling() or points.device.type != "cpu":
+        return None  # waiting for the answer takes longer there than sorting
     key = (-points[..., INTENSITY]).masked_fill(~mask, torch.inf)
     key, order = key.sort(dim=1)
     apart = key[:, 1:] > key[:, :-1]  # False for what is no number

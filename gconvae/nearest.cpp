@@ -5,9 +5,10 @@
 // -ffp-contract=off), so that they have its bits, and ties go to the lowest index.
 //
 // Small clouds: a block of queries, one in each lane of a vector, meets every point. Large clouds:
-// both sides are halved across their widest axis again and again, down to leaves of one block, and a
-// block of queries goes down the tree of points, nearest box first, leaving out boxes that are
-// farther away than the worst nearest point found. Rounding keeps the order of numbers, so a rounded
+// both sides are parted across their widest axis again and again, and a block of queries that lie
+// together goes down the tree of points, nearest box first, leaving out boxes that are farther from
+// each of them than what it has found. Where a near point of each query is known, queries lie
+// together if those points do, and need no tree. Rounding keeps the order of numbers, so a rounded
 // sum of squares is never below that of smaller gaps: no tolerance is needed for exact results.
 
 #include <algorithm>
@@ -27,11 +28,11 @@ constexpr int BYTES = 32;
 #else
 constexpr int BYTES = 16;
 #endif
-constexpr int VECTORS = 2;        // of a block of queries, to hide the latency of a comparison
-constexpr int64_t LEAF = 32;      // points of a box that has no parts, at most
-constexpr int64_t SAMPLE = 32;    // nodes whose median stands for that of all of a box
-constexpr int64_t HALVED = 768;   // points of a cloud from which trees pay
-constexpr int64_t HALVED_KNOWN = 640;  // likewise where near points are known
+constexpr int VECTORS = 2;             // of a block of queries, to hide a comparison's latency
+constexpr int64_t PARTED = 768;        // points of a cloud from which trees pay
+constexpr int64_t PARTED_KNOWN = 640;  // likewise where near points are known
+constexpr int64_t LEAF = 32;           // nodes of a box that has no parts, at most
+constexpr int64_t SAMPLE = 32;         // nodes whose median stands for that of all of a box
 
 template <typename Real> struct Types;
 template <> struct Types<float> {
@@ -415,7 +416,7 @@ void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *ind
     const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
     Known<Real> near;
     if (known) near = {known + a.begin(cloud), b.values + b.begin(cloud) * b.stride, b.stride};
-    const int64_t enough = known ? HALVED_KNOWN : HALVED;
+    const int64_t enough = known ? PARTED_KNOWN : PARTED;
     if (nodes_b.count < enough || nodes_a.count < enough) {
       search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near, to_b);
       if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, {}, to_a);
