@@ -563,3 +563,7 @@ def _plain_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         warnings.showwarning = show
         yield
+
+
+if __name__ == "__main__":  # python -m gconvae.cli, for where the command is not on the path
+    sys.exit(main())

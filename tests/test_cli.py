@@ -436,8 +436,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert helped(["--version"], capsys) == f"gconvae {gconvae.__version__}\n"
 
 
-def test_python_runs_the_package_as_the_command() -> None:
-    command = [sys.executable, "-m", "gconvae", "sample", "nowhere"]
+def test_python_runs_the_module_as_the_command() -> None:
+    command = [sys.executable, "-m", "gconvae.cli", "sample", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("gconvae: error:")

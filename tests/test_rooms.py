@@ -95,7 +95,6 @@ MAY_IMPORT |= {
     "export": BELOW_RECIPES,
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
-MAY_IMPORT["__main__"] = {"cli"}
 for _room in MAY_IMPORT.keys() - {"randomness", "files", "parts"}:
     MAY_IMPORT[_room] = MAY_IMPORT[_room] | {"randomness", "files", "parts"}
 
