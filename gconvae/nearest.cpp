@@ -137,9 +137,15 @@ template <typename Real, int FEATURES> struct Block {
         const Real gap = queries.feature(f)[first + l] - rows[known * stride + f];
         distance = f ? distance + gap * gap : gap * gap;
       }
+      if (!(distance < std::numeric_limits<Real>::infinity())) continue;
       best[l / lanes<Real>()][l % lanes<Real>()] = distance;
       place[l / lanes<Real>()][l % lanes<Real>()] = known;
     }
+  }
+
+  // Lets a point as near as the best take over, in a look at all points in the order of their places.
+  void admit_equal() {
+    for (int v = 0; v < VECTORS; v++) best[v] += best[v] + std::numeric_limits<Real>::min();
   }
 
   int count() const { return FEATURES ? FEATURES : features; }  // known to the compiler
@@ -222,9 +228,11 @@ void search_all(const Nodes<Real> &queries, const Nodes<Real> &points, int featu
   const int64_t size = VECTORS * lanes<Real>();
   for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
     Block<Real, FEATURES> block(queries, first, features, points.places[0]);
-    if (known.index) block.begin_at(known.index, known.rows, known.stride);
-    known.index ? block.template meet<true>(points, 0, points.count)
-                : block.template meet<false>(points, 0, points.count);
+    if (known.index) {
+      block.begin_at(known.index, known.rows, known.stride);
+      block.admit_equal();
+    }
+    block.template meet<false>(points, 0, points.count);
     block.write(index);
   }
 }
