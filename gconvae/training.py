@@ -49,6 +49,13 @@ STATE = "last.ckpt"
 OBSERVATION_STATE = "observation.ckpt"
 """Likewise of an observation that is trained after the network, while it is."""
 
+FADING = 100
+"""Steps of an epoch after which faded means of gradients are ended."""
+
+TRACE = 1e-30
+"""Mean of gradients below which it is one that has faded; 100 steps later it would still be 1e-35,
+and numbers lose their digits, and a CPU its speed, below 1e-38."""
+
 NUM_SAMPLES = 100
 """Generated clouds whose checksum the manifest keeps."""
 
@@ -345,8 +352,10 @@ class _Task(pl.LightningModule):
 
     def training_step(self, block: Clouds, number: int) -> None:
         adam = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(adam, torch.optim.Optimizer)
+        assert isinstance(adam, _Adam)
         for step, batch in self._batches(block, number):
+            if step % FADING == 0:
+                adam.forget_traces()
             adam.zero_grad()
             self._step(batch, "train", self.current_epoch, step).backward()
             adam.step()
@@ -459,10 +468,22 @@ class _Task(pl.LightningModule):
 
 
 class _Adam(torch.optim.Adam):
-    """Adam that does not look in every step for a GPU which might be recording it."""
+    """Adam with less to do in a step."""
 
+    def forget_traces(self) -> None:
+        """Ends means of gradients that have been 0 for long, such as those of units that died.
+
+        They fade by a tenth a step, and once they are so small that a CPU has no digits left for
+        them, which takes some 800 steps, it computes with them a hundred times slower. What is cut
+        here is too small to change a weight.
+        """
+        for state in self.state.values():
+            state["exp_avg"].copy_(torch.hardshrink(state["exp_avg"], TRACE))
+
+    # torch would look in every step for a GPU that might be recording it: nothing here records,
+    # and looking takes longer than the step of a small network
     def _accelerator_graph_capture_health_check(self) -> None:
-        pass  # nothing here records; looking takes longer than the step of a small network
+        pass
 
 
 class _SaveState(Callback):
