@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import library as operators
 
 __all__ = [
     "available",
@@ -139,14 +140,14 @@ def _nearest_both(
 
 
 # what torch.compile keeps as one operation of its graph
-torch.library.define(
+operators.define(
     "gconvae::nearest_both",
     "(Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask) -> (Tensor, Tensor)",
 )
-torch.library.impl("gconvae::nearest_both", "CPU", _nearest_both)
+operators.impl("gconvae::nearest_both", "CPU", _nearest_both)
 
 
-@torch.library.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]
+@operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]
 def _shapes(
     a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
