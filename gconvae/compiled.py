@@ -83,7 +83,7 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
     return _missing(dtype)
 
 
-# a compiler of graphs need not look at how it is loaded
+# a compiler of graphs need not look at how it is loaded; torch's decorators have no types
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _missing(dtype: torch.dtype) -> str | None:
     """Why there is no library, or None."""
@@ -147,14 +147,14 @@ operators.define(
 operators.impl("gconvae::nearest_both", "CPU", _nearest_both)
 
 
-@operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]
+@operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]  # likewise
 def _shapes(
     a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     return a.new_empty(a.shape[:2], dtype=torch.long), b.new_empty(b.shape[:2], dtype=torch.long)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # not traced, but called
 def nearest_packed(
     query: Tensor,
     points: Tensor,

@@ -600,7 +600,7 @@ class _Candidates(NamedTuple):
     found: Tensor | None  # candidates of each query, (P_q,); None = all K
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch-cluster cannot be traced
 def _tree_candidates(query: Tensor, points: Tensor, packing: _Packing, k: int) -> _Candidates:
     from torch_cluster import knn  # its nearest() is wrong on CPU
 

@@ -428,10 +428,11 @@ class _Task(pl.LightningModule):
             return losses.kl_monte_carlo(
                 posterior, self.model.prior, random, context=context
             ), None
+        kl = losses.kl_standard_normal(posterior)  # the history's, to the same bits in both cases
         if self.options.free_bits:
             each = losses.kl_per_latent(posterior)  # (B, L)
-            return each.sum(-1), losses.free_bits(each, self.options.free_bits)
-        return losses.kl_standard_normal(posterior), None
+            return kl, losses.free_bits(each, self.options.free_bits)
+        return kl, None
 
     def _beta(self, epoch: int) -> float:
         options = self.options
