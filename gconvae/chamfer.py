@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gconvae import compiled
 from gconvae.neighbors import nearest_both, resolve_backend, squared_distance
 from gconvae.parts import register
+from gconvae.recording import recording
 
 __all__ = [
     "MatchedIntensityChamfer",
@@ -164,6 +165,11 @@ class ThirdAxisChamfer(nn.Module):
         self.coverage_weight = coverage_weight
         self.precision_weight = precision_weight
 
+    @property
+    def recordable(self) -> bool:
+        """See :func:`gconvae.recording.recordable`; torch-cluster's ties are looked at."""
+        return resolve_backend(self.backend, "cuda", torch.float32) != "torch-cluster"
+
     def forward(
         self,
         target: Tensor,
@@ -227,6 +233,11 @@ class MatchedIntensityChamfer(nn.Module):
         self.backend = backend
         self.coverage_weight = coverage_weight
         self.precision_weight = precision_weight
+
+    @property
+    def recordable(self) -> bool:
+        """See :func:`gconvae.recording.recordable`; torch-cluster's ties are looked at."""
+        return resolve_backend(self.backend, "cuda", torch.float32) != "torch-cluster"
 
     def forward(
         self,
@@ -293,6 +304,8 @@ def _checked(points: Tensor, mask: Tensor | None, name: str) -> Tensor:
             f"{name}_mask must hold booleans of shape {tuple(points.shape[:2])}, "
             f"got {mask.dtype} of shape {tuple(mask.shape)}"
         )
+    if recording(mask):
+        return points.masked_fill(~mask.unsqueeze(-1), 0.0)
     empty = (~mask.any(1)).nonzero()
     if len(empty):
         raise ValueError(
@@ -328,7 +341,8 @@ def _pair_terms(
     sides = target[..., :searched], output[..., :searched]
     found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
     # the same bits whatever the search
-    if not traced and compiled.available(target.device, target.dtype):
+    on_cpu = target.device.type == "cpu"
+    if on_cpu and not traced and compiled.available(dtype=target.dtype):
         return compiled.matched_terms(target, output, *found, searched, weight)
 
     def one_way(a: Tensor, b: Tensor, found: Tensor) -> Tensor:

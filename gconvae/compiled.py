@@ -1,6 +1,7 @@
-"""Nearest nodes and Chamfer terms in C++, compiled at first use by the system's compiler.
+"""Nearest nodes and Chamfer terms, compiled at first use: in C++ on a CPU, by Triton on a GPU.
 
-Optional: where no compiler is found, :func:`available` is False and callers use torch. The library
+Optional: where there is no compiler, :func:`available` is False and callers use torch. For a GPU
+see :mod:`gconvae.fused`; on a CPU the system's compiler makes a library of C++. The library
 is compiled once, in about a second, for the CPU at hand, and kept in ``$XDG_CACHE_HOME/gconvae``
 (``~/.cache/gconvae``). The environment variable ``CXX`` names another compiler, and
 ``GCONVAE_COMPILED=0`` switches all of this off.
@@ -76,11 +77,36 @@ def available(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
 
 def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> str | None:
     """Why the library cannot be used, or None if it can; arguments as :func:`available`."""
-    if torch.device(device).type != "cpu":
+    kind = torch.device(device).type
+    if kind not in ("cpu", "cuda"):
         return f"cannot search on device {device}"
     if dtype not in DTYPES:
         return f"cannot compare distances in {dtype}"
-    return _missing(dtype)
+    return _missing(dtype) if kind == "cpu" else _missing_for_gpus()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # likewise
+def _missing_for_gpus() -> str | None:
+    loaded = _fused()
+    return loaded if isinstance(loaded, str) else None
+
+
+@functools.cache
+def _fused() -> Any:
+    """The module of the GPU's kernels, or why there is none."""
+    if os.environ.get(SWITCH) == "0":
+        return f"is switched off by {SWITCH}=0"
+    try:
+        from gconvae import fused
+    except ModuleNotFoundError as error:
+        return f"needs Triton on a GPU: {error}"
+    if torch.cuda.is_available():
+        point = torch.zeros(1, 1, 1, device="cuda")
+        try:
+            fused.nearest(point, point)
+        except Exception as error:  # of any kind: no compiler, an old card
+            return f"fails on this GPU: {error}"
+    return fused
 
 
 # a compiler of graphs need not look at how it is loaded; torch's decorators have no types
@@ -102,7 +128,7 @@ def nearest(
     """For each query the nearest point of the same cloud, see ``neighbors.nearest_padded``.
 
     Args:
-        query: On the CPU, float32 or float64, shape (B, N, F).
+        query: On a CPU or GPU, float32 or float64, shape (B, N, F).
         points: Likewise, shape (B, M, F); where a cloud has queries, it has a real point.
         query_mask: True = a real node, shape (B, N); None = all real.
         points_mask: Likewise, shape (B, M).
@@ -116,6 +142,9 @@ def nearest(
         >>> nearest(torch.zeros(1, 1, 2), torch.ones(1, 2, 2)) if available() else "no compiler"
         tensor([[0]])
     """
+    if query.is_cuda:
+        found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
+        return found
     index = torch.zeros(query.shape[:2], dtype=torch.long)
     _search(_Padded(query, query_mask), _Padded(points, points_mask), index, known=known)
     return index
@@ -133,6 +162,9 @@ def nearest_both(
 def _nearest_both(
     a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    if a.is_cuda:
+        nearest = _on_gpu().nearest
+        return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
     to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long)
     to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long)
     _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
@@ -145,6 +177,7 @@ operators.define(
     "(Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask) -> (Tensor, Tensor)",
 )
 operators.impl("gconvae::nearest_both", "CPU", _nearest_both)
+operators.impl("gconvae::nearest_both", "CUDA", _nearest_both)
 
 
 @operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]  # likewise
@@ -165,7 +198,7 @@ def nearest_packed(
     """:func:`nearest` for packed clouds.
 
     Args:
-        query: On the CPU, float32 or float64, shape (P_q, F).
+        query: On a CPU or GPU, float32 or float64, shape (P_q, F).
         points: Likewise, shape (P_p, F); where a cloud has queries, it has a point.
         starts_query: First query of each cloud, and P_q in the end, shape (B + 1,).
         starts_points: Likewise of the points.
@@ -180,8 +213,11 @@ def nearest_packed(
         >>> nearest_packed(query, points, starts, starts) if available() else "no compiler"
         tensor([0, 1])
     """
-    index = torch.zeros(len(query), dtype=torch.long)
-    _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
+    if query.is_cuda:
+        index = _on_gpu().nearest_packed(query, points, starts_query, starts_points)
+    else:
+        index = torch.zeros(len(query), dtype=torch.long)
+        _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
     counts = starts_query[1:] - starts_query[:-1]  # (B,)
     return index + starts_points[:-1].repeat_interleave(counts)
 
@@ -201,7 +237,7 @@ def chamfer_terms(
         k(i) = \arg\min_j \sum_{f < s} (a_{if} - b_{jf})^2
 
     Args:
-        a: On the CPU, float32 or float64, shape (B, N, F); every cloud has a real node.
+        a: On a CPU or GPU, float32 or float64, shape (B, N, F); every cloud has a real node.
         b: Likewise, shape (B, M, F).
         a_mask: True = a real node, shape (B, N); None = all real.
         b_mask: Likewise, shape (B, M).
@@ -216,7 +252,9 @@ def chamfer_terms(
         >>> chamfer_terms(a, b, None, None, 2, 0.5)[0] if available() else "no compiler"
         tensor([[2.5000]])
     """
-    return _Terms.apply(a.contiguous(), b.contiguous(), None, (a_mask, b_mask), searched, weight)
+    if not a.is_cuda:
+        a, b = a.contiguous(), b.contiguous()
+    return _Terms.apply(a, b, None, (a_mask, b_mask), searched, weight)
 
 
 def matched_terms(
@@ -256,6 +294,12 @@ class _Terms(torch.autograd.Function):
         searched: int,
         weight: float,
     ) -> tuple[Tensor, Tensor]:
+        ctx.searched, ctx.weight = searched, weight
+        if a.is_cuda:
+            assert found is None
+            made = _on_gpu().terms(a, b, masks or (None, None), searched, weight)
+            ctx.save_for_backward(a, b, *made[:2])
+            return made[2:]
         if found is None:
             # views: rows of all features, of which the search reads the first
             sides = (a, b) if searched == a.shape[2] else (a[..., :searched], b[..., :searched])
@@ -265,7 +309,6 @@ class _Terms(torch.autograd.Function):
         arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*found, *terms))
         _call("terms", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
         ctx.save_for_backward(a, b, *found)
-        ctx.searched, ctx.weight = searched, weight
         return terms
 
     @staticmethod
@@ -274,6 +317,9 @@ class _Terms(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
             grads = _differentiable_backward(ctx, grad_a_terms, grad_b_terms)
             return *grads, None, None, None, None
+        if a.is_cuda:
+            made = _gradients_on_gpu(ctx, grad_a_terms, grad_b_terms)
+            return *made, None, None, None, None
         wanted = [
             torch.zeros_like(side) if needed else None
             for side, needed in zip((a, b), ctx.needs_input_grad, strict=False)
@@ -284,6 +330,29 @@ class _Terms(torch.autograd.Function):
         arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *given)), *pointers
         _call("terms_backward", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
         return *wanted, None, None, None, None
+
+
+def _on_gpu() -> Any:
+    loaded = _fused()
+    if isinstance(loaded, str):
+        raise RuntimeError(f"the compiled search {loaded}")
+    return loaded
+
+
+def _gradients_on_gpu(
+    ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    a, b, to_b, to_a = ctx.saved_tensors
+    shape = ctx.searched, ctx.weight
+    gradients = _on_gpu().gradients
+    return (
+        gradients(a, b, to_b, to_a, grad_a_terms, grad_b_terms, *shape)
+        if ctx.needs_input_grad[0]
+        else None,
+        gradients(b, a, to_a, to_b, grad_b_terms, grad_a_terms, *shape)
+        if ctx.needs_input_grad[1]
+        else None,
+    )
 
 
 def _differentiable_backward(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gconvae import compiled
 from gconvae.clouds import pack
+from gconvae.recording import recording
 
 __all__ = [
     "BACKENDS",
@@ -238,13 +239,18 @@ def nearest_both(
     if chosen == "compiled":
         return compiled.nearest_both(a, b, a_mask, b_mask)
     a, b = a.detach(), b.detach()
-    if chosen == "dense" or torch.get_num_threads() == 1 or a[..., 0].numel() < WORTH_A_THREAD:
+    if chosen == "dense" or not _worth_a_thread(a):
         to_b = _nearest_padded(a, b, a_mask, b_mask, chosen)
         return to_b, _nearest_padded(b, a, b_mask, a_mask, chosen)
     # torch-cluster searches on one core, and lets go of the interpreter's lock
     with ThreadPoolExecutor(1) as other:
         to_a = other.submit(_nearest_padded, b, a, b_mask, a_mask, chosen)
         return _nearest_padded(a, b, a_mask, b_mask, chosen), to_a.result()
+
+
+def _worth_a_thread(nodes: Tensor) -> bool:
+    several = nodes.device.type == "cpu" and torch.get_num_threads() > 1
+    return several and nodes[..., 0].numel() >= WORTH_A_THREAD
 
 
 @torch.no_grad()
@@ -417,6 +423,8 @@ def _check_masks(
 
 
 def _check_no_cloud_empty(asks: Tensor, gives: Tensor) -> None:
+    if recording(asks):
+        return
     empty = (asks & ~gives).nonzero()
     if len(empty):
         raise ValueError(
@@ -489,11 +497,16 @@ def _search(
     return _dense_search(query, points, packing.batch_query, packing, k, own)
 
 
+def _checked_in_cpp(query: Tensor) -> bool:
+    """Whether what torch-cluster finds is looked at once more by the library for CPUs."""
+    return query.device.type == "cpu" and compiled.available(dtype=query.dtype)
+
+
 def _tree_full(query: Tensor, points: Tensor) -> Tensor:
     """Nearest points by k-d trees, every node real: (B, N)."""
     num_clouds, num_nodes, features = query.shape
     size = points.shape[1]
-    if compiled.available(query.device, query.dtype):
+    if _checked_in_cpp(query):
         clouds = torch.arange(num_clouds + 1)
         nodes = query.reshape(-1, features), points.reshape(-1, features)
         known = _tree_guess(*nodes, clouds * num_nodes, clouds * size)
@@ -536,7 +549,7 @@ def _tree_search(
 
     One candidate more than asked for shows whether the last one kept ties with the first dropped.
     """
-    if k == 1 and own is None and compiled.available(query.device, query.dtype):
+    if k == 1 and own is None and _checked_in_cpp(query):
         return _checked_trees(query, points, packing).unsqueeze(1)
     kept = k if own is None else k + 1
     candidates = _tree_candidates(query, points, packing, min(kept + 1, packing.longest))

@@ -20,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "cpu":
+        # kernels for GPUs are run by Triton's interpreter; it asks when it is imported
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Where tensors are put; a GPU that was asked for and is not there is an error, not a skip."""
