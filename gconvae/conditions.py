@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.parts import check_counts
+from gconvae.recording import recording
 
 __all__ = ["Conditions", "Drawn"]
 
@@ -147,7 +148,7 @@ class Conditions(nn.Module):
         if labels is not None:
             columns.append(nn.functional.one_hot(labels, self.num_classes).float())
         if self.ragged and mask is None:
-            columns.append(torch.ones(num_clouds, 1))
+            columns.append(torch.ones(num_clouds, 1, device=self.counts.device))
         elif self.ragged:
             assert mask is not None
             sizes = mask.sum(1, keepdim=True).clamp(max=self.num_points)
@@ -186,7 +187,7 @@ class Conditions(nn.Module):
                 f"of {labels.dtype}"
             )
         outside = (labels < 0) | (labels >= self.num_classes)
-        if outside.any():
+        if not recording(labels) and outside.any():
             raise ValueError(
                 f"{name} must be 0 to {self.num_classes - 1}, got {int(labels[outside][0])}"
             )

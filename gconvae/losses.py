@@ -23,6 +23,7 @@ from gconvae.divergences import (
     kl_standard_normal,
     kl_weight,
 )
+from gconvae.recording import recordable
 from gconvae.transport import (
     Matching,
     Sinkhorn,
@@ -131,6 +132,11 @@ class WeightedSum(nn.Module):
         found = {getattr(loss, "backend", None) for loss in self.losses} - {None}
         return found.pop() if len(found) == 1 else None
 
+    @property
+    def recordable(self) -> bool:
+        """See :func:`gconvae.recording.recordable`."""
+        return recordable(*self.losses)
+
     def forward(self, target: Tensor, output: Tensor, *masks: Any, **options: Any) -> Tensor:
         """Per-cloud loss, shape (B,); arguments as each of the losses takes them."""
         terms = (
@@ -180,6 +186,11 @@ class Standardized(nn.Module):
         self.loss = loss
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
+
+    @property
+    def recordable(self) -> bool:
+        """See :func:`gconvae.recording.recordable`."""
+        return recordable(self.loss)
 
     @classmethod
     def fitted(cls, loss: nn.Module, points: Tensor, mask: Tensor | None = None) -> Standardized:

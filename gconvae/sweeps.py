@@ -172,7 +172,7 @@ def sweep(
 
     Any number of processes, on any machines that reach the storage, may run the same sweep at
     the same time: start it again. A finished training is never run twice: it is known by a hash of
-    its options and clouds. A killed one goes on after its last finished epoch, where its run
+    its options and clouds. A killed one goes on after its last saved epoch, where its run
     folder can be reached, as soon as its process gave no sign of life for half a minute. Sweeps
     over other options, seeds or metrics may use the folder after one another, not at a time.
 

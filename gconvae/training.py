@@ -31,6 +31,7 @@ from gconvae.clouds import Clouds, as_sample
 from gconvae.options import Device, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.priors import StandardNormal
 from gconvae.randomness import generator
+from gconvae.recording import Recorder, recordable
 from gconvae.runs import History, Run
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
@@ -45,6 +46,10 @@ SMALLEST_REPORT = 4
 
 STATE = "last.ckpt"
 """The run folder's file to resume from, a Lightning checkpoint without code."""
+
+SAVE_EVERY = 1.0
+"""Seconds of training that may be lost where an epoch takes less: a state of 45 MB takes longer to
+write than an epoch on a GPU."""
 
 OBSERVATION_STATE = "observation.ckpt"
 """Likewise of an observation that is trained after the network, while it is."""
@@ -134,7 +139,7 @@ def fit(
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
             is written.
-        resume: Go on with the run in ``out`` after its last finished epoch, to the bits of one
+        resume: Go on with the run in ``out`` after its last saved epoch, to the bits of one
             that was never stopped; all but ``workers`` and ``progress`` must be as it was begun.
         config: Settings to keep in the run folder, such as those of a command line; None = the
             options of this training.
@@ -259,6 +264,7 @@ def _run(
     finally:
         # after an error in validation, Lightning leaves the workers that load training batches
         trainer.fit_loop.teardown()
+        task.forget_recordings()
 
 
 def _manifest(
@@ -324,15 +330,40 @@ class _Task(pl.LightningModule):
         self.best_weights: dict[str, Tensor] = {}
         self.seconds = 0.0
         self._clock = time.perf_counter()
-        self._sums: dict[str, Tensor] = {}
         self.on_lattice = bool(model.observation.step.any())
+        self._sums: dict[str, Tensor] = {}
+        self._counts = {"train": 0, "valid": 0}
+        self._recorders: dict[str, Recorder] = {}
+        self._now = ("train", 0, 0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return _Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+        return _Adam(
+            self.model.parameters(),
+            lr=self.options.learning_rate,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
 
     def on_train_start(self) -> None:
+        self._sums = {stage: self.model.scaling.low.new_zeros(2) for stage in self._counts}
+        on_gpu = self.device.type == "cuda"
+        device = self.device if on_gpu and self.same_every_time() else "cpu"
+        functions: dict[str, Callable[..., object]] = {"train": self._learn, "valid": self._step}
+        self._recorders = {stage: Recorder(call, device) for stage, call in functions.items()}
         self._clock = time.perf_counter()
         self._stop_if_stale()  # a resumed training may have been stopped after its last epoch
+
+    def same_every_time(self) -> bool:
+        """Whether steps differ by their tensors alone, so that one can be recorded for all."""
+        model = self.model
+        draws = getattr(model.decoder, "noise_dim", 0) or self.options.joint_prior
+        fixed = not draws and not self.on_lattice
+        return bool(fixed and recordable(model.encoder, model.decoder, self.loss))
+
+    def forget_recordings(self) -> None:
+        """Gives their memory back."""
+        for recorder in self._recorders.values():
+            recorder.forget()
 
     def _stop_if_stale(self) -> None:
         patience = self.options.patience
@@ -356,77 +387,89 @@ class _Task(pl.LightningModule):
         for step, batch in self._batches(block, number):
             if step % FADING == 0:
                 adam.forget_traces()
-            adam.zero_grad()
-            self._step(batch, "train", self.current_epoch, step).backward()
-            adam.step()
+            self._take("train", self.current_epoch, step, batch)
             self.after_step()
 
     def validation_step(self, block: Clouds, number: int) -> None:
         for step, batch in self._batches(block, number):
             # the same noise in every epoch, so that epochs differ by their weights only
-            self._step(batch, "valid", 0, step)
+            self._take("valid", 0, step, batch)
 
     def _batches(self, block: Clouds, number: int) -> Iterator[tuple[int, Clouds]]:
         parts = batches.split(block, self.options.batch_size)
         return enumerate(parts, number * batches.BLOCK)
 
-    def _step(self, batch: Clouds, stage: str, epoch: int, step: int) -> Tensor:
-        scaled, mask, labels = batch
-        scaled = self._dequantized(scaled, mask, self._random(f"{stage} lattice", epoch, step))
+    def _take(self, stage: str, epoch: int, step: int, batch: Clouds) -> None:
+        self._now = stage, epoch, step
+        self._counts[stage] += len(batch.points)
+        shape = (len(batch.points), self.model.prior.latent_dim)
+        noise = torch.randn(shape, generator=self._random("latent"))
+        # a number that is recorded stays as it was
+        beta = torch.tensor(self._beta(epoch), dtype=self.model.scaling.low.dtype)
+        self._recorders[stage](*batch, noise, beta)
+
+    def _learn(self, *tensors: Tensor) -> None:
+        adam = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(adam, _Adam)
+        adam.zero_grad()
+        self._step(*tensors).backward()
+        adam.step()
+
+    def _step(
+        self, scaled: Tensor, mask: Tensor, labels: Tensor | None, noise: Tensor, beta: Tensor
+    ) -> Tensor:
+        scaled = self._dequantized(scaled, mask)
         with self._precision(scaled.device):
             posterior = self.model.encoder(scaled, mask)
-        random = self._random(f"{stage} latent", epoch, step)
-        noise = torch.randn(posterior.mean.shape, generator=random).to(scaled)
-        z = posterior.mean + posterior.base_dist.stddev * noise  # (B, L)
+        z = posterior.mean + posterior.base_dist.stddev * noise.to(scaled)  # (B, L)
         made = None if self.full else self.model.conditions.nodes(mask)  # (B, N)
-        node_noise = self._random("node noise", epoch, step)
         with self._precision(scaled.device):
-            unit = self.model.decode_unit(z, labels, made, node_noise)
+            unit = self.model.decode_unit(z, labels, made, self._random("node noise"))
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
-        full = made is None or bool(mask.all() and made.all())
+        # a GPU is not asked: it would have to be waited for
+        full = made is None or (not mask.is_cuda and bool(mask.all() and made.all()))
         rec = self.loss(scaled, output, *(() if full else (mask, made)))  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
                 f"got shape {tuple(rec.shape)}"
             )
-        kl, penalty = self._divergence(posterior, batch, self._random(stage, epoch, step))
-        sums = torch.stack([rec.detach().sum(), kl.detach().sum(), rec.new_tensor(len(rec))])
-        self._sums[stage] = self._sums[stage] + sums if stage in self._sums else sums
+        kl, penalty = self._divergence(posterior, mask, labels)
+        self._sums[self._now[0]] += torch.stack([rec.detach().sum(), kl.detach().sum()])
         if penalty is None:
-            return (rec + self._beta(epoch) * kl).mean()
-        return rec.mean() + self._beta(epoch) * penalty
+            return (rec + beta * kl).mean()
+        return rec.mean() + beta * penalty
 
     def _precision(self, device: torch.device) -> torch.autocast:
         """Of the network alone: loss and KL are small differences of large numbers."""
         wanted = self.options.precision == "bfloat16"
         return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
-    def _random(self, purpose: str, epoch: int, step: int) -> torch.Generator:
+    def _random(self, purpose: str) -> torch.Generator:
+        """For this step of this stage; node noise is the same in both."""
+        stage, epoch, step = self._now
+        purpose = purpose if purpose == "node noise" else f"{stage} {purpose}".strip()
         return generator(self.options.seed, purpose, epoch=epoch, step=step)
 
-    def _dequantized(self, scaled: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+    def _dequantized(self, scaled: Tensor, mask: Tensor) -> Tensor:
         """Positions on a lattice, spread over their cells: a density can fit no lattice."""
         observation, scaling = self.model.observation, self.model.scaling
         if not self.on_lattice:
             return scaled
         ends = scaling.low, scaling.high
+        random = self._random("lattice")
         points = observation.dequantize(scaling.unscale(scaled), random, *ends, mask)
         return scaling.scale(points).masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _divergence(
-        self,
-        posterior: Independent[Any],
-        batch: Clouds,
-        random: torch.Generator,
+        self, posterior: Independent[Any], mask: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """KL of each cloud, shape (B,), and what is made small if it is not its mean."""
-        _, mask, labels = batch
         if self.options.joint_prior:
             context = self.model.conditions.context(len(mask), labels, mask)
             context = None if context is None else context.to(posterior.mean)
             return losses.kl_monte_carlo(
-                posterior, self.model.prior, random, context=context
+                posterior, self.model.prior, self._random(""), context=context
             ), None
         kl = losses.kl_standard_normal(posterior)  # the history's, to the same bits in both cases
         if self.options.free_bits:
@@ -444,7 +487,9 @@ class _Task(pl.LightningModule):
         )
 
     def _finish_stage(self, stage: str) -> float:
-        rec, kl, count = self._sums.pop(stage).tolist()
+        rec, kl = self._sums[stage].tolist()
+        count, self._counts[stage] = self._counts[stage], 0
+        self._sums[stage].zero_()
         loss = (rec + self.options.beta * kl) / count
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -481,23 +526,28 @@ class _Adam(torch.optim.Adam):
         for state in self.state.values():
             state["exp_avg"].copy_(torch.hardshrink(state["exp_avg"], TRACE))
 
-    # torch would look in every step for a GPU that might be recording it: nothing here records,
-    # and looking takes longer than the step of a small network
+    # torch would look in every step whether a GPU is recording it with options that forbid that:
+    # ours allow it, and looking takes longer than the step of a small network
     def _accelerator_graph_capture_health_check(self) -> None:
         pass
 
 
 class _SaveState(Callback):
-    """After every epoch: all that is needed to go on, and the history for whoever watches."""
+    """All that is needed to go on, and after every epoch the history for whoever watches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.saved = -math.inf
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         assert isinstance(task, _Task)
+        runs.write_history(task.history, self.folder / "history.csv")
+        last = trainer.should_stop or task.current_epoch + 1 == trainer.max_epochs
+        if not last and time.monotonic() - self.saved < SAVE_EVERY:
+            return
         with files.whole(self.folder / STATE) as temporary:
             trainer.save_checkpoint(temporary)
-        runs.write_history(task.history, self.folder / "history.csv")
+        self.saved = time.monotonic()
 
 
 class _ProgressBar(Callback):
@@ -723,7 +773,8 @@ def deterministic(threads: int | None) -> Iterator[None]:
     settings.fill_uninitialized_memory = False
     torch.set_num_threads(threads or had_threads)
     try:
-        yield
+        with _convolutions_in_float32():
+            yield
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
         settings.fill_uninitialized_memory = filled
@@ -732,6 +783,23 @@ def deterministic(threads: int | None) -> Iterator[None]:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG")
         else:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = had_workspace
+
+
+@contextmanager
+def _convolutions_in_float32() -> Iterator[None]:
+    """Not in TF32, which cuDNN takes where nobody forbids it, but not torch's matrix products."""
+    try:
+        allowed = torch.cuda.is_available() and torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # set operation by operation, by somebody who knows what to want
+        allowed = False
+    if not allowed:
+        yield
+        return
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = True
 
 
 def _keep_freed_memory() -> None:

@@ -25,6 +25,9 @@ CHUNK = 512
 """Clouds that go through a network at a time: memory does not grow with the request, and what lies
 between two layers stays in the cache (2,048 at a time: a fifth slower)."""
 
+NODES = 2**18
+"""Nodes that go through a network on a GPU at a time, where there is no cache to stay in."""
+
 PART = 16 * CHUNK
 """Clouds that are drawn with one seed; every further part of a sample has a seed of its own."""
 
@@ -176,7 +179,9 @@ class VAE(nn.Module):
         if context is not None:
             z = torch.cat([z, context.to(z)], dim=1)  # (B, L + C)
         noise_dim = getattr(self.decoder, "noise_dim", 0)
-        further = {} if mask is None or mask.all() else {"mask": mask}
+        # a GPU is not asked: it would have to be waited for
+        full = mask is None or (not mask.is_cuda and bool(mask.all()))
+        further = {} if full else {"mask": mask}
         if noise_dim and noise is not None:
             shape = (len(z), self.conditions.num_points, noise_dim)
             further["noise"] = torch.randn(shape, generator=noise).to(z)
@@ -261,7 +266,7 @@ class VAE(nn.Module):
                 not depend on how many follow, in units of 8,192.
             label: As in :meth:`sample`.
         Returns:
-            Some hundred clouds at a time.
+            Some hundred clouds at a time, on a GPU some thousand.
         Raises:
             ValueError: As :meth:`sample`.
         Example:
@@ -277,36 +282,57 @@ class VAE(nn.Module):
         return self._sampled(num_samples, seed, labels)
 
     def _sampled(self, num_samples: int, seed: int, labels: Tensor | None) -> Iterator[Clouds]:
+        # looking at numbers on a GPU means waiting for it, so once and not in every part
+        conditions = copy.deepcopy(self.conditions).cpu()
+        own = type(self.observation).quantize is not Observation.quantize
+        kind = conditions, conditions.always_full, own or bool(self.observation.step.any())
         for number, start in enumerate(range(0, num_samples, PART)):
             rows = slice(start, min(start + PART, num_samples))
             given = None if labels is None else labels[rows]
-            yield from self._sampled_part(rows.stop - start, given, seed, number)
+            yield from self._sampled_part(rows.stop - start, given, seed, number, *kind)
 
     def _sampled_part(
-        self, count: int, given: Tensor | None, seed: int, number: int
+        self,
+        count: int,
+        given: Tensor | None,
+        seed: int,
+        number: int,
+        known: Conditions,
+        always_full: bool,
+        rounded: bool,
     ) -> Iterator[Clouds]:
         conditions, prior, *noises = (
             generator(seed, purpose, step=number)
             for purpose in ("conditions", "sample", "node noise of samples", "observation")
         )
-        labels, mask = self.conditions.draw(count, conditions, given)
-        context = self.conditions.context(count, labels, mask)
+        labels, mask = known.draw(count, conditions, given)
+        context = known.context(count, labels, mask)
         told = () if context is None else (context.to(self.scaling.low),)
         with torch.no_grad():
-            z = self.prior.sample(count, prior, *told).to(self.scaling.low)  # (B, L)
-        labels = None if labels is None else labels.to(self.device)
-        for part in _chunks(Clouds(z, mask.to(self.device), labels)):
+            z = self.prior.sample(count, prior, *told).to(self.scaling.low.dtype)  # (B, L)
+        z, mask = _sent(z, self.device), _sent(mask, self.device)
+        labels = None if labels is None else _sent(labels, self.device)
+        for part in _chunks(Clouds(z, mask, labels), self.conditions.num_points):
             with torch.no_grad():  # not around the yield, where the caller's code runs
-                made = self._drawn(part, *noises)
+                made = self._drawn(part, always_full, rounded, *noises)
             yield made
 
-    def _drawn(self, part: Clouds, noise: torch.Generator, random: torch.Generator) -> Clouds:
+    def _drawn(
+        self,
+        part: Clouds,
+        always_full: bool,
+        rounded: bool,
+        noise: torch.Generator,
+        random: torch.Generator,
+    ) -> Clouds:
         """Clouds whose points are latents, decoded, with the noise of the observation."""
-        mean = self.decode_unit(part.points, part.labels, part.mask, noise)  # (b, N, F)
-        given = {} if part.mask.all() else {"mask": part.mask}
+        mask = None if always_full or part.mask.all() else part.mask
+        mean = self.decode_unit(part.points, part.labels, mask, noise)  # (b, N, F)
+        given = {} if mask is None else {"mask": mask}
         drawn = self._data_units(self.observation.sample(mean, random, **given))
-        drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
-        return part._replace(points=sort_nodes(drawn, part.mask)[0])
+        if rounded:
+            drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
+        return part._replace(points=sort_nodes(drawn, mask)[0])
 
     @torch.no_grad()
     def latents(self, data: Any, *, seed: int = 0) -> Latents:
@@ -441,7 +467,10 @@ class VAE(nn.Module):
         unit = self._scaled(clouds) / self.scaling.extent
         means = [
             self.decode_unit(part.points, part.labels, part.mask, noise)
-            for part in _chunks(Clouds(z, self.conditions.nodes(clouds.mask), clouds.labels))
+            for part in _chunks(
+                Clouds(z, self.conditions.nodes(clouds.mask), clouds.labels),
+                self.conditions.num_points,
+            )
         ]
         # a network with fewer nodes than the clouds is held against their brightest
         missing = self.conditions.num_points - unit.shape[1]
@@ -590,10 +619,22 @@ def _joined(pieces: list[Clouds]) -> Clouds:
     )
 
 
-def _chunks(clouds: Clouds) -> Iterator[Clouds]:
-    for start in range(0, len(clouds.points), CHUNK):
+def _sent(part: Tensor, device: torch.device) -> Tensor:
+    """On a device, without waiting for what it is doing."""
+    if device.type != "cuda" or part.is_cuda:
+        return part.to(device)
+    return part.pin_memory().to(device, non_blocking=True)
+
+
+def _chunks(clouds: Clouds, num_points: int | None = None) -> Iterator[Clouds]:
+    """Some clouds at a time; where they are latents, ``num_points`` says how large they get."""
+    size = CHUNK
+    if clouds.points.is_cuda:
+        most = min(PART, NODES // (num_points or clouds.points.shape[1]))
+        size = max(CHUNK, most - most % CHUNK)  # noise is drawn to the same numbers so
+    for start in range(0, len(clouds.points), size):
         points, mask, labels = (
-            None if part is None else part[start : start + CHUNK] for part in clouds
+            None if part is None else part[start : start + size] for part in clouds
         )
         assert points is not None
         assert mask is not None

@@ -50,7 +50,7 @@ def compare(
 
     Each training has a run folder ``out/<variant>/seed-<n>``, with ``report.json`` of its clouds
     against the test clouds. What is finished is not done again, and what was stopped goes on after
-    its last finished epoch, so a call is repeated until it returns. Variants that differ in
+    its last saved epoch, so a call is repeated until it returns. Variants that differ in
     nothing but a prior that is fitted afterwards, or in the observation, share one network: it is
     trained for the first of them, and the others come to the bits of a training of their own.
 

@@ -353,10 +353,14 @@ def test_training_stops_after_so_many_epochs_without_a_better_one(
 # resume
 
 
-def stopped(eights: CloudDataset, values: list[float], epochs: int, folder: Path) -> None:
-    """A training that breaks off when its scripted values run out."""
-    with pytest.raises(IndexError):
-        scripted(eights, values, epochs=epochs, out=folder)
+def stopped(
+    eights: CloudDataset, values: list[float], epochs: int, folder: Path, **options: Any
+) -> None:
+    """A training that breaks off when its scripted values run out, its last epoch saved."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SAVE_EVERY", 0.0)
+        with pytest.raises(IndexError):
+            scripted(eights, values, epochs=epochs, out=folder, **options)
 
 
 def test_a_resumed_training_keeps_the_best_epoch_from_before_the_stop(
@@ -371,11 +375,25 @@ def test_a_resumed_training_keeps_the_best_epoch_from_before_the_stop(
 
 
 def test_patience_counts_the_epochs_before_the_stop(eights: CloudDataset, tmp_path: Path) -> None:
+    stopped(eights, [5.0, 4.0, 6.0], 9, tmp_path / "run", patience=3)
     options = {"epochs": 9, "patience": 3, "out": tmp_path / "run"}
-    with pytest.raises(IndexError):
-        scripted(eights, [5.0, 4.0, 6.0], **options)
     rest = scripted(eights, [7.0, 8.0, 9.0], resume=True, **options)
     assert rest.history["epoch"] == [1, 2, 3, 4, 5]
+
+
+def test_short_epochs_are_not_all_saved_and_done_again(
+    eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SAVE_EVERY", 1000.0)
+    with pytest.raises(IndexError):
+        scripted(eights, [5.0, 4.0, 6.0], epochs=5, out=tmp_path / "run")
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + 3
+    # the first epoch is saved, and the last one
+    values = [4.0, 6.0, 7.0, 8.0]
+    rest = scripted(eights, values, epochs=5, out=tmp_path / "run", resume=True)
+    assert same_training(rest, scripted(eights, [5.0, *values]))
+    again = scripted(eights, [], epochs=5, out=tmp_path / "run", resume=True)
+    assert same_training(rest, again)
 
 
 def test_a_training_that_had_stopped_early_has_nothing_to_resume(
@@ -450,6 +468,7 @@ EPOCHS = 4
 
 
 def killable(folder: Path, call: int | None, *, resume: bool = False) -> Run:
+    training.SAVE_EVERY = 0.0  # in a process of its own
     data = SuperpixelMNIST(8, "test")[:120]
     options = {"batch_size": 20, "epochs": EPOCHS, "threads": 1, "resume": resume}
     return quick(data, loss=Killing(call), out=folder, **options)
@@ -1097,6 +1116,7 @@ def global_state() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "only warned": torch.is_deterministic_algorithms_warn_only_enabled(),
         "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "TF32": (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32),
         "threads": torch.get_num_threads(),
         "gradients": torch.is_grad_enabled(),
         "dtype": torch.get_default_dtype(),

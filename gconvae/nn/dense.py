@@ -37,6 +37,8 @@ class DenseDecoder(nn.Module):
         torch.Size([2, 25, 3])
     """
 
+    recordable = True
+
     def __init__(
         self,
         num_points: int = 25,

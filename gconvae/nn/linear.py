@@ -1,4 +1,4 @@
-"""A dense layer whose products run on the widest registers of a CPU, whoever made it."""
+"""A dense layer whose products run as fast as the machine has a way to."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from torch import Tensor, nn
 __all__ = ["Linear"]
 
 
+LONG_SUM = 256
+"""Features from which a GPU's processors should share each sum."""
+
+
 class Linear(nn.Linear):
-    r"""``torch.nn.Linear``, with its products in single precision given to oneDNN.
+    r"""``torch.nn.Linear``, with its products in single precision given to whom they suit best.
 
     .. math:: y = W x + b
 
     torch gives them to MKL, which uses half of a vector register of AVX-512 on CPUs that are not
     its maker's, Intel's: on such an AMD EPYC a product of (100, 1216) and (1216, 1500) takes half
-    the time with oneDNN, forward and backward (decision 0006). On other CPUs, where torch has no
-    oneDNN, where it is switched off (``torch.backends.mkldnn.flags``), or where the numbers are
-    others, this is ``torch.nn.Linear``.
+    the time with oneDNN, forward and backward (decision 0006). On a GPU it lets cuBLAS add the
+    bias, which then does not share a sum between its processors: product and bias apart take half
+    the time. On other CPUs, where torch has no oneDNN, where it is switched off
+    (``torch.backends.mkldnn.flags``), or where the numbers are others, this is
+    ``torch.nn.Linear``.
 
     Args:
         in_features: Features of x.
@@ -44,13 +50,23 @@ def _takes(hidden: Tensor, weight: Tensor) -> bool:
     return bool(
         # a compiler of graphs has a choice of its own
         not torch.compiler.is_compiling()
-        and _half_used()
-        and hidden.device.type == "cpu"
         and hidden.dtype == weight.dtype == torch.float32
         and len(hidden) > 0
+        and (_with_bias_apart(hidden) or _for_onednn(hidden))
+        and not torch.is_autocast_enabled(hidden.device.type)
+    )
+
+
+def _with_bias_apart(hidden: Tensor) -> bool:
+    return hidden.is_cuda and hidden.shape[1] >= LONG_SUM
+
+
+def _for_onednn(hidden: Tensor) -> bool:
+    return bool(
+        _half_used()
+        and hidden.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
-        and not torch.is_autocast_enabled("cpu")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
@@ -87,5 +103,8 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """A b' + bias."""
     if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
         return nn.functional.linear(a, b, bias)
+    if a.is_cuda:
+        made = torch.mm(a, b.t())
+        return made if bias is None else made.add_(bias)
     # the operator that torch's own compiler puts into the place of a dense layer
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")

@@ -121,6 +121,8 @@ class SetTransformerEncoder(nn.Module):
         torch.Size([2, 10])
     """
 
+    recordable = True
+
     def __init__(
         self,
         num_features: int = 3,
@@ -196,6 +198,8 @@ class SetTransformerDecoder(nn.Module):
         >>> decoder(torch.zeros(4, 10), noise=torch.randn(4, 25, 2)).shape
         torch.Size([4, 25, 3])
     """
+
+    recordable = True
 
     def __init__(
         self,
