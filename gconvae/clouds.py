@@ -186,7 +186,7 @@ def _by_comparison(points: Tensor, mask: Tensor) -> Tensor:
     place = torch.arange(points.shape[1], device=points.device)
     before = place.unsqueeze(0) < place.unsqueeze(1)  # (N, N), row i: the nodes before i
     for key in (points[..., 0], points[..., 1], -points[..., INTENSITY], (~mask).to(points)):
-        # what is no number is behind all numbers, as in sorting
+        # what is no number stands with the infinite ones, so that all nodes have places
         key = torch.nan_to_num(key, nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
         own, other = key.unsqueeze(2), key.unsqueeze(1)
         before = (other < own) | ((other == own) & before)  # (B, N, N)

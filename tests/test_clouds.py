@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from gconvae import clouds
 from gconvae.clouds import as_clouds, from_data, pack, sort_nodes, to_data, unpack
 
 MASK = torch.tensor([[True, False, True, True], [False, True, False, False]])
@@ -251,6 +252,20 @@ def test_nodes_are_sorted_as_by_the_loop(
     assert torch.equal(got.cpu(), wanted.to(dtype))
     assert torch.equal(got_mask.sum(1).cpu(), mask.sum(1))
     assert not (got_mask[:, 1:] & ~got_mask[:, :-1]).any()
+
+
+@pytest.mark.parametrize("specials", [(), (torch.nan,), (torch.inf, -torch.inf)])
+@pytest.mark.parametrize("values", [3, 1000])
+def test_a_gpu_s_way_of_ordering_few_nodes_is_that_of_sorting(
+    values: int, specials: tuple[float, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(values)
+    points = torch.randint(-values, values, (60, 23, 3), generator=generator).float()
+    for special in specials:
+        points[torch.rand(points.shape, generator=generator) < 0.02] = special
+    mask = torch.rand(60, 23, generator=generator) < 0.8
+    order = clouds._by_comparison(points, mask)
+    assert torch.equal(order, clouds._by_all_keys(points, mask))
 
 
 def test_order_does_not_depend_on_the_given_order() -> None:
