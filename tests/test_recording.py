@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,6 +96,100 @@ def test_on_a_cpu_the_function_runs_each_time() -> None:
     assert calls[0][0] is one
     assert calls[0][1] is None
     assert not recording(one)
+
+
+class StandIn:
+    """A GPU's graphs on a CPU: work that is recorded is noted, and done when the graph starts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recorded: list[Any] | None = None
+        self.streams = [SimpleNamespace(device=torch.device("cpu"))]
+        stand_in = self
+
+        class Graph:
+            def __init__(self) -> None:
+                self.work: list[Any] = []
+
+            def replay(self) -> None:
+                for part in self.work:
+                    part()
+
+            def pool(self) -> str:
+                return "pool"
+
+        class Recording:
+            def __init__(self, graph: Graph, **options: Any) -> None:
+                self.graph, self.stream = graph, options["stream"]
+
+            def __enter__(self) -> None:
+                stand_in.recorded = self.graph.work
+                stand_in.streams.append(self.stream)
+
+            def __exit__(self, kind: Any, *error: Any) -> None:
+                stand_in.recorded = None
+                if kind is not None:  # as torch does, and without leaving the stream
+                    raise RuntimeError("the end of the recording fails too")
+                stand_in.streams.pop()
+
+        stream = SimpleNamespace(device=torch.device("cpu"), wait_stream=lambda other: None)
+        for name, value in {
+            "Stream": lambda device: stream,
+            "current_stream": lambda: self.streams[-1],
+            "set_stream": self.streams.append,
+            "stream": lambda stream: contextlib.nullcontext(),
+            "graph": Recording,
+            "CUDAGraph": Graph,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        for first in self.streams:
+            first.wait_stream = lambda other: None
+
+    def do(self, work: Any) -> None:
+        if self.recorded is None:
+            work()
+        else:
+            self.recorded.append(work)
+
+
+def test_what_is_recorded_gets_the_tensors_of_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, total, calls = StandIn(monkeypatch), torch.zeros(3), []
+
+    def add(x: Tensor, nothing: None, factor: Tensor) -> None:
+        calls.append(len(x))
+        gpu.do(lambda: total.add_((x * factor).sum(0)))
+
+    recorder, wanted = Recorder(add, "cuda"), torch.zeros(3)
+    for number in range(7):
+        x = torch.full((4 if number % 2 else 5, 3), float(number))
+        recorder(x, None, torch.tensor(number + 1.0))
+        wanted += (x * (number + 1)).sum(0)
+        x.fill_(torch.nan)  # the recorder has what it needs
+    assert torch.equal(total, wanted)
+    assert calls == [5, 4, 5, 4]
+    recorder.forget()
+    recorder(torch.ones(5, 3), None, torch.tensor(1.0))
+    assert calls == [5, 4, 5, 4, 5]
+    assert torch.equal(total, wanted + 5)
+
+
+def test_a_recording_that_fails_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, total = StandIn(monkeypatch), torch.zeros(3)
+
+    def add(x: Tensor) -> None:
+        gpu.do(lambda: total.add_(x))
+        if gpu.recorded is not None:
+            raise RuntimeError("this operation waits\nand more")
+
+    recorder, before = Recorder(add, "cuda"), gpu.streams[-1]
+    recorder(torch.ones(3))
+    with pytest.warns(UserWarning, match=r"which is slower: this operation waits$"):
+        recorder(torch.ones(3))
+    assert gpu.streams[-1] is before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorder(torch.ones(3))
+        recorder(torch.ones(3))
+    assert total.tolist() == [4.0, 4.0, 4.0]
 
 
 # ------------------------------------------------------------------ on a GPU
