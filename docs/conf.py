@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,8 @@ exclude_patterns = ["_build", "Thumbs.db", ".DS_Store"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!gconvae\b).*|gconvae\.parts\.M")]
 
+# torch's builds for CPUs alone come without it
+autodoc_mock_imports = [] if importlib.util.find_spec("triton") else ["triton"]
 autodoc_preserve_defaults = True  # 1 / 16 stays 1 / 16
 autodoc_default_options = {"members": True, "show-inheritance": True}
 add_module_names = False
