@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,10 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
     return _missing(dtype) if kind == "cpu" else _missing_for_gpus()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # likewise
+# a compiler of graphs need not look at how it is loaded; torch's decorators have no types
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _missing_for_gpus() -> str | None:
+    """Why there are no kernels for GPUs, or None."""
     loaded = _fused()
     return loaded if isinstance(loaded, str) else None
 
@@ -101,16 +104,18 @@ def _fused() -> Any:
     except ModuleNotFoundError as error:
         return f"needs Triton on a GPU: {error}"
     if torch.cuda.is_available():
-        point = torch.zeros(1, 1, 1, device="cuda")
         try:
+            point = torch.zeros(1, 1, 1, device="cuda")
             fused.nearest(point, point)
-        except Exception as error:  # of any kind: no compiler, an old card
-            return f"fails on this GPU: {error}"
+        # Triton has no class for what it raises without a compiler or on an old card
+        except Exception as error:
+            reason = f"fails on this GPU: {error}"
+            warnings.warn(f"the compiled search {reason}", stacklevel=2)
+            return reason
     return fused
 
 
-# a compiler of graphs need not look at how it is loaded; torch's decorators have no types
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as above
 def _missing(dtype: torch.dtype) -> str | None:
     """Why there is no library, or None."""
     loaded = _library(dtype)

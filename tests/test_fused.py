@@ -166,6 +166,22 @@ def test_on_a_gpu_compiled_means_these_kernels() -> None:
     assert neighbors.resolve_backend("auto", "cuda", torch.float32, 25, graph=True) == "dense"
 
 
+def test_a_gpu_that_cannot_run_them_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: Tensor) -> Tensor:
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: torch.ones(shape))
+    monkeypatch.setattr(fused, "nearest", fails)
+    compiled._fused.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="fails on this GPU: Failed to find C compiler"):
+            assert not compiled.available("cuda")
+        assert neighbors.resolve_backend("auto", "cuda", torch.float32, 25) == "dense"
+    finally:
+        compiled._fused.cache_clear()
+
+
 def test_losses_on_a_gpu_are_those_on_a_cpu(device: torch.device) -> None:
     if device.type == "cpu":
         pytest.skip("a comparison of two devices")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import gconvae
 from gconvae import datasets, losses, models
 from gconvae.recording import Recorder, recordable, recording
-from gconvae.training import _Task
+from gconvae.steps import Task
 
 
 class Own(nn.Module):
@@ -78,10 +78,10 @@ def test_steps_that_differ_by_more_than_their_tensors_are_not_recorded(
 ) -> None:
     said = []
 
-    def ended(task: _Task) -> None:
+    def ended(task: Task) -> None:
         said.append(task.same_every_time())
 
-    monkeypatch.setattr(_Task, "on_train_end", ended)
+    monkeypatch.setattr(Task, "on_train_end", ended)
     trained("cpu", **({"neighbors": "dense", "epochs": 1} | given))
     assert said == [fixed]
 
@@ -279,15 +279,15 @@ def test_recorded_trainings_have_the_bits_of_others(
     gpu: torch.device, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    step = _Task._step
-    monkeypatch.setattr(_Task, "_step", lambda *given: steps.append(1) or step(*given))
+    step = Task._step
+    monkeypatch.setattr(Task, "_step", lambda *given: steps.append(1) or step(*given))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*cannot be recorded.*")
         recorded = trained("cuda", **options)
     # of each shape, once directly and once to record it
     assert len(steps) == 2 * (2 + 1)
     assert same(recorded, trained("cuda", **options))
-    monkeypatch.setattr(_Task, "same_every_time", lambda task: False)
+    monkeypatch.setattr(Task, "same_every_time", lambda task: False)
     assert same(recorded, trained("cuda", **options))
     assert len(steps) == 2 * 2 * (2 + 1) + 3 * (3 + 1)
 
@@ -297,7 +297,7 @@ def test_a_part_that_wrongly_says_so_trains_with_a_warning(
 ) -> None:
     options = {"encoder": "edge_conv"}
     wanted = trained("cuda", **options)
-    monkeypatch.setattr(_Task, "same_every_time", lambda task: True)
+    monkeypatch.setattr(Task, "same_every_time", lambda task: True)
     with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph"):
         tried = trained("cuda", **options)
     assert same(tried, wanted)
@@ -332,8 +332,8 @@ def test_a_training_resumed_on_a_gpu_has_the_bits_of_one_that_never_stopped(
         self._kept(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Task, "_kept", _Task._take, raising=False)
-        patch.setattr(_Task, "_take", stop)
+        patch.setattr(Task, "_kept", Task._take, raising=False)
+        patch.setattr(Task, "_take", stop)
         with pytest.raises(Stopped):
             trained("cuda", epochs=5, out=tmp_path / "parts")
     assert same(whole, trained("cuda", epochs=5, out=tmp_path / "parts", resume=True))

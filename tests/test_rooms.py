@@ -69,13 +69,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # level 5; runs before training, which writes run folders
     "runs": {"models", "scaling", "vae"},
+    "steps": {"batches", "clouds", "losses", "options", "recording", "runs", "vae"},
     "training": {
         *("clouds", "conditions", "files", "flows", "options", "priors", "recipes"),
         *("autoregressive", "batches", "compiled", "copies", "mixtures", "streams"),
         *("superpixels", "scaling", "matching", "augment", "neighbors", "reference"),
         *("nn", "datasets", "observation", "chamfer", "transport", "divergences", "losses"),
         *("set_metrics", "feature_metrics", "metrics", "reports"),
-        *("fused", "recording", "vae", "models", "runs"),
+        *("fused", "recording", "vae", "models", "runs", "steps"),
     },
     "experiments": {"datasets", "models", "options", "runs", "training", "vae"},
 }
@@ -208,8 +209,8 @@ def test_only_plots_imports_matplotlib() -> None:
     assert importers("matplotlib") == {"plots.py"}
 
 
-def test_only_training_imports_lightning() -> None:
-    assert importers("lightning") == {"training.py"}
+def test_only_training_and_its_steps_import_lightning() -> None:
+    assert importers("lightning") == {"steps.py", "training.py"}
 
 
 @pytest.mark.parametrize("package", ["pickle", "dill", "joblib", "cloudpickle"])

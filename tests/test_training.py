@@ -24,7 +24,7 @@ from torch_geometric.datasets import FakeDataset
 from torch_geometric.loader import DataLoader
 
 import gconvae
-from gconvae import batches, datasets, losses, models, neighbors, training
+from gconvae import batches, datasets, losses, models, neighbors, steps, training
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.nn.conv import ConvDecoder
@@ -612,9 +612,9 @@ def test_means_of_gradients_that_are_gone_end_and_change_no_weight() -> None:
     weights, means = [], []
     for ends in (False, True):
         weight = torch.linspace(-1, 1, 40).requires_grad_()
-        adam = training._Adam([weight], lr=1e-3, fused=True)
+        adam = steps.Adam([weight], lr=1e-3, fused=True)
         for step in range(1500):
-            if ends and step % training.FADING == 0:
+            if ends and step % steps.FADING == 0:
                 adam.forget_traces()
             dies = torch.arange(40) < 20
             weight.grad = torch.where(dies & (step > 5), 0.0, torch.sin(torch.arange(40.0) + step))
@@ -628,17 +628,17 @@ def test_means_of_gradients_that_are_gone_end_and_change_no_weight() -> None:
 
 
 def test_a_training_ends_such_means(eights: CloudDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "FADING", 4)
-    monkeypatch.setattr(training, "TRACE", 1e-5)  # some are, in a short training
+    monkeypatch.setattr(steps, "FADING", 4)
+    monkeypatch.setattr(steps, "TRACE", 1e-5)  # some are, in a short training
     smallest: list[float] = []
-    forget = training._Adam.forget_traces
+    forget = steps.Adam.forget_traces
 
     def watched(adam: Any) -> None:
         forget(adam)
         means = [state["exp_avg"].abs() for state in adam.state.values()]
         smallest.extend(mean[mean > 0].min().item() for mean in means)
 
-    monkeypatch.setattr(training._Adam, "forget_traces", watched)
+    monkeypatch.setattr(steps.Adam, "forget_traces", watched)
     run = quick(eights[:60], valid=eights[60:70], batch_size=10, epochs=3)
     parameters = len(list(run.model.parameters()))
     assert len(smallest) == 5 * parameters  # steps 0 and 4 of each epoch, but for the first
