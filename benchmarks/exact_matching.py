@@ -16,7 +16,8 @@ import scipy
 import torch
 
 import gconvae
-from gconvae import clouds, set_metrics
+from gconvae import clouds
+from gconvae.metrics import sets
 
 
 def processor() -> str:
@@ -42,10 +43,10 @@ if __name__ == "__main__":
     shape = "{0} x {0} clouds of {1} nodes".format(*pair[0].points.shape[:2])
     print(f"\n{shape}\n\n| distance | threads | s | pairs/s | CPU s | mean |")
     print("|---|---|---|---|---|---|")
-    for distance in set_metrics.DISTANCES:
+    for distance in sets.DISTANCES:
         for workers in given.workers:
             wall, cpu = time.perf_counter(), time.process_time()
-            matrix = set_metrics.cross_matrix(*pair, distance, workers=workers)
+            matrix = sets.cross_matrix(*pair, distance, workers=workers)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             print(
                 f"| {distance} | {workers} | {wall:.1f} | {matrix.size / wall:.0f} | {cpu:.1f} "

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 import gconvae
-from gconvae import copies, feature_metrics, files, metrics, recipes
+from gconvae import files, metrics, recipes
 from gconvae.clouds import sort_nodes
-from gconvae.experiments import Experiment, Splits
+from gconvae.metrics import embeddings, memorization
+from gconvae.metrics.classifier import features as embedding
 from gconvae.options import DataOptions
 from gconvae.priors import StandardNormal
-from gconvae.reference import features as embedding
+from gconvae.studies.experiment import Experiment, Splits
 
 SAMPLES = 5000
 """Generated clouds of each line and seed."""
@@ -49,7 +50,7 @@ def with_flow(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
 def with_flow_and_noise(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
     """Calibrated noise, independent from node to node."""
     flow = with_flow(models, splits, seed)
-    return flow.with_observation("gaussian", splits.valid, seed=seed)
+    return flow.with_likelihood("gaussian", splits.valid, seed=seed)
 
 
 def node_by_node_with_mixture(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
@@ -60,7 +61,7 @@ def node_by_node_with_mixture(models: Models, splits: Splits, seed: int) -> gcon
 def at_temperature_one(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
     """The recipe's model, drawn as it was fitted."""
     model = models["convae-flow"]
-    model.observation.temperature = 1.0
+    model.likelihood.temperature = 1.0
     return model
 
 
@@ -118,7 +119,7 @@ def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str
     pooled = metrics.compare(points, generated, metrics=groups, seed=seed)
     size = pooled.num_clouds
     tested = metrics.compare(splits.test, generated, splits.valid, metrics="features", seed=seed)
-    copied = copies.copy_test(generated, splits.test, splits.train)
+    copied = memorization.copy_test(generated, splits.test, splits.train)
     return {
         "held-out": pooled.to_dict()["rows"] + vector_rows(points, generated, size, seed),
         "test": tested.to_dict()["rows"]
@@ -168,9 +169,9 @@ def distances(
         for side, mask in zip(sides, masks, strict=True)
     ]
     return {
-        ("embedding", "Frechet"): feature_metrics.frechet_distance(*vectors),
-        ("embedding", "AUC"): feature_metrics.classifier_auc(*vectors, seed=seed).value,
-        ("points", "AUC"): feature_metrics.classifier_auc(*nodes, seed=seed).value,
+        ("embedding", "Frechet"): embeddings.frechet_distance(*vectors),
+        ("embedding", "AUC"): embeddings.classifier_auc(*vectors, seed=seed).value,
+        ("points", "AUC"): embeddings.classifier_auc(*nodes, seed=seed).value,
     }
 
 

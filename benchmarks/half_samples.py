@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gconvae import clouds, set_metrics
+from gconvae import clouds
+from gconvae.metrics import sets
 
 SHARES = (0.25, 0.5, 0.9)
 
@@ -35,7 +36,7 @@ def matrix(number: int, spread: float, distance: str, seed: int) -> NDArray[np.f
     """Distances between all clouds of a real and a generated sample, (2B, 2B)."""
     rng = np.random.default_rng([seed, 0])
     both = [toy_clouds(number, width, rng) for width in (1.0, spread)]
-    return set_metrics.cross_matrix(clouds.as_clouds(torch.cat(both)), distance=distance)
+    return sets.cross_matrix(clouds.as_clouds(torch.cat(both)), distance=distance)
 
 
 def draw(distances: NDArray[np.float32], share: float | None, seed: int) -> NDArray[np.float64]:
@@ -47,14 +48,14 @@ def draw(distances: NDArray[np.float32], share: float | None, seed: int) -> NDAr
         np.stack([rng.choice(number, size, share is None) for _ in range(NUM_DRAWS)])
         for _ in range(2)
     )
-    return set_metrics.resample(distances, first, second + number)
+    return sets.resample(distances, first, second + number)
 
 
 def print_table(number: int, repetitions: int, spread: float, distance: str) -> None:
     """One line a metric; ratios are estimated over true standard deviation."""
     everything = np.arange(2 * number).reshape(2, 1, number)
     pairs = [matrix(number, spread, distance, seed) for seed in range(repetitions)]
-    found = np.stack([set_metrics.resample(pair, *everything)[0] for pair in pairs])  # (R, 3)
+    found = np.stack([sets.resample(pair, *everything)[0] for pair in pairs])  # (R, 3)
     true = found.std(0, ddof=1)
     judged = list(enumerate(pairs[:NUM_JUDGED]))
     columns = []
@@ -65,7 +66,7 @@ def print_table(number: int, repetitions: int, spread: float, distance: str) -> 
     drawn = [draw(pair, None, seed) for seed, pair in judged]
     columns += [np.mean([part.std(0, ddof=1) for part in drawn], axis=0) / true]
     shift = (np.mean(drawn, axis=1) - found[:NUM_JUDGED]).mean(0)
-    for i, name in enumerate(set_metrics.Values._fields):
+    for i, name in enumerate(sets.Values._fields):
         ratios = " | ".join(f"{column[i]:.2f}" for column in columns)
         print(
             f"| {spread} | {name} | {found[:, i].mean():.3f} | {true[i]:.4f} | {ratios} "
@@ -78,7 +79,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clouds", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=200)
-    parser.add_argument("--distance", default="chamfer", choices=set_metrics.DISTANCES)
+    parser.add_argument("--distance", default="chamfer", choices=sets.DISTANCES)
     given = parser.parse_args()
     started = time.perf_counter()
     heads = ["spread", "metric", "mean", "true sd", *(f"f = {share}" for share in SHARES)]

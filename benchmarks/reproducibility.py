@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 import gconvae
-from gconvae import metrics, runs
-from gconvae.experiments import Experiment
+from gconvae import metrics
 from gconvae.options import ModelOptions, TrainingOptions
+from gconvae.studies.experiment import Experiment
+from gconvae.training import run_folder
 
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -88,18 +89,18 @@ def run_case(case: Case, folder: Path, epochs: int, hidden: int) -> None:
 def finished_epochs(folder: Path) -> int:
     """Epochs of a training that runs or ran."""
     file = folder / "history.csv"
-    return len(runs.read_history(file)["epoch"]) if file.exists() else 0
+    return len(run_folder.read_history(file)["epoch"]) if file.exists() else 0
 
 
 def first_difference(before: Path, now: Path) -> str:
     """The first number that differs, with its relative size; or that nothing does."""
-    histories = [runs.read_history(folder / "history.csv") for folder in (before, now)]
+    histories = [run_folder.read_history(folder / "history.csv") for folder in (before, now)]
     for row, epoch in enumerate(histories[0]["epoch"]):
         for name in histories[0]:
             old, new = (history[name][row] for history in histories)
             if old != new:
                 return f"epoch {epoch}, {name}, {abs(new / old - 1):.0e} of it"
-    kept = [runs.read_manifest(folder)["samples_sha256"] for folder in (before, now)]
+    kept = [run_folder.read_manifest(folder)["samples_sha256"] for folder in (before, now)]
     weights = [(folder / "model.safetensors").read_bytes() for folder in (before, now)]
     same = kept[0] == kept[1] and weights[0] == weights[1]
     return "identical" if same else "weights or samples"
@@ -108,7 +109,8 @@ def first_difference(before: Path, now: Path) -> str:
 def relative(before: Path, now: Path, row: int) -> str:
     """Relative difference of the validation loss in one epoch."""
     old, new = (
-        runs.read_history(folder / "history.csv")["valid_loss"][row] for folder in (before, now)
+        run_folder.read_history(folder / "history.csv")["valid_loss"][row]
+        for folder in (before, now)
     )
     return f"{abs(new / old - 1):.0e}" if new != old else "0"
 
@@ -129,7 +131,7 @@ if __name__ == "__main__":
         for case in CASES:
             run_case(case, folders[case.name], given.epochs, given.hidden)
         torch.set_num_threads(1)
-        machine = runs.read_manifest(folders["first"])["machine"]
+        machine = run_folder.read_manifest(folders["first"])["machine"]
         print(", ".join(f"{name} {value}" for name, value in machine.items()))
         print(
             f"\n| training | first difference | off in epoch 1 | off in epoch {given.epochs} "

@@ -19,7 +19,7 @@ import torch
 from timing import Row, begin, finish, interleaved, parser
 
 import gconvae
-from gconvae import datasets, parts
+from gconvae import datasets, registry
 
 OPERATIONS = 2 * (10 * 1500 + 1500 * 64 * 19 + 19 * 64 * 5 * 32 + 21 * 32 * 5 * 16 + 23 * 16 * 15)
 """Of the slides' decoder for one cloud: multiplications and additions."""
@@ -31,7 +31,7 @@ def measure(given: argparse.Namespace) -> list[Row]:
     """The targets."""
     model = gconvae.models.create("convae", seed=0).eval()
     flow = gconvae.models.create("convae", seed=0).eval()
-    flow.prior = parts.create("prior", "nsf", latent_dim=10).eval()
+    flow.prior = registry.create("prior", "nsf", latent_dim=10).eval()
     a, b = torch.randn(2048, 1500), torch.randn(1500, 64 * 19)
     onednn = torch.ops.mkldnn._linear_pointwise
     rows = b.t().contiguous()
@@ -40,7 +40,7 @@ def measure(given: argparse.Namespace) -> list[Row]:
         calls = {
             "ours": lambda: model.sample(given.clouds, seed=0),
             "file": lambda: datasets.to_file_in_parts(
-                model.sample_parts(given.clouds, seed=0), path
+                model.iter_samples(given.clouds, seed=0), path
             ),
             "flow": lambda: flow.sample(given.clouds, seed=0),
             "mm": lambda: torch.mm(a, b),

@@ -73,8 +73,8 @@ def first_step() -> Row:
 
 def waiting(given: argparse.Namespace) -> Row:
     """Share of a step that is spent on getting its batch."""
-    from gconvae.batches import loader, split
     from gconvae.clouds import Clouds
+    from gconvae.training.batches import loader, split
 
     points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
     clouds = Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool), None)

@@ -44,13 +44,13 @@ ALL: dict[str, dict[str, Any]] = {
     "set decoder": {"decoder": "set_transformer"},
     "set decoder, noise": {"decoder": "set_transformer(noise_dim=8)"},
     "deep_sets + slides' decoder": {"model": "deep_sets", "decoder": "conv"},
-    # observation and priors, which share the network of the slides
-    "observation": {"observation": "gaussian"},
+    # likelihood and priors, which share the network of the slides
+    "likelihood": {"likelihood": "gaussian"},
     "gmm": {"prior": "gmm"},
     "realnvp": {"prior": "realnvp"},
     "maf": {"prior": "maf"},
     "nsf": {"prior": "nsf"},
-    "nsf, observation": {"prior": "nsf", "observation": "gaussian"},
+    "nsf, likelihood": {"prior": "nsf", "likelihood": "gaussian"},
     "nsf, joint": {"prior": "nsf", "joint_prior": True},
     # losses and schedules of the KL term
     "matched_intensity": {"loss": "matched_intensity"},
@@ -66,9 +66,9 @@ ALL: dict[str, dict[str, Any]] = {
 
 DIGITS: dict[str, dict[str, Any]] = {
     "slides": {"labels": True},
-    "slides, nsf, observation": {"labels": True, "prior": "nsf", "observation": "gaussian"},
-    "deep_sets, nsf, observation": {
-        **{"model": "deep_sets", "labels": True, "prior": "nsf", "observation": "gaussian"}
+    "slides, nsf, likelihood": {"labels": True, "prior": "nsf", "likelihood": "gaussian"},
+    "deep_sets, nsf, likelihood": {
+        **{"model": "deep_sets", "labels": True, "prior": "nsf", "likelihood": "gaussian"}
     },
 }
 
@@ -82,7 +82,7 @@ def main(
     """Trains, compares, prints and draws."""
     out.mkdir(parents=True, exist_ok=True)
     data = DataOptions(data=few(settings, out), digit=settings.digit)
-    found = gconvae.variants.compare(
+    found = gconvae.studies.compare(
         variants,
         out,
         seeds=settings.seeds,
@@ -95,9 +95,9 @@ def main(
         return
     (out / "table.md").write_text(found.to_markdown() + "\n")
     gconvae.plots.save(gconvae.plots.variants(found.to_dict()), out / "comparison.png")
-    _, test = gconvae.experiments.train_and_test(data)
+    _, test = gconvae.studies.train_and_test(data)
     for name in variants:
-        draw(name, gconvae.variants.folder_of(out, name, settings.seeds[0]), test)
+        draw(name, gconvae.studies.folder_of(out, name, settings.seeds[0]), test)
     print(f"tables, comparison.png and a grid of each variant are in {out}")
 
 
@@ -106,7 +106,7 @@ def draw(name: str, folder: Path, test: gconvae.datasets.CloudDataset) -> None:
     if not (folder / "model.json").exists():  # its training diverged
         return
     model = gconvae.load(folder)
-    if model.conditions.num_classes:
+    if model.conditioning.num_classes:
         assert test.labels is not None
         of_digit = [(test.labels == digit).nonzero().flatten() for digit in range(10)]
         columns = min(10, *map(len, of_digit))

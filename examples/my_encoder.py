@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gconvae.nn import DiagonalGaussian
-from gconvae.parts import register
+from gconvae.registry import register
 
 
 @register("encoder", "my_encoder")

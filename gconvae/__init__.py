@@ -5,56 +5,32 @@ Names are loaded when they are first used: ``import gconvae`` and ``gconvae --he
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gconvae.lazy import attach
 
 if TYPE_CHECKING:
     from gconvae import (
-        augment,
-        autoregressive,
-        chamfer,
         clouds,
-        comparisons,
-        conditions,
-        copies,
         datasets,
-        divergences,
-        experiments,
-        feature_metrics,
-        files,
-        flows,
+        likelihoods,
         losses,
-        matching,
         metrics,
-        mixtures,
         models,
         neighbors,
         nn,
-        observation,
         options,
-        parts,
-        plans,
         plots,
         priors,
-        randomness,
         recipes,
-        reference,
-        reports,
-        reproduction,
-        runs,
-        scaling,
-        set_metrics,
+        registry,
+        studies,
         superpixels,
-        sweeps,
-        training,
-        transport,
-        vae,
-        variants,
     )
-    from gconvae.reproduction import reproduce
-    from gconvae.runs import Run, load, save
-    from gconvae.sweeps import sweep
-    from gconvae.training import fit
+    from gconvae.studies.reproduction import reproduce
+    from gconvae.studies.sweep import sweep
+    from gconvae.training.fit import fit
+    from gconvae.training.run_folder import Run, load, save
     from gconvae.vae import VAE
 
 __version__ = "0.1.0"
@@ -63,75 +39,37 @@ __all__ = [
     "Run",
     "VAE",
     "__version__",
-    "augment",
-    "autoregressive",
-    "chamfer",
     "clouds",
-    "comparisons",
-    "conditions",
-    "copies",
     "datasets",
-    "divergences",
-    "experiments",
-    "feature_metrics",
-    "files",
     "fit",
-    "flows",
+    "likelihoods",
     "load",
     "losses",
-    "matching",
-    "mixtures",
     "metrics",
     "models",
     "neighbors",
     "nn",
-    "observation",
     "options",
-    "parts",
-    "plans",
     "plots",
     "priors",
-    "randomness",
     "recipes",
-    "reference",
-    "reports",
+    "registry",
     "reproduce",
-    "reproduction",
-    "runs",
     "save",
-    "scaling",
-    "set_metrics",
+    "studies",
     "superpixels",
     "sweep",
-    "sweeps",
-    "training",
-    "transport",
-    "vae",
-    "variants",
 ]
 
 _HOMES = {
+    "Run": "training.run_folder",
     "VAE": "vae",
-    "Run": "runs",
-    "fit": "training",
-    "load": "runs",
-    "reproduce": "reproduction",
-    "save": "runs",
-    "sweep": "sweeps",
+    "fit": "training.fit",
+    "load": "training.run_folder",
+    "reproduce": "studies.reproduction",
+    "save": "training.run_folder",
+    "sweep": "studies.sweep",
 }
 """Where the names that are no modules live."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'gconvae' has no attribute {name!r}")
-    if name in _HOMES:
-        value = getattr(import_module(f"gconvae.{_HOMES[name]}"), name)
-    else:
-        value = import_module(f"gconvae.{name}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, {name: name for name in __all__} | _HOMES)

@@ -1,4 +1,4 @@
-"""The catalogue of models: any encoder, decoder, prior and observation, and ready-made pairs."""
+"""The catalogue of models: any encoder, decoder, prior and likelihood, and ready-made pairs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from gconvae import autoregressive, flows, parts  # noqa: F401 - both register their parts
-from gconvae.conditions import Conditions
+from gconvae import registry
+from gconvae.conditioning import Conditioning
+from gconvae.likelihoods import autoregressive  # noqa: F401 - it registers its part
+from gconvae.likelihoods.base import Likelihood
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - so do these
-from gconvae.observation import Observation
-from gconvae.priors import Prior
+from gconvae.priors import flows  # noqa: F401 - and so does this
+from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
 
 __all__ = ["available", "compose", "create", "describe"]
 
-KINDS: tuple[parts.Kind, ...] = ("encoder", "decoder", "prior", "observation")
+KINDS: tuple[registry.Kind, ...] = ("encoder", "decoder", "prior", "likelihood")
 """Parts of a model, in the order in which they are made."""
 
-NETWORKS: tuple[parts.Kind, ...] = ("encoder", "decoder")
+NETWORKS: tuple[registry.Kind, ...] = ("encoder", "decoder")
 """Parts that share options such as ``hidden``."""
 
 
@@ -31,7 +33,7 @@ class _Ready(NamedTuple):
     encoder: str
     decoder: str
     prior: str = "standard_normal"
-    observation: str = "mean"
+    likelihood: str = "mean"
 
 
 _READY = {
@@ -49,11 +51,11 @@ _READY = {
 """Parts of each ready-made model."""
 
 
-def available(kind: parts.Kind | None = None) -> list[str]:
+def available(kind: registry.Kind | None = None) -> list[str]:
     """Names that :func:`create` knows.
 
     Args:
-        kind: ``"encoder"``, ``"decoder"``, ``"prior"`` or ``"observation"``; None = the ready-made
+        kind: ``"encoder"``, ``"decoder"``, ``"prior"`` or ``"likelihood"``; None = the ready-made
             models. Losses are in :func:`gconvae.losses.available`.
     Raises:
         ValueError: If the kind is unknown.
@@ -65,7 +67,7 @@ def available(kind: parts.Kind | None = None) -> list[str]:
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)} or None, got {kind!r}")
-    return list(_READY) if kind is None else parts.available(kind)
+    return list(_READY) if kind is None else registry.available(kind)
 
 
 def create(
@@ -75,7 +77,7 @@ def create(
     encoder: str | None = None,
     decoder: str | None = None,
     prior: str | None = None,
-    observation: str | None = None,
+    likelihood: str | None = None,
     num_points: int = 25,
     num_features: int = 3,
     latent_dim: int = 10,
@@ -86,19 +88,19 @@ def create(
 ) -> VAE:
     """An untrained model: one of the catalogue, or with other parts in its place.
 
-    Parts are written ``name`` or ``name(option=value)``, see :mod:`gconvae.parts`. ``convae``, the
-    slides' network, takes ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1) and
+    Parts are written ``name`` or ``name(option=value)``, see :mod:`gconvae.registry`. ``convae``,
+    the slides' network, takes ``channels`` (16, 32, 64), ``hidden`` (1500), ``padding`` (1) and
     ``kernel`` (5). ``convae-flow`` is the same network with a neural spline flow as its prior and
     clouds drawn node by node around its mean
-    (:class:`~gconvae.autoregressive.AutoregressiveObservation`): the best model of this library.
+    (:class:`~gconvae.likelihoods.AutoregressiveLikelihood`): the best model of this library.
 
     Args:
-        name: One of :func:`available`: encoder, decoder, prior and observation.
+        name: One of :func:`available`: encoder, decoder, prior and likelihood.
         seed: Of the initial weights; the same seed gives the same weights.
         encoder: Another encoder than the model's own.
         decoder: Another decoder.
         prior: Where latents are drawn from; mostly N(0, 1) by default.
-        observation: What is drawn around the decoder's mean; mostly the mean itself by default.
+        likelihood: What is drawn around the decoder's mean; mostly the mean itself by default.
         num_points: N, the most nodes of a cloud.
         num_features: F, two positions, an intensity, and perhaps more.
         latent_dim: L.
@@ -124,11 +126,11 @@ def create(
             f"num_features must be at least 3, two positions and an intensity, got {num_features}"
         )
     ready = _READY[name]
-    chosen: dict[parts.Kind, str] = {
+    chosen: dict[registry.Kind, str] = {
         "encoder": ready.encoder if encoder is None else encoder,
         "decoder": ready.decoder if decoder is None else decoder,
         "prior": ready.prior if prior is None else prior,
-        "observation": ready.observation if observation is None else observation,
+        "likelihood": ready.likelihood if likelihood is None else likelihood,
     }
     shape = {
         "num_points": num_points,
@@ -139,7 +141,7 @@ def create(
     }
     options = {option: value for option, value in options.items() if value is not None}
     _check_options(name, chosen, options)
-    context = Conditions(num_points, num_classes, ragged).dim
+    context = Conditioning(num_points, num_classes, ragged).dim
     with initial_weights(seed):
         made = {
             kind: _create(kind, text, shape, options, context) for kind, text in chosen.items()
@@ -157,16 +159,16 @@ def describe(model: VAE) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for kind in KINDS:
         part = getattr(model, kind)
-        term = parts.describe(kind, part)
+        term = registry.describe(kind, part)
         if term is None:
             called = type(part).__name__
             raise ValueError(
                 f"{kind} must be registered to be saved, got a {called}; write "
-                f'@gconvae.parts.register("{kind}", "my_{kind}") above class {called}, '
+                f'@gconvae.registry.register("{kind}", "my_{kind}") above class {called}, '
                 "or train with out=None"
             )
         described[kind] = {"name": term.name, "options": term.options}
-    conditions = model.conditions
+    conditions = model.conditioning
     return described | {
         "num_classes": conditions.num_classes,
         "ragged": conditions.ragged,
@@ -192,7 +194,7 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
             )
     with initial_weights(seed or 0):
         made = {
-            kind: parts.create(kind, description[kind]["name"], **description[kind]["options"])
+            kind: registry.create(kind, description[kind]["name"], **description[kind]["options"])
             for kind in KINDS
         }
     scaling = FeatureScaling.pixels(28, description["num_features"])
@@ -200,29 +202,29 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
 
 
 def _assemble(
-    made: Mapping[parts.Kind, nn.Module],
+    made: Mapping[registry.Kind, nn.Module],
     scaling: FeatureScaling,
     num_classes: int,
     ragged: bool,
     initial_seed: int | None,
 ) -> VAE:
-    prior, observation = made["prior"], made["observation"]
+    prior, likelihood = made["prior"], made["likelihood"]
     for kind, part, base in (
         ("prior", prior, Prior),
-        ("observation", observation, Observation),
+        ("likelihood", likelihood, Likelihood),
     ):
         if not isinstance(part, base):
             raise ValueError(
                 f"{kind} must be a gconvae {base.__name__}, got {type(part).__name__}"
             )
     assert isinstance(prior, Prior)
-    assert isinstance(observation, Observation)
+    assert isinstance(likelihood, Likelihood)
     return VAE(
         made["encoder"],
         made["decoder"],
         prior,
         scaling,
-        observation,
+        likelihood,
         num_classes,
         ragged,
         initial_seed,
@@ -230,30 +232,30 @@ def _assemble(
 
 
 def _create(
-    kind: parts.Kind,
+    kind: registry.Kind,
     text: str,
     shape: Mapping[str, Any],
     options: Mapping[str, Any],
     context: int,
 ) -> nn.Module:
     """A part with those of the options that it takes."""
-    own = sorted(parts.parse(text)[0].options.keys() & shape.keys())
+    own = sorted(registry.parse(text)[0].options.keys() & shape.keys())
     if own:
         raise ValueError(f"{', '.join(own)} must be the same for all parts, got {kind} {text}")
     wanted = {**shape, **options} if kind in NETWORKS else shape
-    taken = parts.accepted(kind, text)
+    taken = registry.accepted(kind, text)
     given = {name: value for name, value in wanted.items() if name in taken}
     if kind == "decoder" and "latent_dim" in given:
         given["latent_dim"] += context  # a decoder gets the context with z
-    return parts.create(kind, text, **given)
+    return registry.create(kind, text, **given)
 
 
 def _check_options(
-    name: str, chosen: Mapping[parts.Kind, str], options: Mapping[str, Any]
+    name: str, chosen: Mapping[registry.Kind, str], options: Mapping[str, Any]
 ) -> None:
     taken: dict[str, None] = {}
     for kind in NETWORKS:
-        taken |= dict.fromkeys(sorted(parts.accepted(kind, chosen[kind])))
+        taken |= dict.fromkeys(sorted(registry.accepted(kind, chosen[kind])))
     unknown = sorted(set(options) - taken.keys())
     if unknown:
         raise ValueError(f"options of {name} are {', '.join(taken)}, got {', '.join(unknown)}")

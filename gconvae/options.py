@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
-Neighbors = Literal["torch-cluster", "dense", "compiled", "auto"]
+Neighbors = Literal["torch-cluster", "dense", "native", "auto"]
 Scaling = Literal["auto", "pixels", "range", "keep"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
@@ -39,7 +39,7 @@ class ModelOptions:
         decoder: Another decoder.
         prior: What latents are drawn from: standard_normal, gmm, realnvp, maf or nsf; by default
             the model's own, mostly standard_normal.
-        observation: What is drawn around the decoder's output: mean, the output itself, gaussian,
+        likelihood: What is drawn around the decoder's output: mean, the output itself, gaussian,
             noise as large as the reconstruction's error, or autoregressive, whole clouds node by
             node; by default the model's own, mostly mean.
         labels: Train one network for all digits, which can be asked for one of them.
@@ -59,7 +59,7 @@ class ModelOptions:
     encoder: str | None = None
     decoder: str | None = None
     prior: str | None = None
-    observation: str | None = None
+    likelihood: str | None = None
     labels: bool = False
     ragged: bool | None = None
     latent_dim: int = 10
@@ -85,7 +85,7 @@ class TrainingOptions:
         learning_rate: Of Adam.
         patience: Epochs without a better validation loss after which training stops; null = never.
         seed: Everything random derives from it: split, initial weights, order, latent noise.
-        neighbors: Neighbour search of the loss: torch-cluster, dense, compiled, or auto, the
+        neighbors: Neighbour search of the loss: torch-cluster, dense, native, or auto, the
             fastest.
         scaling: Feature ranges: pixels of an image, range of the training clouds, keep the
             model's, or auto: pixels where the data set says that it is an image, else range.

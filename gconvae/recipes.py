@@ -1,4 +1,4 @@
-"""Named trainings: a model with the loss, prior, observation and schedule that serve it best."""
+"""Named trainings: a model with the loss, prior, likelihood and schedule that serve it best."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _RECIPES = {
     "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
     "convae-flow": Recipe(
         "the slides' network with a flow prior and clouds drawn node by node; the best",
-        model={"model": "convae-flow", "observation": "autoregressive(steps=8000)"},
+        model={"model": "convae-flow", "likelihood": "autoregressive(steps=8000)"},
     ),
     "convae-flow-quick": Recipe(
-        "the same with a shorter fit of the observation, for the main command",
-        model={"model": "convae-flow", "observation": "autoregressive(steps=3000)"},
+        "the same with a shorter fit of the likelihood, for the main command",
+        model={"model": "convae-flow", "likelihood": "autoregressive(steps=3000)"},
     ),
 }
 

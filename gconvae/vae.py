@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gconvae import parts
+from gconvae import registry
 from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes, to_data
-from gconvae.conditions import Conditions
-from gconvae.observation import LearnedObservation, MeanObservation, Observation
-from gconvae.priors import Latents, Prior
+from gconvae.conditioning import Conditioning
+from gconvae.likelihoods.base import LearnedLikelihood, Likelihood, MeanLikelihood
+from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import derive_seed, generator, initial_weights
 from gconvae.scaling import FeatureScaling
 
@@ -36,15 +36,15 @@ HELD_OUT = 0.1
 
 
 class VAE(nn.Module):
-    r"""Encoder q(z|x), decoder, prior p(z) and observation p(x|z), used in data units.
+    r"""Encoder q(z|x), decoder, prior p(z) and likelihood p(x|z), used in data units.
 
     .. math::
         x \to q(z|x) = N(\mu(x), \sigma^2(x)), \quad z \to \hat x(z, y, n), \quad
         z \sim p(z|y, n), \quad x \sim p(x|\hat x)
 
     y is the label and n the number of nodes, which decoder and prior are told where the model has
-    labels or ragged clouds (:class:`~gconvae.conditions.Conditions`). The encoder sees the cloud,
-    which says both.
+    labels or ragged clouds (:class:`~gconvae.conditioning.Conditioning`). The encoder sees the
+    cloud, which says both.
 
     Every method takes padded points (B, N, 3) with an optional mask, a data set, ``Clouds``, or a
     PyG ``Batch`` or list of ``Data``, and puts nodes in the one order first: brightest first, ties
@@ -58,7 +58,7 @@ class VAE(nn.Module):
             context. One with ``noise_dim`` above 0 also takes ``noise`` (B, N, noise_dim).
         prior: Where new latents are drawn from.
         scaling: Between data units and the units of the loss.
-        observation: What is drawn around the decoder's mean; None = the mean itself.
+        likelihood: What is drawn around the decoder's mean; None = the mean itself.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
         ragged: Whether decoder and prior are told the number of nodes.
         initial_seed: Seed of the weights before any training, for the manifest; None = not known.
@@ -79,7 +79,7 @@ class VAE(nn.Module):
         decoder: nn.Module,
         prior: Prior,
         scaling: FeatureScaling,
-        observation: Observation | None = None,
+        likelihood: Likelihood | None = None,
         num_classes: int = 0,
         ragged: bool = False,
         initial_seed: int | None = None,
@@ -89,8 +89,8 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.prior = prior
         self.scaling = scaling
-        self.observation = observation or MeanObservation(len(scaling.low))
-        self.conditions = Conditions(
+        self.likelihood = likelihood or MeanLikelihood(len(scaling.low))
+        self.conditioning = Conditioning(
             self._num_points(num_classes + int(ragged)), num_classes, ragged
         )
         self.initial_seed = initial_seed
@@ -171,9 +171,9 @@ class VAE(nn.Module):
         Returns:
             Shape (B, N, F).
         """
-        context = self.conditions.context(len(z), labels, mask)
+        context = self.conditioning.context(len(z), labels, mask)
         self._check_latents(z)
-        wanted = (len(z), self.conditions.num_points)
+        wanted = (len(z), self.conditioning.num_points)
         if mask is not None and mask.shape != wanted:
             raise ValueError(f"mask must have shape {wanted}, got {tuple(mask.shape)}")
         if context is not None:
@@ -183,7 +183,7 @@ class VAE(nn.Module):
         full = mask is None or (not mask.is_cuda and bool(mask.all()))
         further = {} if full else {"mask": mask}
         if noise_dim and noise is not None:
-            shape = (len(z), self.conditions.num_points, noise_dim)
+            shape = (len(z), self.conditioning.num_points, noise_dim)
             further["noise"] = torch.randn(shape, generator=noise).to(z)
         return self.decoder(z, **further)
 
@@ -194,7 +194,7 @@ class VAE(nn.Module):
         """Decodes the posterior's mean of each cloud.
 
         As many nodes come back, from a model that learned clouds of several sizes; else N. The
-        lattice of the observation is not applied.
+        lattice of the likelihood is not applied.
 
         Args:
             points: Clouds in data units, see :meth:`prepare`.
@@ -212,14 +212,14 @@ class VAE(nn.Module):
     def reconstruct_clouds(self, points: Any, mask: Any = None, labels: Any = None) -> Clouds:
         """:meth:`reconstruct`, always as ``Clouds`` with mask and perhaps labels."""
         clouds = self.prepare(points, mask)
-        labels = self.conditions.check_labels(
+        labels = self.conditioning.check_labels(
             clouds.labels if labels is None else labels, len(clouds.points)
         )
         made, masks = [], []
         for part in _chunks(clouds._replace(labels=labels)):
             z = self.encoder(self._scaled(part), part.mask).mean  # (b, L)
-            nodes = self.conditions.nodes(part.mask)
-            masks.append(torch.ones_like(nodes) if self.conditions.always_full else nodes)
+            nodes = self.conditioning.nodes(part.mask)
+            masks.append(torch.ones_like(nodes) if self.conditioning.always_full else nodes)
             made.append(self.decode(z, part.labels, masks[-1]))
         return Clouds(torch.cat(made), torch.cat(masks), labels)
 
@@ -232,7 +232,7 @@ class VAE(nn.Module):
         label: int | Tensor | None = None,
         as_data: bool = False,
     ) -> Any:
-        """New clouds: z from the prior, decoded, with the noise of the observation.
+        """New clouds: z from the prior, decoded, with the noise of the likelihood.
 
         Args:
             num_samples: How many, at least 1.
@@ -253,9 +253,9 @@ class VAE(nn.Module):
         self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
     ) -> Clouds:
         """:meth:`sample`, always as ``Clouds`` with mask and, if the model has them, labels."""
-        return _joined(list(self.sample_parts(num_samples, seed=seed, label=label)))
+        return _joined(list(self.iter_samples(num_samples, seed=seed, label=label)))
 
-    def sample_parts(
+    def iter_samples(
         self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
     ) -> Iterator[Clouds]:
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
@@ -272,20 +272,20 @@ class VAE(nn.Module):
         Example:
             >>> import gconvae
             >>> model = gconvae.models.create("convae", hidden=32, seed=0)
-            >>> [len(part.points) for part in model.sample_parts(1000, seed=0)]
+            >>> [len(part.points) for part in model.iter_samples(1000, seed=0)]
             [512, 488]
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
-        labels = self.conditions.check_wanted(label, num_samples)
+        labels = self.conditioning.check_wanted(label, num_samples)
         return self._sampled(num_samples, seed, labels)
 
     def _sampled(self, num_samples: int, seed: int, labels: Tensor | None) -> Iterator[Clouds]:
         # looking at numbers on a GPU means waiting for it, so once and not in every part
-        conditions = copy.deepcopy(self.conditions).cpu()
-        own = type(self.observation).quantize is not Observation.quantize
-        kind = conditions, conditions.always_full, own or bool(self.observation.step.any())
+        conditions = copy.deepcopy(self.conditioning).cpu()
+        own = type(self.likelihood).quantize is not Likelihood.quantize
+        kind = conditions, conditions.always_full, own or bool(self.likelihood.step.any())
         for number, start in enumerate(range(0, num_samples, PART)):
             rows = slice(start, min(start + PART, num_samples))
             given = None if labels is None else labels[rows]
@@ -297,13 +297,13 @@ class VAE(nn.Module):
         given: Tensor | None,
         seed: int,
         number: int,
-        known: Conditions,
+        known: Conditioning,
         always_full: bool,
         rounded: bool,
     ) -> Iterator[Clouds]:
         conditions, prior, *noises = (
             generator(seed, purpose, step=number)
-            for purpose in ("conditions", "sample", "node noise of samples", "observation")
+            for purpose in ("conditions", "sample", "node noise of samples", "likelihood")
         )
         labels, mask = known.draw(count, conditions, given)
         context = known.context(count, labels, mask)
@@ -312,7 +312,7 @@ class VAE(nn.Module):
             z = self.prior.sample(count, prior, *told).to(self.scaling.low.dtype)  # (B, L)
         z, mask = _sent(z, self.device), _sent(mask, self.device)
         labels = None if labels is None else _sent(labels, self.device)
-        for part in _chunks(Clouds(z, mask, labels), self.conditions.num_points):
+        for part in _chunks(Clouds(z, mask, labels), self.conditioning.num_points):
             with torch.no_grad():  # not around the yield, where the caller's code runs
                 made = self._drawn(part, always_full, rounded, *noises)
             yield made
@@ -325,13 +325,13 @@ class VAE(nn.Module):
         noise: torch.Generator,
         random: torch.Generator,
     ) -> Clouds:
-        """Clouds whose points are latents, decoded, with the noise of the observation."""
+        """Clouds whose points are latents, decoded, with the noise of the likelihood."""
         mask = None if always_full or part.mask.all() else part.mask
         mean = self.decode_unit(part.points, part.labels, mask, noise)  # (b, N, F)
         given = {} if mask is None else {"mask": mask}
-        drawn = self._data_units(self.observation.sample(mean, random, **given))
+        drawn = self._data_units(self.likelihood.sample(mean, random, **given))
         if rounded:
-            drawn = self.observation.quantize(drawn, self.scaling.low, self.scaling.high)
+            drawn = self.likelihood.quantize(drawn, self.scaling.low, self.scaling.high)
         return part._replace(points=sort_nodes(drawn, mask)[0])
 
     @torch.no_grad()
@@ -344,7 +344,7 @@ class VAE(nn.Module):
         """
         clouds = self._dequantized(self.prepare(data, name="data"), seed)
         posteriors = [self.encoder(self._scaled(part), part.mask) for part in _chunks(clouds)]
-        context = self.conditions.context(len(clouds.points), clouds.labels, clouds.mask)
+        context = self.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
         return Latents(
             torch.cat([posterior.mean for posterior in posteriors]),
             torch.cat([posterior.base_dist.stddev for posterior in posteriors]),
@@ -378,9 +378,9 @@ class VAE(nn.Module):
         model.fit_prior(data, valid, seed=seed)
         return model
 
-    def with_observation(
+    def with_likelihood(
         self,
-        observation: str | Observation,
+        likelihood: str | Likelihood,
         data: Any,
         *,
         valid: Any = None,
@@ -391,34 +391,34 @@ class VAE(nn.Module):
         """A copy of this model with another distribution around its mean, fitted to clouds.
 
         Args:
-            observation: A name of ``gconvae.models.available("observation")``, perhaps with
-                options, or an observation, of which a copy is fitted.
+            likelihood: A name of ``gconvae.models.available("likelihood")``, perhaps with
+                options, or a likelihood, of which a copy is fitted.
             data: Clouds. Noise is calibrated best on some that the model was not trained on; an
-                observation with a network of its own wants the training clouds.
+                likelihood with a network of its own wants the training clouds.
             valid: For such a network, clouds on which its fit is watched; None = a seeded tenth
                 of ``data``.
             seed: Of everything random in the fit.
             progress: Show a progress bar, where there is a network to train.
-            options: Of a named observation.
+            options: Of a named likelihood.
         Raises:
-            ValueError: If there is no such observation.
+            ValueError: If there is no such likelihood.
         """
         model = copy.deepcopy(self).eval()
-        if isinstance(observation, str):
-            shape = {"num_points": self.conditions.num_points}
-            taken = parts.accepted("observation", observation) - options.keys()
+        if isinstance(likelihood, str):
+            shape = {"num_points": self.conditioning.num_points}
+            taken = registry.accepted("likelihood", likelihood) - options.keys()
             shape = {name: value for name, value in shape.items() if name in taken}
             shape["num_features"] = len(self.scaling.low)
             with initial_weights(seed):
-                made = parts.create("observation", observation, **shape, **options)
-            assert isinstance(made, Observation)
-            observation = made
-        model.observation = copy.deepcopy(observation).to(self.scaling.low)
-        model.observation.set_lattice(*model.prepare(data, name="data")[:2])
-        model.fit_observation(data, valid, seed=seed, progress=progress)
+                made = registry.create("likelihood", likelihood, **shape, **options)
+            assert isinstance(made, Likelihood)
+            likelihood = made
+        model.likelihood = copy.deepcopy(likelihood).to(self.scaling.low)
+        model.likelihood.set_lattice(*model.prepare(data, name="data")[:2])
+        model.fit_likelihood(data, valid, seed=seed, progress=progress)
         return model
 
-    def fit_observation(
+    def fit_likelihood(
         self,
         data: Any,
         valid: Any = None,
@@ -427,7 +427,7 @@ class VAE(nn.Module):
         progress: bool = False,
         state: Path | None = None,
     ) -> None:
-        """Fits the observation, in place; as in :meth:`with_observation`.
+        """Fits the likelihood, in place; as in :meth:`with_likelihood`.
 
         One without a network of its own is calibrated on ``valid``, if that is given.
 
@@ -438,7 +438,7 @@ class VAE(nn.Module):
             progress: Show a progress bar, where there is a network to train.
             state: A file from which a stopped fit of a network goes on; None = none.
         """
-        if not isinstance(self.observation, LearnedObservation):
+        if not isinstance(self.likelihood, LearnedLikelihood):
             self.calibrate(data if valid is None else valid, seed=seed)
             return
         pairs = _Reconstructions(self, self.prepare(data, name="data"))
@@ -449,12 +449,12 @@ class VAE(nn.Module):
             held, pairs = pairs.of(order[:held_out]), pairs.of(order[held_out:])
         else:
             held = _Reconstructions(self, self.prepare(valid, name="valid"))
-        self.observation.prepare_fit(pairs.unit, pairs.mask)
-        self.observation.fit(pairs, held, seed=seed, progress=progress, state=state)
+        self.likelihood.prepare_fit(pairs.unit, pairs.mask)
+        self.likelihood.fit(pairs, held, seed=seed, progress=progress, state=state)
 
     @torch.no_grad()
     def calibrate(self, data: Any, *, seed: int = 0) -> None:
-        """Fits the observation to clouds and their reconstructions, in place.
+        """Fits the likelihood to clouds and their reconstructions, in place.
 
         Args:
             data: Clouds in any form, best some that the model was not trained on.
@@ -468,15 +468,15 @@ class VAE(nn.Module):
         means = [
             self.decode_unit(part.points, part.labels, part.mask, noise)
             for part in _chunks(
-                Clouds(z, self.conditions.nodes(clouds.mask), clouds.labels),
-                self.conditions.num_points,
+                Clouds(z, self.conditioning.nodes(clouds.mask), clouds.labels),
+                self.conditioning.num_points,
             )
         ]
         # a network with fewer nodes than the clouds is held against their brightest
-        missing = self.conditions.num_points - unit.shape[1]
+        missing = self.conditioning.num_points - unit.shape[1]
         unit = nn.functional.pad(unit, (0, 0, 0, missing))
         mask = nn.functional.pad(clouds.mask, (0, missing))
-        self.observation.calibrate(unit, torch.cat(means), mask)
+        self.likelihood.calibrate(unit, torch.cat(means), mask)
 
     def fit_prior(self, data: Any, valid: Any = None, *, seed: int = 0) -> None:
         """Fits the prior on the latents of clouds, in place; as in :meth:`with_prior`."""
@@ -494,20 +494,20 @@ class VAE(nn.Module):
         """What a user gets: graphs, or bare points where these say all."""
         if as_data:
             return to_data(*clouds)
-        return clouds.points if self.conditions.always_full else clouds
+        return clouds.points if self.conditioning.always_full else clouds
 
     def _new_prior(self, prior: str | Prior, seed: int, options: dict[str, Any]) -> Prior:
         if isinstance(prior, Prior):
             return copy.deepcopy(prior)
         shape = {
             "latent_dim": self.prior.latent_dim,
-            "num_classes": self.conditions.num_classes,
-            "ragged": self.conditions.ragged,
+            "num_classes": self.conditioning.num_classes,
+            "ragged": self.conditioning.ragged,
         }
-        taken = parts.accepted("prior", prior)
+        taken = registry.accepted("prior", prior)
         shape = {name: value for name, value in shape.items() if name in taken}
         with initial_weights(seed):
-            made = parts.create("prior", prior, **shape, **options)
+            made = registry.create("prior", prior, **shape, **options)
         assert isinstance(made, Prior)
         return made
 
@@ -523,12 +523,12 @@ class VAE(nn.Module):
     def _dequantized(self, clouds: Clouds, seed: int) -> Clouds:
         ends = self.scaling.low, self.scaling.high
         random = generator(seed, "lattice")
-        points = self.observation.dequantize(clouds.points, random, *ends, clouds.mask)
+        points = self.likelihood.dequantize(clouds.points, random, *ends, clouds.mask)
         return clouds._replace(points=points)
 
     def _check_latents(self, z: Tensor) -> None:
         wanted = getattr(self.decoder, "latent_dim", None)
-        latent_dim = z.shape[-1] if wanted is None else wanted - self.conditions.dim
+        latent_dim = z.shape[-1] if wanted is None else wanted - self.conditioning.dim
         if z.dim() != 2 or z.shape[1] != latent_dim:
             raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
 
@@ -541,7 +541,7 @@ class VAE(nn.Module):
 
 
 class _Reconstructions:
-    """Clouds and what a model makes of them, for an observation that learns from both.
+    """Clouds and what a model makes of them, for a likelihood that learns from both.
 
     Args:
         model: Its encoder and decoder are used as they are.
@@ -553,9 +553,9 @@ class _Reconstructions:
 
     def __init__(self, model: VAE, clouds: Clouds) -> None:
         self.model = model
-        labels = model.conditions.check_labels(clouds.labels, len(clouds.points))
+        labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
         # a network with fewer nodes than the clouds is held against their brightest
-        wanted = model.conditions.num_points
+        wanted = model.conditioning.num_points
         missing = wanted - clouds.points.shape[1]
         points = nn.functional.pad(clouds.points, (0, 0, 0, missing))
         self.mask = nn.functional.pad(clouds.mask, (0, missing))  # (B, N)
@@ -572,16 +572,16 @@ class _Reconstructions:
         return _Reconstructions(self.model, Clouds(self.points[rows], self.mask[rows], labels))
 
     def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """See :class:`gconvae.observation.Pairs`."""
+        """See :class:`gconvae.likelihoods.Pairs`."""
         rows = rows.to(self.mask.device)
         scaling, mask = self.model.scaling, self.mask[rows]
         ends = scaling.low, scaling.high
-        points = self.model.observation.dequantize(self.points[rows], random, *ends, mask)
+        points = self.model.likelihood.dequantize(self.points[rows], random, *ends, mask)
         return scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     @torch.no_grad()
     def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        """See :class:`gconvae.observation.Pairs`."""
+        """See :class:`gconvae.likelihoods.Pairs`."""
         model = self.model
         points, places = sort_nodes(model.scaling.from_unit(unit), mask)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
@@ -589,7 +589,7 @@ class _Reconstructions:
         noise = torch.randn(posterior.mean.shape, generator=random).to(unit)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
         labels = None if self.labels is None else self.labels[rows.to(mask.device)]
-        return model.decode_unit(z, labels, model.conditions.nodes(mask), random)
+        return model.decode_unit(z, labels, model.conditioning.nodes(mask), random)
 
 
 def _rows(latents: Latents, rows: Tensor) -> Latents:

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save
 
 import gconvae
-from gconvae import files, runs
+from gconvae import files
+from gconvae.training import run_folder
 
 BUNDLED = Path(gconvae.__file__).parent / "data" / "pretrained"
 
@@ -28,7 +29,7 @@ def halved(model: gconvae.VAE) -> dict[str, torch.Tensor]:
 def manifest(run: Path, report: Path | None) -> dict[str, object]:
     """How the model was trained, and what its clouds came to."""
     return {
-        **runs.read_manifest(run),
+        **run_folder.read_manifest(run),
         "report": None if report is None else json.loads(report.read_text()),
     }
 
@@ -42,8 +43,8 @@ def bundle(run: Path, name: str, report: Path | None) -> Path:
     with files.whole(folder / "model.safetensors") as temporary:
         temporary.write_bytes(weights)
     description = json.loads((run / "model.json").read_text())
-    runs.write_json(description, folder / "model.json")
-    runs.write_json(manifest(run, report), folder / "manifest.json")
+    run_folder.write_json(description, folder / "model.json")
+    run_folder.write_json(manifest(run, report), folder / "manifest.json")
     return folder
 
 

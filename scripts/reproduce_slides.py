@@ -13,11 +13,12 @@ from pathlib import Path
 from torch import Tensor
 
 import gconvae
-from gconvae import metrics, plots, runs
-from gconvae.experiments import Experiment, Splits
+from gconvae import metrics, plots
 from gconvae.metrics import Report
 from gconvae.options import TrainingOptions
-from gconvae.sweeps import Setting, Sweep
+from gconvae.studies.experiment import Experiment, Splits
+from gconvae.studies.sweep import Setting, Sweep
+from gconvae.training import run_folder
 
 SPACE = {
     "standardize": [False, True],
@@ -71,7 +72,7 @@ def print_sweep(sweep: Sweep, reports: list[list[Report]]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for setting, own in zip(sweep.settings, reports, strict=True):
         options = setting.options
-        epochs = [runs.read_manifest(folder)["best_epoch"] for folder in setting.folders]
+        epochs = [run_folder.read_manifest(folder)["best_epoch"] for folder in setting.folders]
         test = " | ".join(mean_and_error(own, (name, "W1")) for name in ("intensity", "x", "y"))
         print(
             f"| {UNITS[options['standardize']]} | {LOSSES[options['loss']]} | {options['beta']:g} "
@@ -132,7 +133,7 @@ def draw(sweep: Sweep, chosen: Sweep, splits: Splits, folder: Path) -> None:
             "generated": generated(setting),
         }
         plots.save(plots.compare_grids(samples, pixels=True), folder / f"images-{name}.png")
-        history = runs.read_history(setting.folders[0] / "history.csv")
+        history = run_folder.read_history(setting.folders[0] / "history.csv")
         curves = plots.loss_curves(history)
         curves.suptitle(title(setting))
         plots.save(curves, folder / f"losses-{name}.png")

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gconvae import datasets, files
+from gconvae.metrics.classifier import CENTRE, ReferenceClassifier
 from gconvae.randomness import generator, initial_weights
-from gconvae.reference import CENTRE, ReferenceClassifier
 
 NUM_VALID = 5000
 PACKAGES = ("gconvae", "torch", "numpy", "safetensors")
@@ -137,7 +137,7 @@ def card(
         "file": "reference.safetensors",
         "sha256": hashlib.sha256(weights).hexdigest(),
         "bytes": len(weights),
-        "content": "weights of gconvae.reference.ReferenceClassifier, a permutation-invariant "
+        "content": "weights of gconvae.metrics.ReferenceClassifier, a permutation-invariant "
         "classifier of clouds (x px, y px, intensity) of the digits 0 to 9",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "data": {

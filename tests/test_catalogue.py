@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import gconvae
-from gconvae import flows, losses, models, parts
+from gconvae import losses, models, registry
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.nn.dense import DenseDecoder
 from gconvae.nn.sets import DeepSetsEncoder
-from gconvae.priors import StandardNormal
+from gconvae.priors import StandardNormal, flows
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
@@ -47,7 +47,7 @@ SMALL = {
         "maf": "maf(transforms=2, hidden=[8])",
         "nsf": "nsf(transforms=1, hidden=[8])",
     },
-    "observation": {
+    "likelihood": {
         "autoregressive": "autoregressive(width=8, components=2, steps=2, batch_size=4)",
     },
 }
@@ -57,7 +57,7 @@ CHEAP = {
     "encoder": SMALL["encoder"]["deep_sets"],
     "decoder": SMALL["decoder"]["dense"],
     "prior": "standard_normal",
-    "observation": "mean",
+    "likelihood": "mean",
 }
 """What stands beside the part that is tested."""
 
@@ -84,7 +84,7 @@ CHOICES: dict[str, dict[str, str]] = {
     **{
         f"{kind} {name}": {kind: SMALL[kind].get(name, name)}
         for kind in SMALL
-        for name in parts.available(kind)  # type: ignore[arg-type]
+        for name in registry.available(kind)  # type: ignore[arg-type]
     },
     **VARIANTS,
 }
@@ -97,7 +97,7 @@ NAMES: dict[str, dict[str, Any]] = {
         "name": "convae-flow",
         "hidden": 64,
         "prior": SMALL["prior"]["nsf"],
-        "observation": SMALL["observation"]["autoregressive"],
+        "likelihood": SMALL["likelihood"]["autoregressive"],
     },
 }
 """Every ready-made pair, as large as it comes, but for the millions of weights of the slides."""
@@ -106,7 +106,7 @@ EVERY = [*NAMES, *CHOICES]
 ENCODERS = [key for key in CHOICES if key.startswith("encoder")]
 INVARIANT = [key for key in ENCODERS if key != "encoder conv"]
 DECODERS = [key for key in CHOICES if key.startswith("decoder")]
-PRIORS = [name for name in parts.available("prior") if name != "standard_normal"]
+PRIORS = [name for name in registry.available("prior") if name != "standard_normal"]
 
 
 def create(choice: str, **options: Any) -> VAE:
@@ -119,7 +119,7 @@ def conditional(choice: str, **options: Any) -> VAE:
     """A model with labels and ragged clouds, fitted to how many nodes those of digit 1 have."""
     model = create(choice, num_classes=10, ragged=True, **options)
     clouds = ragged_digits().clouds
-    model.conditions.fit(clouds.mask, clouds.labels)
+    model.conditioning.fit(clouds.mask, clouds.labels)
     return model
 
 
@@ -188,12 +188,12 @@ def step_loss(model: VAE, clouds: Clouds) -> Tensor:
     unit = model.decode_unit(z, labels, mask, generator(0, "node noise"))
     masks = () if mask.all() else (mask, mask)
     rec = losses.ThirdAxisChamfer("dense")(inputs, model.scaling.from_unit(unit), *masks)
-    context = model.conditions.context(len(points), labels, mask)
+    context = model.conditioning.context(len(points), labels, mask)
     kl = losses.kl_monte_carlo(posterior, model.prior, generator(0, "kl"), 4, context)
     return (rec + kl).mean()
 
 
-def quick(model: VAE, data: Any, **options: Any) -> gconvae.runs.Run:
+def quick(model: VAE, data: Any, **options: Any) -> gconvae.training.Run:
     return gconvae.fit(
         model, data, **{"epochs": 1, "batch_size": 30, "progress": False, **options}
     )
@@ -230,8 +230,8 @@ def test_every_parameter_gets_a_gradient(choice: str) -> None:
     without = {
         name
         for name, value in model.named_parameters()
-        # an observation is trained after the rest: test_autoregressive.py
-        if not name.startswith("observation.")
+        # a likelihood is trained after the rest: test_autoregressive.py
+        if not name.startswith("likelihood.")
         and (value.grad is None or not torch.isfinite(value.grad).all() or not value.grad.any())
     }
     assert without == set()
@@ -362,7 +362,7 @@ def test_a_batch_equals_the_loop_over_its_clouds(choice: str) -> None:
     z, exact = some_z(model), {"rtol": 1e-9, "atol": 1e-10}
     together = model.encode(points, mask)
     decoded = model.decode(z, labels, mask)
-    context = model.conditions.context(6, labels, mask)
+    context = model.conditioning.context(6, labels, mask)
     assert context is not None
     density = model.prior.log_prob(z, context.double())
     for i in range(6):
@@ -452,7 +452,7 @@ def test_samples_lie_in_range_brightest_node_first(choice: str) -> None:
 @pytest.mark.parametrize("choice", EVERY)
 def test_a_saved_model_is_loaded_to_the_bit(choice: str, tmp_path: Path) -> None:
     model = conditional(choice).eval()
-    again = gconvae.load(gconvae.runs.save(model, tmp_path / "model"))
+    again = gconvae.load(gconvae.training.save(model, tmp_path / "model"))
     assert repr(again) == repr(model)
     assert torch.equal(weights(again), weights(model))
     points = random_clouds()
@@ -474,7 +474,7 @@ def test_a_model_composed_by_hand_loads_by_itself(
     encoder: nn.Module, decoder: nn.Module, tmp_path: Path
 ) -> None:
     model = VAE(encoder, decoder, StandardNormal(4), FeatureScaling.pixels(28))
-    gconvae.runs.save(model, tmp_path / "model")
+    gconvae.training.save(model, tmp_path / "model")
     again = gconvae.load(tmp_path / "model")
     assert torch.equal(again.sample(5), model.sample(5))
     points = random_clouds(num_nodes=12)
@@ -487,9 +487,9 @@ def test_a_process_of_its_own_needs_no_import_but_the_library(tmp_path: Path) ->
         encoder=SMALL["encoder"]["graph_conv"],
         decoder=SMALL["decoder"]["graph"],
         prior=SMALL["prior"]["nsf"],
-        observation="gaussian",
+        likelihood="gaussian",
     )
-    gconvae.runs.save(model, tmp_path / "model")
+    gconvae.training.save(model, tmp_path / "model")
     code = f"import gconvae; print(gconvae.load({str(tmp_path / 'model')!r}).sample(2).shape)"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -528,9 +528,9 @@ def by_hand(encoder: Any = None, decoder: Any = None, prior: Any = None) -> VAE:
 @pytest.mark.parametrize(
     ("model", "line"),
     [
-        (by_hand(encoder=Mine(latent_dim=4)), r'parts\.register\("encoder", .*class Mine\b'),
-        (by_hand(decoder=MyDecoder()), r'parts\.register\("decoder", .*class MyDecoder\b'),
-        (by_hand(prior=MyPrior(4)), r'parts\.register\("prior", .*class MyPrior\b'),
+        (by_hand(encoder=Mine(latent_dim=4)), r'registry\.register\("encoder", .*class Mine\b'),
+        (by_hand(decoder=MyDecoder()), r'registry\.register\("decoder", .*class MyDecoder\b'),
+        (by_hand(prior=MyPrior(4)), r'registry\.register\("prior", .*class MyPrior\b'),
     ],
     ids=["encoder", "decoder", "prior"],
 )
@@ -539,7 +539,7 @@ def test_an_unregistered_part_is_refused_with_the_line_to_type(
 ) -> None:
     assert model.sample(3).shape == (3, 25, 3)
     with pytest.raises(ValueError, match=line):
-        gconvae.runs.save(model, tmp_path / "saved")
+        gconvae.training.save(model, tmp_path / "saved")
     with pytest.raises(ValueError, match=line):
         quick(model, eights(20), out=tmp_path / "trained")
     assert list(tmp_path.iterdir()) == []
@@ -548,25 +548,27 @@ def test_an_unregistered_part_is_refused_with_the_line_to_type(
 def test_an_option_that_no_file_can_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_PARTS", {kind: dict(part) for kind, part in parts._PARTS.items()})
+    monkeypatch.setattr(
+        registry, "_PARTS", {kind: dict(part) for kind, part in registry._PARTS.items()}
+    )
 
-    @parts.register("encoder", "with_a_tensor")
+    @registry.register("encoder", "with_a_tensor")
     class WithATensor(DeepSetsEncoder):
         def __init__(self, start: Any = None) -> None:
             super().__init__(latent_dim=4)
 
     with pytest.raises(ValueError, match="plain options"):
-        gconvae.runs.save(by_hand(WithATensor(torch.zeros(2))), tmp_path / "saved")
+        gconvae.training.save(by_hand(WithATensor(torch.zeros(2))), tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_of_ones_own_is_loaded_once_it_is_registered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {kind: dict(part) for kind, part in parts._PARTS.items()}
-    monkeypatch.setattr(parts, "_PARTS", {kind: dict(part) for kind, part in known.items()})
+    known = {kind: dict(part) for kind, part in registry._PARTS.items()}
+    monkeypatch.setattr(registry, "_PARTS", {kind: dict(part) for kind, part in known.items()})
 
-    @parts.register("encoder", "my_own")
+    @registry.register("encoder", "my_own")
     class MyOwn(DeepSetsEncoder):
         def __init__(self, latent_dim: int = 4, width: int = 8) -> None:
             super().__init__(latent_dim=latent_dim, node_hidden=[width])
@@ -574,7 +576,7 @@ def test_a_part_of_ones_own_is_loaded_once_it_is_registered(
     model = create("decoder dense", encoder="my_own(width=5)")
     run = quick(model, eights(20), out=tmp_path / "run")
     assert torch.equal(gconvae.load(tmp_path / "run").sample(3), run.model.sample(3))
-    monkeypatch.setattr(parts, "_PARTS", known)
+    monkeypatch.setattr(registry, "_PARTS", known)
     with pytest.raises(ValueError, match="my_own.*must be registered first"):
         gconvae.load(tmp_path / "run")
 
@@ -643,7 +645,7 @@ def test_a_network_may_make_fewer_nodes_than_the_clouds_have() -> None:
 # labels
 
 
-def labelled(choice: str = "decoder dense", **options: Any) -> gconvae.runs.Run:
+def labelled(choice: str = "decoder dense", **options: Any) -> gconvae.training.Run:
     model = create(choice, num_classes=10, **{"ragged": True, **options})
     return quick(model, digits(60), valid=digits(60))
 
@@ -818,7 +820,7 @@ def test_an_unknown_loss_is_one_clear_error() -> None:
 # the KL term
 
 
-def trained(**options: Any) -> gconvae.runs.Run:
+def trained(**options: Any) -> gconvae.training.Run:
     data = eights()
     return quick(create("decoder dense"), data, valid=data, **options)
 
@@ -859,15 +861,15 @@ def test_few_free_bits_leave_a_kl() -> None:
     assert free["valid_kl"][-1] > bound["valid_kl"][-1]
 
 
-# observations
+# likelihoods
 
 
-def test_a_gaussian_observation_is_calibrated_by_fit(tmp_path: Path) -> None:
+def test_a_gaussian_likelihood_is_calibrated_by_fit(tmp_path: Path) -> None:
     data = eights()
-    model = create("decoder dense", observation="gaussian")
+    model = create("decoder dense", likelihood="gaussian")
     run = quick(model, data, valid=data, epochs=3, out=tmp_path / "run")
-    assert (model.observation.scale == 0).all()
-    assert (run.model.observation.scale > 0).all()
+    assert (model.likelihood.scale == 0).all()
+    assert (run.model.likelihood.scale > 0).all()
     wide = run.model.sample(500)
     assert ((wide >= 0) & (wide <= torch.tensor([27.0, 27.0, 1.0]))).all()
     plain = quick(create("decoder dense"), data, valid=data, epochs=3).model.sample(500)
@@ -875,15 +877,15 @@ def test_a_gaussian_observation_is_calibrated_by_fit(tmp_path: Path) -> None:
     assert torch.equal(gconvae.load(tmp_path / "run").sample(50), run.model.sample(50))
 
 
-@pytest.mark.parametrize("name", parts.available("observation"))
-def test_with_observation_leaves_the_first_model_as_it_was(name: str) -> None:
+@pytest.mark.parametrize("name", registry.available("likelihood"))
+def test_with_likelihood_leaves_the_first_model_as_it_was(name: str) -> None:
     data = ragged_digits()
     model = quick(create("decoder dense", num_classes=10, ragged=True), data, valid=data).model
     before, sample = weights(model), model.sample_clouds(20).points
-    changed = model.with_observation(SMALL["observation"].get(name, name), data)
+    changed = model.with_likelihood(SMALL["likelihood"].get(name, name), data)
     assert torch.equal(weights(model), before)
     assert torch.equal(model.sample_clouds(20).points, sample)
-    term = parts.describe("observation", changed.observation)
+    term = registry.describe("likelihood", changed.likelihood)
     assert term is not None
     assert term.name == name
 
@@ -911,18 +913,18 @@ def by_value(points: Tensor) -> Tensor:
     return points.flatten(0, 1).sort(0).values
 
 
-@pytest.mark.parametrize("observation", parts.available("observation"))
+@pytest.mark.parametrize("likelihood", registry.available("likelihood"))
 @pytest.mark.parametrize("of", [eights, ragged_digits])
 def test_clouds_on_whole_pixels_are_spread_in_training_and_sampled_on_them(
-    observation: str, of: Any, tmp_path: Path
+    likelihood: str, of: Any, tmp_path: Path
 ) -> None:
     data, loss = on_whole_pixels(of()), Seen()
-    small = SMALL["observation"].get(observation, f"{observation}()")
+    small = SMALL["likelihood"].get(likelihood, f"{likelihood}()")
     # intensities lie on steps of 1/255, which is no lattice to this one
     text = small.replace("()", "(lattice='auto')").replace("=4)", "=4, lattice='auto')")
-    model = create("decoder dense", observation=text)
+    model = create("decoder dense", likelihood=text)
     run = quick(model, data, valid=data, loss=loss, epochs=2, out=tmp_path / "run")
-    assert run.model.observation.step.tolist() == [1, 1, 0]
+    assert run.model.likelihood.step.tolist() == [1, 1, 0]
     first, second = torch.cat(loss.targets[:2]), torch.cat(loss.targets[2:])
     positions = first[first[..., 2] > 0][:, :2]
     assert (positions != positions.round()).float().mean() > 0.9
@@ -940,6 +942,6 @@ def test_clouds_on_whole_pixels_are_spread_in_training_and_sampled_on_them(
 def test_clouds_on_no_lattice_are_trained_on_as_they_are() -> None:
     data, loss = eights(), Seen()
     run = quick(create("decoder dense"), data, valid=data, loss=loss)
-    assert run.model.observation.step.tolist() == [0, 0, 0]
+    assert run.model.likelihood.step.tolist() == [0, 0, 0]
     wanted = data.points * torch.tensor([1.0, 1.0, 27.0])
     torch.testing.assert_close(by_value(torch.cat(loss.targets)), by_value(wanted))

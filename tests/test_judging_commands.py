@@ -14,11 +14,14 @@ import pytest
 import torch
 
 import gconvae
-from gconvae import cli, datasets, experiments, losses, metrics, options, runs
+from gconvae import datasets, losses, metrics, options
+from gconvae.cli import main as cli
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
-from gconvae.experiments import Experiment
 from gconvae.metrics import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.studies import experiment as experiment_room
+from gconvae.studies.experiment import Experiment
+from gconvae.training import run_folder
 
 SMALL = ("--hidden", "8", "--channels", "[2,3]", "--batch-size", "20", "--epochs", "2")
 PNG = b"\x89PNG"
@@ -200,9 +203,9 @@ def test_evaluate_refuses_a_file_that_is_not_the_one_of_the_run(
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
     changed = datasets.to_file(own_clouds(80, seed=9), tmp_path / "own.npz")
-    manifest = runs.read_manifest(folder)
+    manifest = run_folder.read_manifest(folder)
     manifest["config"]["data"] = str(changed)
-    runs.write_json(manifest, folder / "manifest.json")
+    run_folder.write_json(manifest, folder / "manifest.json")
     # its test clouds may be clouds that the model was trained on
     assert_one_error(["evaluate", str(folder), "--metrics", "features"], "clouds", capsys)
 
@@ -262,7 +265,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_no_file(
         raise AssertionError("trains or compares before it refuses")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiments, "fit", never)
+    monkeypatch.setattr(experiment_room, "fit", never)
     if "metrics" not in words:  # it names the metrics itself
         monkeypatch.setattr(metrics, "compare", never)
     places = {"RUN": str(own_run), "FILE": str(own_file)}
@@ -297,7 +300,7 @@ def test_sweep_trains_a_grid_prints_the_best_and_draws_each_option(
         assert f"{option}.png" in printed
     # every training is a run folder like any other
     place = Path(best["folders"][0])
-    manifest = runs.read_manifest(place)
+    manifest = run_folder.read_manifest(place)
     assert manifest["options"]["beta"] == best["options"]["beta"]
     assert manifest["config"]["data"] == str(own_file)
     assert gconvae.load(place).sample(3).shape == (3, 12, 3)
@@ -317,7 +320,7 @@ def test_sweep_started_again_trains_nothing(
     def never(*arguments: Any, **more: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(experiments, "fit", never)
+    monkeypatch.setattr(experiment_room, "fit", never)
     assert cli.main(words) == 0
     assert capsys.readouterr().out == first
     assert "nan" not in first
@@ -345,7 +348,7 @@ def test_sweep_takes_a_config_file_of_a_run(
     words = ["sweep", "beta=0.1", "--config", str(tmp_path / "sweep.yaml")]
     assert cli.main([*words, "--out", str(tmp_path / "sweep")]) == 0
     found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
-    manifest = runs.read_manifest(found["settings"][0]["folders"][0])
+    manifest = run_folder.read_manifest(found["settings"][0]["folders"][0])
     assert manifest["config"]["epochs"] == 1
     assert manifest["model"]["encoder"]["options"]["hidden"] == 8
 
@@ -408,10 +411,10 @@ def test_reproduce_names_the_first_epoch_and_quantity_that_differ_with_exit_code
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], epoch: int, column: str
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    history = runs.read_history(folder / "history.csv")
+    history = run_folder.read_history(folder / "history.csv")
     history[column][epoch - 1] += 0.25
     history[column][-1] += 0.25
-    runs.write_history(history, folder / "history.csv")
+    run_folder.write_history(history, folder / "history.csv")
     assert cli.main(["reproduce", str(folder)]) == 1
     printed = capsys.readouterr().out
     assert "identical" not in printed
@@ -423,9 +426,9 @@ def test_reproduce_of_fewer_epochs_does_not_see_later_differences(
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    history = runs.read_history(folder / "history.csv")
+    history = run_folder.read_history(folder / "history.csv")
     history["valid_kl"][2] += 1.0
-    runs.write_history(history, folder / "history.csv")
+    run_folder.write_history(history, folder / "history.csv")
     assert cli.main(["reproduce", str(folder), "--epochs", "2"]) == 0
     assert cli.main(["reproduce", str(folder)]) == 1
 
@@ -434,9 +437,9 @@ def test_reproduce_says_which_versions_differ(
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    manifest = runs.read_manifest(folder)
+    manifest = run_folder.read_manifest(folder)
     manifest["machine"]["torch"] = "1.2.3"
-    runs.write_json(manifest, folder / "manifest.json")
+    run_folder.write_json(manifest, folder / "manifest.json")
     assert cli.main(["reproduce", str(folder), "--epochs", "1"]) == 0
     assert re.search(
         rf"torch.*1\.2\.3.*{re.escape(metadata.version('torch'))}", capsys.readouterr().out
@@ -453,10 +456,10 @@ def test_reproduce_refuses_changed_clouds(
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    manifest = runs.read_manifest(folder)
+    manifest = run_folder.read_manifest(folder)
     changed = datasets.to_file(own_clouds(80, seed=9), tmp_path / "own.npz")
     manifest["config"]["data"] = str(changed)
-    runs.write_json(manifest, folder / "manifest.json")
+    run_folder.write_json(manifest, folder / "manifest.json")
     assert_one_error(["reproduce", str(folder)], "data must hold the clouds of the run", capsys)
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 import gconvae
-from gconvae import cli, datasets, losses, models, parts
+from gconvae import datasets, losses, models, registry
+from gconvae.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "examples" / "my_encoder.py"
@@ -43,8 +44,8 @@ def own_register() -> Iterator[None]:
     assert models.available()
     assert losses.available()
     with pytest.MonkeyPatch.context() as patch:
-        copies = {kind: dict(known) for kind, known in parts._PARTS.items()}
-        patch.setattr(parts, "_PARTS", copies)
+        copies = {kind: dict(known) for kind, known in registry._PARTS.items()}
+        patch.setattr(registry, "_PARTS", copies)
         try:
             yield
         finally:
@@ -97,9 +98,9 @@ def inside(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def encoder(**options: Any) -> nn.Module:
     """The page's encoder in double precision, its weights a function of a seed."""
     with own_register():
-        parts.import_parts(str(SOURCE))
+        registry.import_parts(str(SOURCE))
         with gconvae.randomness.initial_weights(0):
-            return parts.create("encoder", "my_encoder", **options).double()
+            return registry.create("encoder", "my_encoder", **options).double()
 
 
 def clouds(num_points: int = 9) -> torch.Tensor:
@@ -125,8 +126,8 @@ def test_importing_the_file_registers_it() -> None:
         assert spec is not None
         assert spec.loader is not None
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        assert "my_encoder" in parts.available("encoder")
-    assert "my_encoder" not in parts.available("encoder")
+        assert "my_encoder" in registry.available("encoder")
+    assert "my_encoder" not in registry.available("encoder")
 
 
 # the network
@@ -222,7 +223,7 @@ def test_loading_needs_the_registration(inside: Path) -> None:
     with own_register():
         with pytest.raises(ValueError, match=r"must hold a model of registered parts.*--parts"):
             gconvae.load("runs/eights")
-        parts.import_parts("my_encoder.py")
+        registry.import_parts("my_encoder.py")
         model = gconvae.load("runs/eights")
     with np.load("runs/eights/samples.npz") as file:
         assert np.array_equal(model.sample(20, seed=0).numpy(), file["points"])

@@ -9,9 +9,9 @@ import pytest
 
 from gconvae import losses, models, recipes
 from gconvae.datasets import SuperpixelMNIST
-from gconvae.experiments import Experiment
 from gconvae.options import ModelOptions, TrainingOptions
 from gconvae.recipes import DEFAULT, Recipe
+from gconvae.studies.experiment import Experiment
 
 every_recipe = pytest.mark.parametrize("name", recipes.available())
 
@@ -41,7 +41,7 @@ def test_parts_that_a_recipe_names_are_in_its_model(name: str) -> None:
     options = recipes.get(name).model_options()
     data = SuperpixelMNIST(digit=8, split="test")[:20]
     described = models.describe(Experiment(model=options).untrained(data))
-    for kind in ("encoder", "decoder", "prior", "observation"):
+    for kind in ("encoder", "decoder", "prior", "likelihood"):
         wanted = getattr(options, kind)
         if wanted is not None:
             assert described[kind]["name"] == wanted.partition("(")[0]

@@ -377,10 +377,10 @@ def labelled_model() -> VAE:
         latent_dim=6,
         num_classes=3,
         ragged=True,
-        observation="gaussian",
+        likelihood="gaussian",
         seed=0,
     )
-    made.conditions.counts.fill_(1)
+    made.conditioning.counts.fill_(1)
     return made
 
 
@@ -389,7 +389,7 @@ def test_pieces_are_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> N
     model = labelled_model()
     monkeypatch.setattr(vae, "CHUNK", 3)
     monkeypatch.setattr(vae, "PART", 8)
-    pieces = list(model.sample_parts(count, seed=2))
+    pieces = list(model.iter_samples(count, seed=2))
     assert max(len(piece.points) for piece in pieces) <= 3
     for whole, of_pieces in zip(
         model.sample_clouds(count, seed=2), zip(*pieces, strict=True), strict=True
@@ -417,7 +417,7 @@ def test_every_piece_has_the_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_huge_sample_costs_what_is_taken_of_it() -> None:
-    pieces = labelled_model().sample_parts(10**12, label=1)
+    pieces = labelled_model().iter_samples(10**12, label=1)
     first = next(pieces)
     assert len(first.points) == vae.CHUNK
     assert first.labels is not None
@@ -425,7 +425,7 @@ def test_a_huge_sample_costs_what_is_taken_of_it() -> None:
 
 
 def test_code_between_two_pieces_keeps_its_gradients(model: VAE) -> None:
-    for piece in model.sample_parts(3):
+    for piece in model.iter_samples(3):
         assert torch.is_grad_enabled()
         assert not piece.points.requires_grad
 
@@ -442,7 +442,7 @@ def test_pieces_refuse_bad_input_before_the_first(
     model: VAE, arguments: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        model.sample_parts(**arguments)
+        model.iter_samples(**arguments)
 
 
 @pytest.mark.parametrize("count", [0, -3])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gconvae.parts import check_counts
+from gconvae.registry import check_counts
 
 __all__ = ["CausalBlock", "Past"]
 

@@ -11,7 +11,7 @@ from torch.distributions import Independent
 
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.linear import Linear
-from gconvae.parts import check_counts, check_widths, register
+from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
-from gconvae.parts import check_counts, check_widths, register
+from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["DenseDecoder"]
 

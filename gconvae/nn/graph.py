@@ -17,9 +17,9 @@ from torch.distributions import Independent
 from torch.nn import functional
 
 from gconvae.clouds import pack, sort_nodes
-from gconvae.neighbors import knn_graph
+from gconvae.neighbors.search import knn_graph
 from gconvae.nn.layers import Convolution, Readout, centred, make_norm
-from gconvae.parts import check_counts, check_widths, register
+from gconvae.registry import check_counts, check_widths, register
 
 __all__ = [
     "DynamicEdgeConvEncoder",

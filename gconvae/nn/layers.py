@@ -13,7 +13,7 @@ from torch.distributions import Independent
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gconvae.nn.gaussian import DiagonalGaussian
-from gconvae.parts import check_counts
+from gconvae.registry import check_counts
 
 __all__ = ["AGGREGATIONS", "NORMS", "Convolution", "Readout", "centred", "make_norm"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gconvae.neighbors import squared_distance
-from gconvae.parts import check_counts, register
+from gconvae.neighbors.search import squared_distance
+from gconvae.registry import check_counts, register
 
 __all__ = ["GRAPHS", "GraphDecoder"]
 

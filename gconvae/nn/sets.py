@@ -19,7 +19,7 @@ from torch_geometric.nn.aggr.utils import (
 from gconvae.clouds import pack
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.layers import centred
-from gconvae.parts import check_counts, check_widths, register
+from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTransformerEncoder"]
 

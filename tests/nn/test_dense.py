@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconvae import parts
+from gconvae import registry
 from gconvae.losses import ThirdAxisChamfer
 from gconvae.nn.dense import DenseDecoder
 from gconvae.randomness import generator, initial_weights
@@ -46,9 +46,9 @@ def test_number_of_parameters_follows_from_the_widths() -> None:
 
 
 def test_it_is_registered_with_its_options() -> None:
-    made = parts.create("decoder", "dense(hidden=[8, 9])", latent_dim=4)
+    made = registry.create("decoder", "dense(hidden=[8, 9])", latent_dim=4)
     options = {"num_points": 25, "num_features": 3, "latent_dim": 4, "hidden": [8, 9]}
-    assert parts.describe("decoder", made) == (1.0, "dense", options)
+    assert registry.describe("decoder", made) == (1.0, "dense", options)
     assert (made.num_points, made.latent_dim) == (25, 4)
 
 

@@ -10,7 +10,7 @@ import torch_geometric.nn as pyg
 from oracles import knn_graph_loop
 from torch import Tensor, nn
 
-from gconvae import parts
+from gconvae import registry
 from gconvae.nn import graph
 from gconvae.nn.graph import (
     DynamicEdgeConvEncoder,
@@ -202,8 +202,8 @@ def test_other_sizes_fit(name: str) -> None:
 @pytest.mark.parametrize("name", ["edge_conv", "dynamic_edge_conv", "monet", "graph_conv"])
 def test_encoders_are_made_by_their_names(name: str, device: torch.device) -> None:
     options = {"num_features": 4, "latent_dim": 3, "neighbors": 2, "hidden": 50}
-    encoder = parts.create("encoder", f"{name}(aggregation='attention')", **options).to(device)
-    described = parts.describe("encoder", encoder)
+    encoder = registry.create("encoder", f"{name}(aggregation='attention')", **options).to(device)
+    described = registry.describe("encoder", encoder)
     assert described is not None
     assert described.name == name
     assert described.options | options == described.options

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconvae import parts
+from gconvae import registry
 from gconvae.nn.refinement import GRAPHS, GraphDecoder
 from gconvae.randomness import generator, initial_weights
 
@@ -193,10 +193,10 @@ def test_a_decoder_learns_one_batch_by_heart(graph: str) -> None:
 
 @every_graph
 def test_decoder_is_made_by_its_name(graph: str, device: torch.device) -> None:
-    decoder = parts.create(
+    decoder = registry.create(
         "decoder", f"graph(graph='{graph}')", num_points=6, num_features=4, latent_dim=2
     ).to(device)
-    described = parts.describe("decoder", decoder)
+    described = registry.describe("decoder", decoder)
     assert described is not None
     assert described.options["graph"] == graph
     made = decoder(torch.zeros(3, 2, device=device))

@@ -9,7 +9,7 @@ import torch
 from generators import ragged_sizes
 from torch import Tensor, nn
 
-from gconvae import parts
+from gconvae import registry
 from gconvae.losses import ThirdAxisChamfer
 from gconvae.nn.sets import (
     AGGREGATIONS,
@@ -497,14 +497,14 @@ def test_encoder_and_decoder_learn_one_batch_by_heart(encoder: Callable[..., Any
     ],
 )
 def test_parts_are_made_by_name_and_remember_their_options(kind: Any, text: str) -> None:
-    made = parts.create(kind, text, latent_dim=4)
-    term = parts.describe(kind, made)
+    made = registry.create(kind, text, latent_dim=4)
+    term = registry.describe(kind, made)
     assert term is not None
     assert made.latent_dim == 4
-    given = parts.parse(text)[0]
+    given = registry.parse(text)[0]
     assert term.name == given.name
     assert term.options.items() >= {"latent_dim": 4, **given.options}.items()
-    again = parts.create(kind, term.name, **term.options)
+    again = registry.create(kind, term.name, **term.options)
     again.load_state_dict(made.state_dict())
 
 

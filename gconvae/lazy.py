@@ -1,0 +1,39 @@
+"""Names of a wing that are imported at first use, so that importing a wing costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["attach"]
+
+
+def attach(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose names wait in its modules (:pep:`562`).
+
+    Args:
+        package: Full name of the package.
+        homes: Name to the module that holds it, relative to the package; a name that is its own
+            home is the module itself.
+    Example:
+        >>> get, names = attach("gconvae", {"files": "files"})
+        >>> get("files").__name__, names()
+        ('gconvae.files', ['files'])
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = import_module(f"{package}.{homes[name]}")
+        value = module if name == homes[name] else getattr(module, name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted(homes)
+
+    return get, names

@@ -1,0 +1,25 @@
+"""Nearest neighbours and kNN graphs of many clouds at once, on several backends."""
+
+from __future__ import annotations
+
+from gconvae.neighbors.search import (
+    BACKENDS,
+    DenseSearchWarning,
+    knn_graph,
+    nearest,
+    nearest_both,
+    nearest_padded,
+    resolve_backend,
+    squared_distance,
+)
+
+__all__ = [
+    "BACKENDS",
+    "DenseSearchWarning",
+    "knn_graph",
+    "nearest",
+    "nearest_both",
+    "nearest_padded",
+    "resolve_backend",
+    "squared_distance",
+]

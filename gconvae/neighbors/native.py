@@ -1,0 +1,544 @@
+"""Nearest nodes and Chamfer terms, compiled at first use: in C++ on a CPU, by Triton on a GPU.
+
+Optional: where there is no compiler, :func:`available` is False and callers use torch. For a GPU
+see :mod:`gconvae.neighbors`; on a CPU the system's compiler makes a library of C++. The library
+is compiled once, in about a second, for the CPU at hand, and kept in ``$XDG_CACHE_HOME/gconvae``
+(``~/.cache/gconvae``). The environment variable ``CXX`` names another compiler, and
+``GCONVAE_COMPILED=0`` switches all of this off.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import hashlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import library as operators
+
+__all__ = [
+    "available",
+    "chamfer_terms",
+    "matched_terms",
+    "nearest",
+    "nearest_both",
+    "nearest_packed",
+    "obstacle",
+]
+
+SOURCE = Path(__file__).with_name("native.cpp")
+SWITCH = "GCONVAE_COMPILED"
+COMPILERS = ("c++", "g++", "clang++")
+OPTIMIZATION = ("-O2", "-fpeel-loops", "-march=native")
+"""The short loops over features laid out; all of ``-O3`` is no faster and compiles for longer."""
+
+# without contraction of a * b + c into one operation, distances have the bits of torch's
+FLAGS = ("-std=c++17", *OPTIMIZATION, "-ffp-contract=off", "-fPIC", "-shared")
+PATIENCE = 120.0
+"""Seconds after which a compiler is given up."""
+
+WORTH_A_THREAD = 2**21
+"""Pairs of nodes for each thread; below, starting one beside torch's own does not pay."""
+
+MET = 512
+"""Points of a large cloud that a query is compared with, roughly."""
+
+MET_KNOWN = 64
+"""Likewise where a near one is known."""
+
+DTYPES = {torch.float32: "float", torch.float64: "double"}
+"""Numbers that a library is compiled for, as C++ calls them."""
+
+
+def available(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the library can be used; the first call of a process loads or compiles it.
+
+    Args:
+        device: Of the clouds.
+        dtype: Of the clouds.
+    Example:
+        >>> available(dtype=torch.bfloat16)
+        False
+    """
+    return obstacle(device, dtype) is None
+
+
+def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> str | None:
+    """Why the library cannot be used, or None if it can; arguments as :func:`available`."""
+    kind = torch.device(device).type
+    if kind not in ("cpu", "cuda"):
+        return f"cannot search on device {device}"
+    if dtype not in DTYPES:
+        return f"cannot compare distances in {dtype}"
+    return _missing(dtype) if kind == "cpu" else _missing_for_gpus()
+
+
+# a compiler of graphs need not look at how it is loaded; torch's decorators have no types
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _missing_for_gpus() -> str | None:
+    """Why there are no kernels for GPUs, or None."""
+    loaded = _fused()
+    return loaded if isinstance(loaded, str) else None
+
+
+@functools.cache
+def _fused() -> Any:
+    """The module of the GPU's kernels, or why there is none."""
+    if os.environ.get(SWITCH) == "0":
+        return f"is switched off by {SWITCH}=0"
+    try:
+        from gconvae.neighbors import triton
+    except ModuleNotFoundError as error:
+        return f"needs Triton on a GPU: {error}"
+    if torch.cuda.is_available():
+        try:
+            point = torch.zeros(1, 1, 1, device="cuda")
+            triton.nearest(point, point)
+        # Triton has no class for what it raises without a compiler or on an old card
+        except Exception as error:
+            reason = f"fails on this GPU: {error}"
+            warnings.warn(f"the compiled search {reason}", stacklevel=2)
+            return reason
+    return triton
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as above
+def _missing(dtype: torch.dtype) -> str | None:
+    """Why there is no library, or None."""
+    loaded = _library(dtype)
+    return loaded if isinstance(loaded, str) else None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # not traced, but called
+def nearest(
+    query: Tensor,
+    points: Tensor,
+    query_mask: Tensor | None = None,
+    points_mask: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """For each query the nearest point of the same cloud, see ``neighbors.nearest_padded``.
+
+    Args:
+        query: On a CPU or GPU, float32 or float64, shape (B, N, F).
+        points: Likewise, shape (B, M, F); where a cloud has queries, it has a real point.
+        query_mask: True = a real node, shape (B, N); None = all real.
+        points_mask: Likewise, shape (B, M).
+        known: Places of points that are near already, or -1, shape (B, N): only what is as near or
+            nearer has to be looked at; None = nothing is known.
+    Returns:
+        Indices 0..M-1 of real points, ties to the lowest, shape (B, N); 0 for masked queries.
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> nearest(torch.zeros(1, 1, 2), torch.ones(1, 2, 2)) if available() else "no compiler"
+        tensor([[0]])
+    """
+    if query.is_cuda:
+        found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
+        return found
+    index = torch.zeros(query.shape[:2], dtype=torch.long)
+    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, known=known)
+    return index
+
+
+def nearest_both(
+    a: Tensor, b: Tensor, a_mask: Tensor | None = None, b_mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M)."""
+    if torch.compiler.is_compiling():
+        return torch.ops.gconvae.nearest_both(a, b, a_mask, b_mask)
+    return _nearest_both(a, b, a_mask, b_mask)
+
+
+def _nearest_both(
+    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if a.is_cuda:
+        nearest = _on_gpu().nearest
+        return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
+    to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long)
+    to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long)
+    _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
+    return to_b, to_a
+
+
+# what torch.compile keeps as one operation of its graph
+operators.define(
+    "gconvae::nearest_both",
+    "(Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask) -> (Tensor, Tensor)",
+)
+operators.impl("gconvae::nearest_both", "CPU", _nearest_both)
+operators.impl("gconvae::nearest_both", "CUDA", _nearest_both)
+
+
+@operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]  # likewise
+def _shapes(
+    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return a.new_empty(a.shape[:2], dtype=torch.long), b.new_empty(b.shape[:2], dtype=torch.long)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # not traced, but called
+def nearest_packed(
+    query: Tensor,
+    points: Tensor,
+    starts_query: Tensor,
+    starts_points: Tensor,
+    known: Tensor | None = None,
+) -> Tensor:
+    """:func:`nearest` for packed clouds.
+
+    Args:
+        query: On a CPU or GPU, float32 or float64, shape (P_q, F).
+        points: Likewise, shape (P_p, F); where a cloud has queries, it has a point.
+        starts_query: First query of each cloud, and P_q in the end, shape (B + 1,).
+        starts_points: Likewise of the points.
+        known: Places within their clouds of points that are near already, or -1, shape (P_q,):
+            only what is as near or nearer has to be looked at; None = nothing is known.
+    Returns:
+        Indices into ``points``, shape (P_q,).
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> query, points, starts = torch.zeros(2, 1), torch.ones(2, 1), torch.tensor([0, 1, 2])
+        >>> nearest_packed(query, points, starts, starts) if available() else "no compiler"
+        tensor([0, 1])
+    """
+    if query.is_cuda:
+        index = _on_gpu().nearest_packed(query, points, starts_query, starts_points)
+    else:
+        index = torch.zeros(len(query), dtype=torch.long)
+        _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
+    counts = starts_query[1:] - starts_query[:-1]  # (B,)
+    return index + starts_points[:-1].repeat_interleave(counts)
+
+
+def chamfer_terms(
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None,
+    b_mask: Tensor | None,
+    searched: int,
+    weight: float,
+) -> tuple[Tensor, Tensor]:
+    r"""What each node adds to a Chamfer distance, differentiable.
+
+    .. math:: t_i = \sum_{f < s} (a_{if} - b_{k(i)f})^2
+        + w \sum_{f \ge s} (a_{if} - b_{k(i)f})^2, \quad
+        k(i) = \arg\min_j \sum_{f < s} (a_{if} - b_{jf})^2
+
+    Args:
+        a: On a CPU or GPU, float32 or float64, shape (B, N, F); every cloud has a real node.
+        b: Likewise, shape (B, M, F).
+        a_mask: True = a real node, shape (B, N); None = all real.
+        b_mask: Likewise, shape (B, M).
+        searched: Features s that the search looks at.
+        weight: Factor w of the others.
+    Returns:
+        Terms of a, shape (B, N), and of b, shape (B, M); without meaning at masked nodes.
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> a, b = torch.zeros(1, 1, 3), torch.ones(1, 2, 3)
+        >>> chamfer_terms(a, b, None, None, 2, 0.5)[0] if available() else "no compiler"
+        tensor([[2.5000]])
+    """
+    if not a.is_cuda:
+        a, b = a.contiguous(), b.contiguous()
+    return _Terms.apply(a, b, None, (a_mask, b_mask), searched, weight)
+
+
+def matched_terms(
+    a: Tensor, b: Tensor, to_b: Tensor, to_a: Tensor, searched: int, weight: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`chamfer_terms` of partners that are known.
+
+    Args:
+        a: On the CPU, float32 or float64, shape (B, N, F).
+        b: Likewise, shape (B, M, F).
+        to_b: Partner of each node of a, 0..M-1, shape (B, N).
+        to_a: Partner of each node of b, 0..N-1, shape (B, M).
+        searched: Features s that count as they are.
+        weight: Factor w of the others.
+    Returns:
+        Terms of a, shape (B, N), and of b, shape (B, M).
+    Raises:
+        RuntimeError: If the library is not available.
+    Example:
+        >>> a, b, none = torch.zeros(1, 1, 3), torch.ones(1, 1, 3), torch.zeros(1, 1).long()
+        >>> matched_terms(a, b, none, none, 2, 0.5)[0] if available() else "no compiler"
+        tensor([[2.5000]])
+    """
+    return _Terms.apply(a.contiguous(), b.contiguous(), (to_b, to_a), None, searched, weight)
+
+
+class _Terms(torch.autograd.Function):
+    """Terms of matched nodes forward, after a search if need be; closed-form gathers backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        found: tuple[Tensor, Tensor] | None,
+        masks: tuple[Tensor | None, Tensor | None] | None,
+        searched: int,
+        weight: float,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.searched, ctx.weight = searched, weight
+        if a.is_cuda:
+            assert found is None
+            made = _on_gpu().terms(a, b, masks or (None, None), searched, weight)
+            ctx.save_for_backward(a, b, *made[:2])
+            return made[2:]
+        if found is None:
+            # views: rows of all features, of which the search reads the first
+            sides = (a, b) if searched == a.shape[2] else (a[..., :searched], b[..., :searched])
+            found = nearest_both(*sides, *(masks or (None, None)))
+        terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
+        shape = (a.shape[2], searched, weight)
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*found, *terms))
+        _call("terms", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        ctx.save_for_backward(a, b, *found)
+        return terms
+
+    @staticmethod
+    def backward(ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor) -> tuple[Any, ...]:
+        a, b, to_b, to_a = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
+            grads = _differentiable_backward(ctx, grad_a_terms, grad_b_terms)
+            return *grads, None, None, None, None
+        if a.is_cuda:
+            made = _gradients_on_gpu(ctx, grad_a_terms, grad_b_terms)
+            return *made, None, None, None, None
+        wanted = [
+            torch.zeros_like(side) if needed else None
+            for side, needed in zip((a, b), ctx.needs_input_grad, strict=False)
+        ]
+        given = [grad.contiguous() for grad in (grad_a_terms, grad_b_terms)]
+        shape = (a.shape[2], ctx.searched, ctx.weight)
+        pointers = [None if part is None else part.data_ptr() for part in wanted]
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *given)), *pointers
+        _call("terms_backward", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        return *wanted, None, None, None, None
+
+
+def _on_gpu() -> Any:
+    loaded = _fused()
+    if isinstance(loaded, str):
+        raise RuntimeError(f"the compiled search {loaded}")
+    return loaded
+
+
+def _gradients_on_gpu(
+    ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    a, b, to_b, to_a = ctx.saved_tensors
+    shape = ctx.searched, ctx.weight
+    gradients = _on_gpu().gradients
+    return (
+        gradients(a, b, to_b, to_a, grad_a_terms, grad_b_terms, *shape)
+        if ctx.needs_input_grad[0]
+        else None,
+        gradients(b, a, to_a, to_b, grad_b_terms, grad_a_terms, *shape)
+        if ctx.needs_input_grad[1]
+        else None,
+    )
+
+
+def _differentiable_backward(
+    ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor
+) -> tuple[Tensor, Tensor]:
+    a, b, to_b, to_a = ctx.saved_tensors
+    factor = a.new_ones(a.shape[2])
+    factor[ctx.searched :] = ctx.weight
+    rows_b, rows_a = (index.unsqueeze(-1).expand(-1, -1, a.shape[2]) for index in (to_b, to_a))
+    own_a = 2 * factor * grad_a_terms.unsqueeze(-1) * (a - b.gather(1, rows_b))  # (B, N, F)
+    own_b = 2 * factor * grad_b_terms.unsqueeze(-1) * (b - a.gather(1, rows_a))  # (B, M, F)
+    return own_a.scatter_add(1, rows_a, -own_b), own_b.scatter_add(1, rows_b, -own_a)
+
+
+class _Padded:
+    """One side of padded clouds as the library takes it."""
+
+    def __init__(self, points: Tensor, mask: Tensor | None) -> None:
+        if points.stride(2) != 1 or points.stride(0) != points.shape[1] * points.stride(1):
+            points = points.contiguous()
+        # kept, so that what the pointers point to lives as long as they
+        self.points, self.mask = points, None if mask is None else mask.contiguous()
+        self.clouds = len(points)
+
+    def arguments(self) -> tuple[Any, ...]:
+        mask = None if self.mask is None else self.mask.data_ptr()
+        return self.points.data_ptr(), mask, None, self.points.shape[1], self.points.stride(1)
+
+
+class _Packed:
+    """One side of packed clouds."""
+
+    def __init__(self, points: Tensor, starts: Tensor) -> None:
+        self.points, self.starts = points.contiguous(), starts.contiguous()
+        self.clouds = len(starts) - 1
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.points.data_ptr(), None, self.starts.data_ptr(), 0, self.points.shape[1]
+
+
+def _sizes(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
+    return a.data_ptr(), a.shape[1], b.data_ptr(), b.shape[1]
+
+
+def _search(
+    query: _Padded | _Packed,
+    points: _Padded | _Packed,
+    to: Tensor,
+    back: Tensor | None = None,
+    known: Tensor | None = None,
+) -> None:
+    """Writes the places of the nearest points, and of the nearest queries if wanted."""
+    features = query.points.shape[-1]
+    known = None if known is None else known.contiguous()
+    pointers = (None if part is None else part.data_ptr() for part in (to, back, known))
+    arguments = *query.arguments(), *points.arguments(), features, *pointers
+    nodes = points.points.numel() // max(1, features * points.clouds)
+    pairs = to.numel() * min(MET if known is None else MET_KNOWN, nodes)
+    shares = _shares(points.clouds, pairs)
+    if len(shares) > 1 and points.clouds < len(shares):
+        blocks = [(0, points.clouds, part, len(shares)) for part in range(len(shares))]
+    else:
+        blocks = [(*share, 0, 1) for share in shares]
+    _call("nearest", query.points.dtype, arguments, blocks)
+
+
+def _shares(clouds: int, work: int) -> list[tuple[int, int]]:
+    """Ranges of clouds, one for each thread that pays."""
+    if work < 2 * WORTH_A_THREAD:
+        return [(0, clouds)]
+    threads = min(torch.get_num_threads(), work // WORTH_A_THREAD)
+    bounds = [clouds * n // threads for n in range(threads + 1)]
+    return list(itertools.pairwise(bounds))
+
+
+def _call(
+    name: str, dtype: torch.dtype, arguments: tuple[Any, ...], shares: Sequence[tuple[int, ...]]
+) -> None:
+    """One call for each share, side by side: ctypes lets go of the interpreter's lock."""
+    library = _library(dtype)
+    if isinstance(library, str):
+        raise RuntimeError(f"the compiled search {library}")
+    function = library[name]
+    others = [threading.Thread(target=function, args=(*arguments, *s)) for s in shares[1:]]
+    for thread in others:
+        thread.start()
+    function(*arguments, *shares[0])
+    for thread in others:
+        thread.join()
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> dict[str, Callable[..., None]] | str:
+    """The functions of the library by name, or why there are none."""
+    if os.environ.get(SWITCH) == "0":
+        return f"is switched off by {SWITCH}=0"
+    compiler = _compiler()
+    if compiler is None:
+        return "needs a C++ compiler, and none was found"
+    try:
+        return _functions(ctypes.CDLL(str(_built(compiler, dtype))))
+    except subprocess.CalledProcessError as error:
+        return f"does not compile: {error.stderr.strip()[-500:]}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cannot be built or loaded: {error}"
+
+
+def _compiler() -> str | None:
+    """Path of the compiler to use."""
+    wanted = os.environ.get("CXX")
+    names = COMPILERS if not wanted else (wanted,)
+    found = (shutil.which(name) for name in names)
+    return next((path for path in found if path is not None), None)
+
+
+def _built(compiler: str, dtype: torch.dtype) -> Path:
+    """The library, from the cache if it is there and whole."""
+    flags = (*FLAGS, f"-DREAL={DTYPES[dtype]}")
+    key = _digest(SOURCE.read_bytes(), *(part.encode() for part in (compiler, *flags, _cpu())))
+    for folder in _folders():
+        for path in folder.glob(f"nearest-{key}-*.so"):
+            # a damaged library would take the process with it
+            if path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
+                return path
+            path.unlink(missing_ok=True)
+        try:
+            return _compile((compiler, *flags), folder, key)
+        except OSError:  # a folder that cannot be written to
+            continue
+    raise OSError("no folder can be written to")
+
+
+def _compile(command: Sequence[str], folder: Path, key: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / "nearest.so"
+        whole = [*command, str(SOURCE), "-o", str(made)]
+        subprocess.run(whole, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
+        made.replace(path)
+    return path
+
+
+def _folders() -> list[Path]:
+    """Where the library may lie: the user's cache, or a place that ends with the process."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return [Path(cache) / "gconvae", _scratch()]
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder that ends with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="gconvae-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """What a library for this CPU must not be mistaken for, in a home that machines share."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))]
+    return platform.machine() + platform.node() * (not told) + "".join(sorted(set(told)))
+
+
+def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
+    """The entries of nearest.cpp with the types of their arguments."""
+    pointer, number, factor = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    side = [pointer, pointer, pointer, number, number]
+    pair = [pointer, number, pointer, number, number, number, factor]
+    kinds = {
+        "nearest": [*side, *side, number, *[pointer] * 3, *[number] * 4],
+        "terms": [*pair, *[pointer] * 4, number, number],
+        "terms_backward": [*pair, *[pointer] * 6, number, number],
+    }
+    functions = {}
+    for name, arguments in kinds.items():
+        functions[name] = getattr(library, name)
+        functions[name].argtypes, functions[name].restype = arguments, None
+    return functions

@@ -1,0 +1,307 @@
+"""Normalizing flows as priors p(z), with zuko's transformations."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from gconvae.priors.base import Latents, Prior, standard_noise
+from gconvae.randomness import generator
+from gconvae.registry import check_counts, check_widths, register
+
+__all__ = ["Flow", "MaskedAutoregressiveFlow", "NeuralSplineFlow", "RealNVP"]
+
+BATCH = 256
+"""Latents a step of the fit."""
+
+STEPS = 800
+"""Steps of a fit at most, however many latents there are, so that it takes seconds."""
+
+CHECK_EVERY = 20
+"""Steps between two looks at the held-out latents."""
+
+PATIENCE = 10
+"""Looks without a better held-out density after which a fit ends."""
+
+LEARNING_RATE = 1e-2
+"""Of the first step; it falls to 0 like a cosine."""
+
+LARGEST_GRADIENT = 5.0
+"""Norm to which a gradient is cut, so that one far latent cannot throw the weights away."""
+
+
+class Flow(Prior):
+    r"""An invertible network T from the standardized latents to N(0, 1), given the context c.
+
+    .. math:: \log p(z|c) = \log N(T(u; c); 0, 1) + \log\left|\det \frac{\partial T}{\partial u}
+        \right| - \sum_l \log s_l, \quad u_l = (z_l - m_l) / s_l
+
+    Location m and scale s are buffers that :meth:`fit` sets, because splines end at 5 and networks
+    learn best on inputs near 1; without a fit they are 0 and 1.
+
+    Args:
+        latent_dim: L.
+        num_classes: See :class:`gconvae.priors.Prior`.
+        ragged: See :class:`gconvae.priors.Prior`.
+        transforms: Transformations in a row.
+        hidden: Widths of the dense layers inside each.
+        options: Further ones of zuko's flow.
+    Raises:
+        ValueError: If a width or ``transforms`` is not a whole number of at least 1.
+    References:
+        | Variational Inference with Normalizing Flows (Rezende and Mohamed, 2015),
+          arXiv:1505.05770
+    """
+
+    family: ClassVar[str]
+    """Name of the flow in ``zuko.flows``."""
+
+    location: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int,
+        ragged: bool,
+        transforms: int,
+        hidden: Sequence[int],
+        **options: Any,
+    ) -> None:
+        super().__init__(latent_dim, num_classes, ragged)
+        check_counts(transforms=transforms)
+        check_widths("hidden", hidden)
+        made = getattr(_zuko_flows(), self.family)(
+            latent_dim, self.context_dim, transforms=transforms, hidden_features=hidden, **options
+        )
+        # the rest of zuko's flow is its base, which cannot be drawn from with a generator
+        self.transform = made.transform
+        self.register_buffer("location", torch.zeros(latent_dim))
+        self.register_buffer("scale", torch.ones(latent_dim))
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, generator: torch.Generator, context: Tensor | None = None
+    ) -> Tensor:
+        """Draws z, see :meth:`gconvae.priors.Prior.sample`, on the device of the weights."""
+        context = self._checked_context(context, (num_samples,))
+        noise = standard_noise((num_samples, self.latent_dim), generator).to(self.scale)
+        return self._inverse(noise, context) * self.scale + self.location
+
+    def _inverse(self, noise: Tensor, context: Tensor | None) -> Tensor:
+        """``self.transform(context).inv(noise)``, faster where the flow is autoregressive."""
+        steps = list(self.transform.transforms)
+        kind = _zuko_flows().autoregressive.MaskedAutoregressiveTransform
+        if not all(isinstance(step, kind) and step.order is not None for step in steps):
+            return self.transform(context).inv(noise)
+        for step in reversed(steps):
+            noise = _undone(step, noise, context)
+        return noise
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density of z, see :meth:`gconvae.priors.Prior.log_prob`."""
+        context = self._checked_context(context, z.shape[:-1])
+        noise, volume = self.transform(context).call_and_ladj((z - self.location) / self.scale)
+        normal = -0.5 * (noise.square().sum(-1) + self.latent_dim * math.log(2 * math.pi))
+        return normal + volume - self.scale.log().sum()
+
+    def fit(self, latents: Latents, valid: Latents, *, seed: int) -> None:
+        """Adam on the negative log-density, see :meth:`gconvae.priors.Prior.fit`.
+
+        Latents are drawn anew from q(z|x) in every epoch. The weights with the best held-out
+        density are kept; a second fit starts from the weights of the first.
+        """
+        latents, valid = self._checked_latents(latents), self._checked_latents(valid)
+        self._standardize(latents.draw(generator(seed, "flow latents")))
+        held_out = valid.draw(generator(seed, "held-out latents"))
+        with torch.enable_grad():
+            self._descend(_batches(latents, seed), held_out, valid.context)
+
+    def _standardize(self, z: Tensor) -> None:
+        scale, location = torch.std_mean(z, dim=0, correction=0)
+        self.location.copy_(location)
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+
+    def _descend(
+        self,
+        batches: Iterator[tuple[Tensor, Tensor | None]],
+        held_out: Tensor,
+        held_out_context: Tensor | None,
+    ) -> None:
+        optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        best, best_weights, stale = -math.inf, copy.deepcopy(self.state_dict()), 0
+        for step, (z, context) in zip(range(STEPS + 1), batches, strict=False):
+            if step % CHECK_EVERY == 0:
+                reached = self._score(held_out, held_out_context)
+                stale += 1
+                if reached > best:
+                    best, best_weights, stale = reached, copy.deepcopy(self.state_dict()), 0
+                if stale == PATIENCE:
+                    break
+            optimizer.zero_grad()
+            (-self.log_prob(z, context).mean()).backward()
+            nn.utils.clip_grad_norm_(self.parameters(), LARGEST_GRADIENT)
+            optimizer.step()
+            schedule.step()
+        optimizer.zero_grad()
+        self.load_state_dict(best_weights)
+
+    @torch.no_grad()
+    def _score(self, z: Tensor, context: Tensor | None) -> float:
+        return self.log_prob(z, context).mean().item()
+
+
+@register("prior", "realnvp")
+class RealNVP(Flow):
+    """Affine coupling layers: half of the latents shift and scale the other half, in turns.
+
+    The fastest to draw from: both directions are one pass.
+
+    Args:
+        latent_dim: L.
+        num_classes: See :class:`gconvae.priors.Prior`.
+        ragged: See :class:`gconvae.priors.Prior`.
+        transforms: Coupling layers in a row.
+        hidden: Widths of the dense layers inside each.
+    References:
+        | Density Estimation Using Real NVP (Dinh et al., 2016), arXiv:1605.08803
+    Example:
+        >>> RealNVP(2, transforms=2, hidden=[8]).log_prob(torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+
+    family = "RealNVP"
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        ragged: bool = False,
+        transforms: int = 6,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__(latent_dim, num_classes, ragged, transforms, hidden)
+
+
+@register("prior", "maf")
+class MaskedAutoregressiveFlow(Flow):
+    """Masked autoregressive flow: each latent is shifted and scaled by the ones before it.
+
+    Densities take one pass, draws L passes.
+
+    Args:
+        latent_dim: L.
+        num_classes: See :class:`gconvae.priors.Prior`.
+        ragged: See :class:`gconvae.priors.Prior`.
+        transforms: Autoregressive layers in a row; the order of the latents turns round in each.
+        hidden: Widths of the dense layers inside each.
+    References:
+        | Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017),
+          arXiv:1705.07057
+    Example:
+        >>> MaskedAutoregressiveFlow(2, transforms=2, hidden=[8]).log_prob(torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+
+    family = "MAF"
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        ragged: bool = False,
+        transforms: int = 4,
+        hidden: Sequence[int] = (128, 128),
+    ) -> None:
+        super().__init__(latent_dim, num_classes, ragged, transforms, hidden)
+
+
+@register("prior", "nsf")
+class NeuralSplineFlow(Flow):
+    """Autoregressive flow of monotonic rational-quadratic splines, which can make several modes.
+
+    Outside of five standard deviations a spline is the identity.
+
+    Args:
+        latent_dim: L.
+        num_classes: See :class:`gconvae.priors.Prior`.
+        ragged: See :class:`gconvae.priors.Prior`.
+        transforms: Autoregressive layers in a row; the order of the latents turns round in each.
+        hidden: Widths of the dense layers inside each.
+        bins: Pieces of a spline.
+    References:
+        | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
+    Example:
+        >>> NeuralSplineFlow(2, transforms=2, hidden=[8]).log_prob(torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+
+    family = "NSF"
+
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        ragged: bool = False,
+        transforms: int = 3,
+        hidden: Sequence[int] = (64, 64),
+        bins: int = 8,
+    ) -> None:
+        check_counts(bins=bins)
+        super().__init__(latent_dim, num_classes, ragged, transforms, hidden, bins=bins)
+
+
+def _undone(step: Any, made: Tensor, context: Tensor | None) -> Tensor:
+    """Inverse of a masked autoregressive transformation of zuko, shape (B, L).
+
+    Each of its passes settles one latent, by those before it. zuko's own computes parameters and
+    inverse of all of them in every pass, which takes about L times as long.
+    """
+    from zuko.utils import unpack
+
+    *hidden, last = step.hyper
+    # rows of all parameters of a latent, which see the latents before it only
+    weight = (last.mask * last.weight).unflatten(0, (-1, step.total))  # (L, P, H)
+    bias = last.bias.unflatten(0, (-1, step.total))  # (L, P)
+    order, found = step.order.tolist(), torch.zeros_like(made)
+    for rank in range(step.passes):
+        now = [latent for latent, place in enumerate(order) if place == rank]
+        seen = found if context is None else torch.cat([found, context], -1)
+        for layer in hidden:
+            seen = layer(seen)
+        raw = nn.functional.linear(seen, weight[now].flatten(0, 1), bias[now].flatten())
+        parameters = unpack(raw.unflatten(-1, (len(now), step.total)), step.shapes)
+        found[:, now] = step.univariate(*parameters).inv(made[:, now])
+    return found
+
+
+def _batches(latents: Latents, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Without end: each epoch draws new latents and puts them in a new order."""
+    epoch = 0
+    while True:
+        z = latents.draw(generator(seed, "flow latents", epoch=epoch))
+        order = torch.randperm(len(z), generator=generator(seed, "flow order", epoch=epoch))
+        for rows in order.to(z.device).split(BATCH):
+            yield z[rows], None if latents.context is None else latents.context[rows]
+        epoch += 1
+
+
+def _zuko_flows() -> Any:
+    """The module of zuko, imported without a change to all of torch's distributions.
+
+    Zuko switches the validation of their arguments off, for the whole process, when it is
+    imported.
+    """
+    validates = Distribution._validate_args
+    try:
+        import zuko.flows
+    finally:
+        Distribution.set_default_validate_args(validates)
+    return zuko.flows

@@ -1,0 +1,166 @@
+"""A training described by options alone: which clouds, which model, how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from gconvae import datasets, models
+from gconvae.datasets.sources import CloudDataset
+from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.training.fit import VALID_FRACTION, fit
+from gconvae.training.run_folder import Run
+from gconvae.vae import VAE
+
+__all__ = ["Experiment", "Splits", "train_and_test"]
+
+TEST_FRACTION = 0.2
+"""Share of a file's clouds kept as test set."""
+
+SMALLEST_FILE = 15
+"""Clouds of which test and validation share are at least 2, the fewest that can be compared."""
+
+
+class Splits(NamedTuple):
+    """Clouds of an experiment; no cloud is in two of them.
+
+    Attributes:
+        train: What the model is trained on.
+        valid: What chooses the best epoch, and the best options.
+        test: What judges, and has chosen nothing.
+    """
+
+    train: CloudDataset
+    valid: CloudDataset
+    test: CloudDataset
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training described by options alone, as ``gconvae train`` runs it.
+
+    Args:
+        data: Which clouds.
+        model: Which network.
+        training: How to train it.
+    Example:
+        >>> experiment = Experiment(training=TrainingOptions(epochs=1))
+        >>> [len(part) for part in experiment.splits]
+        [4857, 994, 974]
+    """
+
+    data: DataOptions = DataOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Experiment:
+        """The experiment of a run folder's config; settings of other things are passed over.
+
+        Raises:
+            ValueError: If ``config`` lacks the options of the data, as a run of ``gconvae.fit`` on
+                clouds of one's own does.
+        """
+        needed = [field.name for field in fields(DataOptions)]
+        if not set(needed) <= config.keys():
+            raise ValueError(
+                f"config must hold {' and '.join(needed)}, as gconvae train writes them, "
+                f"got {', '.join(config) or 'nothing'}"
+            )
+        parts = (_chosen(kind, config) for kind in (DataOptions, ModelOptions, TrainingOptions))
+        return cls(*parts)
+
+    def config(self) -> dict[str, Any]:
+        """All options, flat, ready for JSON; :meth:`from_config` reads them back."""
+        return asdict(self.data) | asdict(self.model) | asdict(self.training)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The clouds; the split into training and validation is a function of the seed."""
+        seed = self.training.seed
+        train, test = train_and_test(self.data)
+        return Splits(*datasets.split(train, VALID_FRACTION, seed=seed), test)
+
+    def untrained(self, train: CloudDataset) -> VAE:
+        """The model before its training, for clouds like these.
+
+        Raises:
+            ValueError: If the model or an option of it is unknown or out of range, or labels are
+                wanted and the clouds have none.
+        """
+        shape = {name: value for name, value in asdict(self.model).items() if value is not None}
+        shape = {"num_points": train.points.shape[1], "ragged": not train.mask.all()} | shape
+        shape["num_classes"] = _num_classes(train) if shape.pop("labels") else 0
+        shape["num_features"] = train.points.shape[-1]
+        return models.create(shape.pop("model"), seed=self.training.seed, **shape)
+
+    def run(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        clouds: tuple[CloudDataset, CloudDataset] | None = None,
+        resume: bool = False,
+        progress: bool = True,
+        config: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Trains.
+
+        Args:
+            out: The new run folder, or None; see :func:`gconvae.fit`.
+            clouds: Training and validation clouds; None = those of :attr:`splits`.
+            resume: Go on with the run in ``out``.
+            progress: Show a progress bar.
+            config: Settings to keep in the run folder; None = :meth:`config`.
+        """
+        train, valid = self.splits[:2] if clouds is None else clouds
+        return fit(
+            self.untrained(train),
+            train,
+            valid,
+            **asdict(self.training),
+            out=out,
+            resume=resume,
+            progress=progress,
+            config=self.config() if config is None else config,
+        )
+
+
+def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
+    """The clouds to learn from and those that only judge, whatever the seed of a training.
+
+    The bundled digits come in MNIST's own two parts; of a file, a random fifth is the test set.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a digit is unknown, or the file is damaged or holds too few clouds.
+    """
+    if options.data is None:
+        return (
+            datasets.SuperpixelMNIST(options.digit, "train"),
+            datasets.SuperpixelMNIST(options.digit, "test"),
+        )
+    data = datasets.from_file(options.data)
+    if len(data) < SMALLEST_FILE:
+        raise ValueError(
+            f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "
+            f"got {len(data)} in {options.data}"
+        )
+    # the same for every seed: what judges one training must not choose in another
+    return datasets.split(data, TEST_FRACTION, seed=0)
+
+
+def _num_classes(train: CloudDataset) -> int:
+    if train.labels is None:
+        raise ValueError("labels must be in the data to be learned, the clouds have none")
+    return int(train.labels.max()) + 1
+
+
+def _chosen(kind: type[Any], config: Mapping[str, Any]) -> Any:
+    """One options class filled from a config; JSON has lists where options have tuples."""
+    values = {field.name: config[field.name] for field in fields(kind) if field.name in config}
+    if values.get("channels") is not None:
+        values["channels"] = tuple(values["channels"])
+    return kind(**values)

@@ -1,0 +1,89 @@
+"""Training: ``fit``, its stages and batches, and the run folder that it leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gconvae.lazy import attach
+
+if TYPE_CHECKING:
+    from gconvae.training.batches import BLOCK, Blocks, Order, loader, split
+    from gconvae.training.fit import check_trainable, deterministic, identity, train_and_valid
+    from gconvae.training.run_folder import (
+        FolderTakenError,
+        History,
+        Run,
+        begin,
+        check_saveable,
+        describe,
+        differences,
+        environment,
+        free_folder,
+        load,
+        pretrained,
+        read_history,
+        read_manifest,
+        save,
+        save_model,
+        write_history,
+        write_json,
+    )
+
+__all__ = [
+    "BLOCK",
+    "Blocks",
+    "FolderTakenError",
+    "History",
+    "Order",
+    "Run",
+    "begin",
+    "check_saveable",
+    "check_trainable",
+    "describe",
+    "deterministic",
+    "differences",
+    "environment",
+    "free_folder",
+    "identity",
+    "load",
+    "loader",
+    "pretrained",
+    "read_history",
+    "read_manifest",
+    "save",
+    "save_model",
+    "split",
+    "train_and_valid",
+    "write_history",
+    "write_json",
+]
+
+_HOMES = {
+    "BLOCK": "batches",
+    "Blocks": "batches",
+    "Order": "batches",
+    "loader": "batches",
+    "split": "batches",
+    "FolderTakenError": "run_folder",
+    "History": "run_folder",
+    "Run": "run_folder",
+    "begin": "run_folder",
+    "check_saveable": "run_folder",
+    "describe": "run_folder",
+    "differences": "run_folder",
+    "environment": "run_folder",
+    "free_folder": "run_folder",
+    "load": "run_folder",
+    "pretrained": "run_folder",
+    "read_history": "run_folder",
+    "read_manifest": "run_folder",
+    "save": "run_folder",
+    "save_model": "run_folder",
+    "write_history": "run_folder",
+    "write_json": "run_folder",
+    "check_trainable": "fit",
+    "deterministic": "fit",
+    "identity": "fit",
+    "train_and_valid": "fit",
+}
+__getattr__, __dir__ = attach(__name__, _HOMES)
