@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from gconvae.cli.main import main
+from gconvae.cli import main as cli
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -24,7 +24,7 @@ def _help(command: str) -> str:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            main([*command.split(), "--help"])
+            cli.main([*command.split(), "--help"])
     finally:
         if before is None:
             del os.environ["COLUMNS"]
