@@ -26,7 +26,9 @@ version = release = __version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "api_pages",
     "command_help",
     "mathml",
 ]
@@ -35,14 +37,17 @@ exclude_patterns = ["_build", "Thumbs.db", ".DS_Store"]
 # every reference to a name of gconvae must lead somewhere; the pages of other packages are out of
 # reach without the network
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!gconvae\b).*|gconvae\.parts\.M")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!gconvae\b).*|gconvae\.registry\.M")]
 
 # torch's builds for CPUs alone come without it
 autodoc_mock_imports = [] if importlib.util.find_spec("triton") else ["triton"]
 autodoc_preserve_defaults = True  # 1 / 16 stays 1 / 16
+autodoc_member_order = "groupwise"  # classes, functions, constants: as the table above them
 autodoc_default_options = {"members": True, "show-inheritance": True}
 add_module_names = False
 python_maximum_signature_line_length = 88
+
+autosummary_generate = False  # tables only; the pages are there
 
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # else attributes are described twice

@@ -35,27 +35,40 @@ def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
     return [(language, text) for language, text in found if language in languages]
 
 
-def modules() -> list[ModuleType]:
-    """All modules that a user may import; a folder's files are reached through the folder."""
-    names = [info.name for info in pkgutil.iter_modules(gconvae.__path__, "gconvae.")]
-    return [importlib.import_module(name) for name in names]
+def extension(name: str) -> ModuleType:
+    """A module of docs/_extensions."""
+    sys.path.insert(0, str(DOCS / "_extensions"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+api_pages = extension("api_pages")
 
 
 # API pages
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
-def test_every_module_has_a_page_that_takes_all_its_public_names(module: ModuleType) -> None:
-    page = DOCS / "api" / f"{module.__name__.removeprefix('gconvae.')}.md"
-    text = page.read_text()
-    assert f".. automodule:: {module.__name__}\n" in text
+def test_every_public_module_has_a_page_and_no_private_room_has_one() -> None:
+    pages = {path.stem for path in (DOCS / "api").glob("*.md")} - {"index"}
+    assert pages == {name.removeprefix("gconvae.") for name in api_pages.modules()}
+
+
+@pytest.mark.parametrize("name", api_pages.modules())
+def test_a_page_takes_all_public_names_of_its_module(name: str) -> None:
+    text = (DOCS / "api" / f"{name.removeprefix('gconvae.')}.md").read_text()
+    assert f".. automodule:: {name}\n" in text
     assert not re.search(r":(no-|exclude-)?members:", text)  # conf.py takes what __all__ names
 
 
 def test_every_page_of_the_api_is_in_its_table_of_contents() -> None:
-    listed = (DOCS / "api" / "index.md").read_text().split("```{toctree}")[1].split()
+    text = (DOCS / "api" / "index.md").read_text()
+    listed = text.split("```{toctree}")[1].split()
+    named = set(re.findall(r"^   (\w+)$", text, re.MULTILINE))
     pages = {path.stem for path in (DOCS / "api").glob("*.md")} - {"index"}
     assert pages <= set(listed)
+    assert named == (pages - {"gconvae"}) | (set(gconvae.__all__) - {"__version__"})
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +81,36 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_public_name_is_in_the_inventory(built: Path) -> None:
+@pytest.fixture(scope="module")
+def described(built: Path) -> set[str]:
+    """Full names of all Python objects that the pages describe."""
     from sphinx.util.inventory import InventoryFile
 
     with (built / "objects.inv").open("rb") as file:
         inventory = InventoryFile.load(file, "", lambda base, name: name)
-    known = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
-    wanted = {f"gconvae.{name}" for name in gconvae.__all__}
-    for module in modules():
-        wanted |= {f"{module.__name__}.{name}" for name in module.__all__}
-    assert wanted - known == set()
+    return {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
+
+
+def test_every_public_name_is_described(described: set[str]) -> None:
+    wanted = {f"gconvae.{name}" for name in gconvae.__all__} | set(api_pages.addresses().values())
+    assert wanted - described == {"gconvae.__version__"}
+
+
+def test_no_public_name_is_described_twice(described: set[str]) -> None:
+    others = {name for name, address in api_pages.addresses().items() if name != address}
+    # Sphinx lists a class under the name of its home too, without a second description
+    homes = {f"{api_pages.home(*name.rsplit('.', 1))}.{name.rsplit('.', 1)[1]}" for name in others}
+    assert (others - homes) & described == set()
+
+
+def test_every_page_begins_with_a_table_of_its_names(built: Path) -> None:
+    for module in api_pages.modules():
+        html = (built / "api" / f"{module.removeprefix('gconvae.')}.html").read_text()
+        table = html.split("<table", 1)[1].split("</table>")[0]
+        rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+        assert len(rows) == len(api_pages.names_of(module)), module
+        sentences = [re.sub(r"<[^>]+>|\s", "", row.rsplit("<td>", 1)[1]) for row in rows]
+        assert all(sentences), module
 
 
 def test_a_built_page_loads_nothing_from_the_network(built: Path) -> None:
@@ -218,9 +251,8 @@ def test_the_run_folder_of_the_pages_is_the_default_one(
 
 
 @pytest.fixture
-def mathml(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
-    return importlib.import_module("mathml")
+def mathml() -> ModuleType:
+    return extension("mathml")
 
 
 def outline(mathml: ModuleType, source: str) -> str:

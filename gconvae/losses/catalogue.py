@@ -134,7 +134,7 @@ class WeightedSum(nn.Module):
 
     @property
     def recordable(self) -> bool:
-        """See :func:`gconvae.cuda_graphs.recordable`."""
+        """See ``gconvae.cuda_graphs``."""
         return recordable(*self.losses)
 
     def forward(self, target: Tensor, output: Tensor, *masks: Any, **options: Any) -> Tensor:
@@ -189,7 +189,7 @@ class Standardized(nn.Module):
 
     @property
     def recordable(self) -> bool:
-        """See :func:`gconvae.cuda_graphs.recordable`."""
+        """See ``gconvae.cuda_graphs``."""
         return recordable(self.loss)
 
     @classmethod

@@ -167,7 +167,7 @@ class ThirdAxisChamfer(nn.Module):
 
     @property
     def recordable(self) -> bool:
-        """See :func:`gconvae.cuda_graphs.recordable`; torch-cluster's ties are looked at."""
+        """See ``gconvae.cuda_graphs``; torch-cluster's ties are looked at."""
         return resolve_backend(self.backend, "cuda", torch.float32) != "torch-cluster"
 
     def forward(
@@ -236,7 +236,7 @@ class MatchedIntensityChamfer(nn.Module):
 
     @property
     def recordable(self) -> bool:
-        """See :func:`gconvae.cuda_graphs.recordable`; torch-cluster's ties are looked at."""
+        """See ``gconvae.cuda_graphs``; torch-cluster's ties are looked at."""
         return resolve_backend(self.backend, "cuda", torch.float32) != "torch-cluster"
 
     def forward(

@@ -97,7 +97,7 @@ def cloud_grid(
 
     Args:
         points: Clouds, shape (B, N, F), F at least 3, or any other form that
-            :func:`gconvae.metrics.as_sample` takes; the first ``rows * columns`` are drawn.
+            :func:`gconvae.metrics.compare` takes; the first ``rows * columns`` are drawn.
         mask: Real nodes, shape (B, N), where ``points`` is an array.
         rows: Rows of panels, fewer where there are fewer clouds.
         columns: Columns of panels, likewise.
@@ -199,7 +199,7 @@ def images_and_clouds(
     Args:
         images: Grey images, shape (B, H, W), uint8 or floats in [0, 1].
         points: Their clouds, shape (B, N, F), in pixels; or any form of
-            :func:`gconvae.metrics.as_sample`.
+            :func:`gconvae.metrics.compare`.
         mask: Real nodes, shape (B, N), where ``points`` is an array.
         rows: Rows of pairs.
         columns: Pairs in a row.

@@ -148,7 +148,7 @@ def row_name(metric: str) -> tuple[str, str]:
 
 
 class Plan:
-    """What a sweep is asked for; arguments as of :func:`gconvae.studies.sweep`.
+    """What a sweep is asked for; arguments as of :func:`gconvae.sweep`.
 
     Attributes:
         space: Option to its values or range.

@@ -39,7 +39,7 @@ class NetworkStage(pl.LightningModule):
         model: In training mode, with its scaling; its weights change.
         loss: Module from (target, output), and masks where clouds are ragged, to (B,).
         options: All of the training.
-        loader: Of the training clouds, from :func:`gconvae.training.loader`.
+        loader: Of the training clouds, from ``training.batches.loader``.
         full: Whether every cloud has all nodes. Known beforehand, a GPU need not be asked in
             every step.
     """
