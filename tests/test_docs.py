@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import draw_floors
 import numpy as np
 import pytest
 from test_rooms import STANDS_ON
@@ -132,6 +134,23 @@ def test_the_table_of_rooms_is_the_one_that_the_imports_are_checked_against() ->
     assert listed == {
         room: below & _places(rooms) for room, below in STANDS_ON.items() if room in rooms
     }
+
+
+def test_the_picture_of_the_floors_shows_the_imports_of_today() -> None:
+    """After a new import or floor: ``python scripts/draw_floors.py``."""
+    drawn = json.loads((DOCS / "figures" / "floors.json").read_text())
+    assert drawn == draw_floors.floors()
+
+
+def test_no_arrow_of_the_picture_leads_up() -> None:
+    rooms = draw_floors.floors()
+    for room, facts in rooms.items():
+        assert all(rooms[other]["floor"] <= facts["floor"] for other in facts["stands on"]), room
+
+
+def test_an_arrow_that_a_longer_way_stands_for_is_left_out() -> None:
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}
+    assert draw_floors.needed(graph) == {"a": ["b"], "b": ["c"], "c": []}
 
 
 def _places(rooms: set[str]) -> set[str]:

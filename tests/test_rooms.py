@@ -6,14 +6,10 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import gconvae
-
-PACKAGE = Path(gconvae.__file__).parent
+from draw_floors import FILES, PACKAGE, arrows, imported_modules, package_of, room_of
 
 STANDS_ON: dict[str, set[str]] = {
     # floor 0
@@ -58,8 +54,6 @@ STANDS_ON: dict[str, set[str]] = {
 FOR_ALL = {"schema", "registry", "randomness", "files", "lazy", "cuda_graphs"}
 """The ground floor, on which every room stands."""
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-
 
 def below(room: str) -> set[str]:
     """All that a room may import, wings and single rooms of wings (``losses/assignment``)."""
@@ -70,54 +64,6 @@ def below(room: str) -> set[str]:
         found.add(place)
         waiting += STANDS_ON[place] - found if "/" not in place else set()
     return found | (FOR_ALL - {room} if room not in FOR_ALL else set())
-
-
-def room_of(path: Path) -> str:
-    """``nn/conv.py`` lies in room ``nn``, ``vae.py`` in room ``vae``."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-def imported_modules(tree: ast.Module, package: str) -> Iterator[str]:
-    """Full names of all modules that a source imports, inside functions and type checks too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            full = [f"{base}.{alias.name}" for alias in node.names]
-            if not all(is_room(name) for name in full):  # a wing is then only the way to its rooms
-                yield base
-            yield from full
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant))
-
-
-def is_room(module: str) -> bool:
-    """Whether a full name is that of a room inside a wing."""
-    names = module.split(".")
-    place = PACKAGE.joinpath(*names[1:])
-    return len(names) > 2 and (place.is_dir() or place.with_suffix(".py").exists())
-
-
-def arrows(source: str, package: str = "gconvae") -> set[str]:
-    """Places of gconvae that a source imports: ``clouds``, or ``losses/chamfer`` of a wing."""
-    places = set()
-    for module in imported_modules(ast.parse(source), package):
-        names = module.split(".")
-        if names[0] != "gconvae" or len(names) < 2 or names[1].startswith("__"):
-            continue
-        # a name that is no room is a name of the package, whose home is a room
-        names = gconvae._HOMES.get(names[1], names[1]).split(".") + names[2:]
-        deep = is_room(".".join(["gconvae", *names[:2]]))
-        places.add("/".join(names[:2]) if deep else names[0])
-    return places
-
-
-def package_of(path: Path) -> str:
-    return ".".join(["gconvae", *path.relative_to(PACKAGE).parent.parts])
 
 
 def is_allowed(place: str, allowed: set[str]) -> bool:
