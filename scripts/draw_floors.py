@@ -154,7 +154,7 @@ COLUMNS = {
 """Where a room stands on its floor, so that no arrow runs through a box; the ground floor is
 filled from left to right, and a room without a place is put at the right end."""
 
-WIDTH, HEIGHT = 0.88, 0.60
+WIDTH, HEIGHT = 0.86, 0.66
 """Of a box, where floors and columns are 1 apart."""
 
 FILL = {True: "#dce9f5", False: "#ffffff"}
@@ -177,15 +177,15 @@ def draw(rooms: Mapping[str, Mapping[str, object]]) -> Figure:
     """Floors as rows, rooms as boxes, an arrow to each room that one stands on."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.5, 10.0), layout="constrained")
+    figure = Figure(figsize=(8.8, 9.4), layout="constrained")
     axes = figure.add_subplot()
     centres = places(rooms)
-    narrow = 6.0 / max(sum(room["floor"] == 0 for room in rooms.values()) - 1, 1) - 0.06
+    narrow = 6.0 / max(sum(room["floor"] == 0 for room in rooms.values()) - 1, 1) - 0.05
     top = max(int(y) for _, y in centres.values())
     for floor in range(top + 1):
         if floor % 2 == 0:
             axes.axhspan(floor - 0.5, floor + 0.5, color=FAINT, zorder=0, linewidth=0)
-        axes.text(-0.85, floor, str(floor), size=13, color="#888888", va="center", ha="center")
+        axes.text(-0.72, floor, str(floor), size=13, color="#888888", va="center", ha="center")
     for room, facts in rooms.items():
         for other in list(facts["stands on"]):  # type: ignore[call-overload]
             _arrow(axes, centres[room], centres[other])
@@ -198,13 +198,13 @@ def draw(rooms: Mapping[str, Mapping[str, object]]) -> Figure:
         "a box: a room, shaded if it is a wing (a folder)\n"
         "an arrow: imports; those that longer ways stand for are left out\n"
         "all rooms may import the ground floor",
-        size=8.5,
+        size=7.5,
         color=INK,
         ha="right",
         va="center",
         linespacing=1.5,
     )
-    axes.set(xlim=(-1.05, 6.55), ylim=(-0.5, top + 0.5))
+    axes.set(xlim=(-0.9, 6.55), ylim=(-0.5, top + 0.5))
     axes.axis("off")
     return figure
 
@@ -222,12 +222,12 @@ def _box(axes: Axes, room: str, centre: tuple[float, float], width: float, is_wi
     )
     name = f"{room}/" if is_wing else room
     axes.text(
-        x, y + 0.18, name, size=9.5, weight="bold", color=INK, ha="center", va="center", zorder=3
+        x, y + 0.21, name, size=8, weight="bold", color=INK, ha="center", va="center", zorder=3
     )
     short = re.split(r"[:;]", table()[room][1])[0].replace("`", "")
-    lines = textwrap.fill(short, int(26 * width))
+    lines = textwrap.fill(short, int(22 * width))
     axes.text(
-        x, y + 0.07, lines, size=7, color=INK, ha="center", va="top", zorder=3, linespacing=1.2
+        x, y + 0.10, lines, size=6.8, color=INK, ha="center", va="top", zorder=3, linespacing=1.25
     )
 
 
@@ -249,7 +249,7 @@ def write(figures: Path) -> None:
     rooms = floors()
     (figures / "floors.json").write_text(json.dumps(rooms, indent=1) + "\n")
     figure = draw(rooms)
-    figure.savefig(figures / "floors.png", dpi=150, metadata={"Software": None})
+    figure.savefig(figures / "floors.png", dpi=180, metadata={"Software": None})
 
 
 if __name__ == "__main__":
