@@ -53,7 +53,7 @@ def with_flow_and_noise(models: Models, splits: Splits, seed: int) -> gconvae.VA
     return flow.with_likelihood("gaussian", splits.valid, seed=seed)
 
 
-def node_by_node_with_mixture(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
+def autoregressive_with_mixture(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
     """The recipe's model with a Gaussian mixture as its prior."""
     return models["convae-flow"].with_prior("gmm", splits.train, valid=splits.valid, seed=seed)
 
@@ -65,7 +65,7 @@ def at_temperature_one(models: Models, splits: Splits, seed: int) -> gconvae.VAE
     return model
 
 
-def node_by_node_without_flow(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
+def autoregressive_without_flow(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
     """The recipe's model with latents from N(0, 1)."""
     model = models["convae-flow"]
     model.prior = StandardNormal(model.prior.latent_dim)
@@ -73,7 +73,7 @@ def node_by_node_without_flow(models: Models, splits: Splits, seed: int) -> gcon
 
 
 def recipe(models: Models, splits: Splits, seed: int) -> gconvae.VAE:
-    """Flow prior, and clouds drawn node by node."""
+    """Flow prior and autoregressive likelihood."""
     return models["convae-flow"]
 
 
@@ -86,9 +86,9 @@ LINES: dict[str, Callable[[Models, Splits, int], gconvae.VAE]] = {
     "slides": slides,
     "+ flow prior": with_flow,
     "+ flow prior, calibrated noise": with_flow_and_noise,
-    "node by node, N(0, 1)": node_by_node_without_flow,
-    "node by node, flow prior, temperature 1": at_temperature_one,
-    "node by node, mixture prior": node_by_node_with_mixture,
+    "autoregressive, N(0, 1)": autoregressive_without_flow,
+    "autoregressive, flow prior, temperature 1": at_temperature_one,
+    "autoregressive, mixture prior": autoregressive_with_mixture,
     "convae-flow-quick": quick,
     "convae-flow": recipe,
 }

@@ -47,7 +47,7 @@ class Recipe:
 _RECIPES = {
     "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
     "convae-flow": Recipe(
-        "the slides' network with a flow prior and clouds drawn node by node; the best",
+        "the slides' network with a flow prior and an autoregressive likelihood; the best",
         model={"model": "convae-flow", "likelihood": "autoregressive(steps=8000)"},
     ),
     "convae-flow-quick": Recipe(
