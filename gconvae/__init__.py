@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gconvae.lazy import attach
+from gconvae.lazy import attach, link
 
 if TYPE_CHECKING:
     from gconvae import (
@@ -73,3 +73,9 @@ _HOMES = {
 """Where the names that are no modules live."""
 
 __getattr__, __dir__ = attach(__name__, {name: name for name in __all__} | _HOMES)
+
+# what a model's methods run stands above the model (docs/decisions/0007-stages.md)
+link(
+    with_prior="gconvae.training.stages.prior",
+    with_likelihood="gconvae.training.stages.likelihood",
+)

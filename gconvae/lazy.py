@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["attach"]
+__all__ = ["attach", "link", "linked"]
+
+_LINKS: dict[str, str] = {}
 
 
 def attach(
@@ -37,3 +39,29 @@ def attach(
         return sorted(homes)
 
     return get, names
+
+
+def link(**homes: str) -> None:
+    """Says where functions are found that a lower floor calls by name.
+
+    A method such as ``model.with_prior(...)`` runs what stands above the model. The model knows
+    the name only; the package's door, which stands above all, links it to its home.
+
+    Args:
+        homes: Name of a function to the full name of its module.
+    """
+    _LINKS.update(homes)
+
+
+def linked(name: str) -> Callable[..., Any]:
+    """A function that was linked, imported at first use.
+
+    Args:
+        name: Of the function.
+    Example:
+        >>> link(whole="gconvae.files")
+        >>> linked("whole").__module__
+        'gconvae.files'
+    """
+    function: Callable[..., Any] = getattr(import_module(_LINKS[name]), name)
+    return function

@@ -9,14 +9,18 @@ from torch import nn
 
 from gconvae import registry
 from gconvae.conditioning import Conditioning
-from gconvae.likelihoods import autoregressive  # noqa: F401 - it registers its part
 from gconvae.likelihoods.base import Likelihood
-from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - so do these
-from gconvae.priors import flows  # noqa: F401 - and so does this
+from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - they register parts
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
 from gconvae.scaling import FeatureScaling
 from gconvae.vae import VAE
+
+# the catalogue lists parts in the order in which they are registered, simple ones first
+# isort: off
+from gconvae.likelihoods import mean, gaussian, autoregressive  # noqa: F401
+from gconvae.priors import mixture, flows  # noqa: F401
+# isort: on
 
 __all__ = ["available", "compose", "create", "describe"]
 

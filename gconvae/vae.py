@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gconvae import registry
+from gconvae import sampling
 from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes, to_data
 from gconvae.conditioning import Conditioning
-from gconvae.likelihoods.base import LearnedLikelihood, Likelihood, MeanLikelihood
-from gconvae.priors.base import Latents, Prior
-from gconvae.randomness import derive_seed, generator, initial_weights
+from gconvae.lazy import linked
+from gconvae.likelihoods.base import Likelihood
+from gconvae.likelihoods.mean import MeanLikelihood
+from gconvae.pieces import joined, pieces, resized
+from gconvae.priors.base import Prior
+from gconvae.randomness import derive_seed
 from gconvae.scaling import FeatureScaling
 
 __all__ = ["VAE"]
-
-CHUNK = 512
-"""Clouds that go through a network at a time: memory does not grow with the request, and what lies
-between two layers stays in the cache (2,048 at a time: a fifth slower)."""
-
-NODES = 2**18
-"""Nodes that go through a network on a GPU at a time, where there is no cache to stay in."""
-
-PART = 16 * CHUNK
-"""Clouds that are drawn with one seed; every further part of a sample has a seed of its own."""
-
-HELD_OUT = 0.1
-"""Share of the clouds on which a prior that is being fitted is watched, or a noise calibrated."""
 
 
 class VAE(nn.Module):
@@ -125,7 +113,7 @@ class VAE(nn.Module):
         self.scaling.check_range(points, mask, name)
         wanted = getattr(self.encoder, "num_points", None)
         if wanted is not None and points.shape[1] != wanted:
-            points, mask = _resize(points, mask, wanted)
+            points, mask = resized(points, mask, wanted)
         return Clouds(points, mask, None if labels is None else labels.to(self.device))
 
     def encode(self, points: Any, mask: Any = None) -> Independent[Any]:
@@ -138,7 +126,7 @@ class VAE(nn.Module):
             A diagonal Gaussian with ``mean`` and ``stddev`` (B, L).
         """
         clouds = self.prepare(points, mask)
-        return self.encoder(self._scaled(clouds), clouds.mask)
+        return self.encoder(self.scaled(clouds), clouds.mask)
 
     def decode(self, z: Tensor, labels: Any = None, mask: Tensor | None = None) -> Tensor:
         """The mean clouds of given latents, differentiable.
@@ -216,8 +204,8 @@ class VAE(nn.Module):
             clouds.labels if labels is None else labels, len(clouds.points)
         )
         made, masks = [], []
-        for part in _chunks(clouds._replace(labels=labels)):
-            z = self.encoder(self._scaled(part), part.mask).mean  # (b, L)
+        for part in pieces(clouds._replace(labels=labels)):
+            z = self.encoder(self.scaled(part), part.mask).mean  # (b, L)
             nodes = self.conditioning.nodes(part.mask)
             masks.append(torch.ones_like(nodes) if self.conditioning.always_full else nodes)
             made.append(self.decode(z, part.labels, masks[-1]))
@@ -253,7 +241,7 @@ class VAE(nn.Module):
         self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
     ) -> Clouds:
         """:meth:`sample`, always as ``Clouds`` with mask and, if the model has them, labels."""
-        return _joined(list(self.iter_samples(num_samples, seed=seed, label=label)))
+        return joined(list(self.iter_samples(num_samples, seed=seed, label=label)))
 
     def iter_samples(
         self, num_samples: int, *, seed: int = 0, label: int | Tensor | None = None
@@ -279,77 +267,7 @@ class VAE(nn.Module):
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
         labels = self.conditioning.check_wanted(label, num_samples)
-        return self._sampled(num_samples, seed, labels)
-
-    def _sampled(self, num_samples: int, seed: int, labels: Tensor | None) -> Iterator[Clouds]:
-        # looking at numbers on a GPU means waiting for it, so once and not in every part
-        conditions = copy.deepcopy(self.conditioning).cpu()
-        own = type(self.likelihood).quantize is not Likelihood.quantize
-        kind = conditions, conditions.always_full, own or bool(self.likelihood.step.any())
-        for number, start in enumerate(range(0, num_samples, PART)):
-            rows = slice(start, min(start + PART, num_samples))
-            given = None if labels is None else labels[rows]
-            yield from self._sampled_part(rows.stop - start, given, seed, number, *kind)
-
-    def _sampled_part(
-        self,
-        count: int,
-        given: Tensor | None,
-        seed: int,
-        number: int,
-        known: Conditioning,
-        always_full: bool,
-        rounded: bool,
-    ) -> Iterator[Clouds]:
-        conditions, prior, *noises = (
-            generator(seed, purpose, step=number)
-            for purpose in ("conditions", "sample", "node noise of samples", "likelihood")
-        )
-        labels, mask = known.draw(count, conditions, given)
-        context = known.context(count, labels, mask)
-        told = () if context is None else (context.to(self.scaling.low),)
-        with torch.no_grad():
-            z = self.prior.sample(count, prior, *told).to(self.scaling.low.dtype)  # (B, L)
-        z, mask = _sent(z, self.device), _sent(mask, self.device)
-        labels = None if labels is None else _sent(labels, self.device)
-        for part in _chunks(Clouds(z, mask, labels), self.conditioning.num_points):
-            with torch.no_grad():  # not around the yield, where the caller's code runs
-                made = self._drawn(part, always_full, rounded, *noises)
-            yield made
-
-    def _drawn(
-        self,
-        part: Clouds,
-        always_full: bool,
-        rounded: bool,
-        noise: torch.Generator,
-        random: torch.Generator,
-    ) -> Clouds:
-        """Clouds whose points are latents, decoded, with the noise of the likelihood."""
-        mask = None if always_full or part.mask.all() else part.mask
-        mean = self.decode_unit(part.points, part.labels, mask, noise)  # (b, N, F)
-        given = {} if mask is None else {"mask": mask}
-        drawn = self._data_units(self.likelihood.sample(mean, random, **given))
-        if rounded:
-            drawn = self.likelihood.quantize(drawn, self.scaling.low, self.scaling.high)
-        return part._replace(points=sort_nodes(drawn, mask)[0])
-
-    @torch.no_grad()
-    def latents(self, data: Any, *, seed: int = 0) -> Latents:
-        """Posteriors of clouds and what the prior is told of each, for fitting a prior.
-
-        Args:
-            data: Clouds in any form, with labels where the model has labels.
-            seed: Of the places in the cells of a lattice, which the encoder saw in training.
-        """
-        clouds = self._dequantized(self.prepare(data, name="data"), seed)
-        posteriors = [self.encoder(self._scaled(part), part.mask) for part in _chunks(clouds)]
-        context = self.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
-        return Latents(
-            torch.cat([posterior.mean for posterior in posteriors]),
-            torch.cat([posterior.base_dist.stddev for posterior in posteriors]),
-            None if context is None else context.to(clouds.points),
-        )
+        return sampling.samples(self, num_samples, seed, labels)
 
     def with_prior(
         self, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
@@ -372,11 +290,8 @@ class VAE(nn.Module):
             | Learning Representations and Generative Models for 3D Point Clouds (Achlioptas et
               al., 2018), arXiv:1707.02392
         """
-        model = copy.deepcopy(self).eval()
-        model.prior = self._new_prior(prior, seed, options).to(self.scaling.low)
-        model.prior.eval()
-        model.fit_prior(data, valid, seed=seed)
-        return model
+        stage = linked("with_prior")
+        return cast(VAE, stage(self, prior, data, valid=valid, seed=seed, **options))
 
     def with_likelihood(
         self,
@@ -403,113 +318,14 @@ class VAE(nn.Module):
         Raises:
             ValueError: If there is no such likelihood.
         """
-        model = copy.deepcopy(self).eval()
-        if isinstance(likelihood, str):
-            shape = {"num_points": self.conditioning.num_points}
-            taken = registry.accepted("likelihood", likelihood) - options.keys()
-            shape = {name: value for name, value in shape.items() if name in taken}
-            shape["num_features"] = len(self.scaling.low)
-            with initial_weights(seed):
-                made = registry.create("likelihood", likelihood, **shape, **options)
-            assert isinstance(made, Likelihood)
-            likelihood = made
-        model.likelihood = copy.deepcopy(likelihood).to(self.scaling.low)
-        model.likelihood.set_lattice(*model.prepare(data, name="data")[:2])
-        model.fit_likelihood(data, valid, seed=seed, progress=progress)
-        return model
-
-    def fit_likelihood(
-        self,
-        data: Any,
-        valid: Any = None,
-        *,
-        seed: int = 0,
-        progress: bool = False,
-        state: Path | None = None,
-    ) -> None:
-        """Fits the likelihood, in place; as in :meth:`with_likelihood`.
-
-        One without a network of its own is calibrated on ``valid``, if that is given.
-
-        Args:
-            data: The training clouds.
-            valid: Clouds that the model was not trained on.
-            seed: Of everything random in the fit.
-            progress: Show a progress bar, where there is a network to train.
-            state: A file from which a stopped fit of a network goes on; None = none.
-        """
-        if not isinstance(self.likelihood, LearnedLikelihood):
-            self.calibrate(data if valid is None else valid, seed=seed)
-            return
-        pairs = _Reconstructions(self, self.prepare(data, name="data"))
-        if valid is None:
-            random = generator(seed, "held-out pairs")
-            order = torch.randperm(len(pairs), generator=random)
-            held_out = max(1, round(HELD_OUT * len(order)))
-            held, pairs = pairs.of(order[:held_out]), pairs.of(order[held_out:])
-        else:
-            held = _Reconstructions(self, self.prepare(valid, name="valid"))
-        self.likelihood.prepare_fit(pairs.unit, pairs.mask)
-        self.likelihood.fit(pairs, held, seed=seed, progress=progress, state=state)
-
-    @torch.no_grad()
-    def calibrate(self, data: Any, *, seed: int = 0) -> None:
-        """Fits the likelihood to clouds and their reconstructions, in place.
-
-        Args:
-            data: Clouds in any form, best some that the model was not trained on.
-            seed: Of the latents, drawn from each cloud's posterior as in training.
-        """
-        # the cells of a lattice are no residuals: rounding follows the noise
-        clouds = self._dequantized(self.prepare(data, name="data"), seed)
-        z = self.latents(data, seed=seed).draw(generator(seed, "calibration"))  # (B, L)
-        noise = generator(seed, "node noise of the calibration")
-        unit = self._scaled(clouds) / self.scaling.extent
-        means = [
-            self.decode_unit(part.points, part.labels, part.mask, noise)
-            for part in _chunks(
-                Clouds(z, self.conditioning.nodes(clouds.mask), clouds.labels),
-                self.conditioning.num_points,
-            )
-        ]
-        # a network with fewer nodes than the clouds is held against their brightest
-        missing = self.conditioning.num_points - unit.shape[1]
-        unit = nn.functional.pad(unit, (0, 0, 0, missing))
-        mask = nn.functional.pad(clouds.mask, (0, missing))
-        self.likelihood.calibrate(unit, torch.cat(means), mask)
-
-    def fit_prior(self, data: Any, valid: Any = None, *, seed: int = 0) -> None:
-        """Fits the prior on the latents of clouds, in place; as in :meth:`with_prior`."""
-        latents = self.latents(data, seed=seed)
-        if valid is None:
-            random = generator(seed, "held-out latents")
-            order = torch.randperm(len(latents.mean), generator=random)
-            held_out = max(1, round(HELD_OUT * len(order)))
-            held, rest = (_rows(latents, rows) for rows in (order[:held_out], order[held_out:]))
-        else:
-            held, rest = self.latents(valid, seed=seed), latents
-        self.prior.fit(rest, held, seed=seed)
+        stage, watched = linked("with_likelihood"), {"valid": valid, "progress": progress}
+        return cast(VAE, stage(self, likelihood, data, seed=seed, **watched, **options))
 
     def _returned(self, clouds: Clouds, as_data: bool) -> Any:
         """What a user gets: graphs, or bare points where these say all."""
         if as_data:
             return to_data(*clouds)
         return clouds.points if self.conditioning.always_full else clouds
-
-    def _new_prior(self, prior: str | Prior, seed: int, options: dict[str, Any]) -> Prior:
-        if isinstance(prior, Prior):
-            return copy.deepcopy(prior)
-        shape = {
-            "latent_dim": self.prior.latent_dim,
-            "num_classes": self.conditioning.num_classes,
-            "ragged": self.conditioning.ragged,
-        }
-        taken = registry.accepted("prior", prior)
-        shape = {name: value for name, value in shape.items() if name in taken}
-        with initial_weights(seed):
-            made = registry.create("prior", prior, **shape, **options)
-        assert isinstance(made, Prior)
-        return made
 
     def _num_points(self, context: int) -> int:
         """N, of a decoder that does not say it from its output."""
@@ -520,12 +336,6 @@ class VAE(nn.Module):
         with torch.no_grad():
             return self.decoder(z).shape[1]
 
-    def _dequantized(self, clouds: Clouds, seed: int) -> Clouds:
-        ends = self.scaling.low, self.scaling.high
-        random = generator(seed, "lattice")
-        points = self.likelihood.dequantize(clouds.points, random, *ends, clouds.mask)
-        return clouds._replace(points=points)
-
     def _check_latents(self, z: Tensor) -> None:
         wanted = getattr(self.decoder, "latent_dim", None)
         latent_dim = z.shape[-1] if wanted is None else wanted - self.conditioning.dim
@@ -535,107 +345,6 @@ class VAE(nn.Module):
     def _data_units(self, unit: Tensor) -> Tensor:
         return self.scaling.unscale(self.scaling.from_unit(unit))
 
-    def _scaled(self, clouds: Clouds) -> Tensor:
+    def scaled(self, clouds: Clouds) -> Tensor:
         """Encoder input: scaled units with 0 where there is no node."""
         return self.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
-
-
-class _Reconstructions:
-    """Clouds and what a model makes of them, for a likelihood that learns from both.
-
-    Args:
-        model: Its encoder and decoder are used as they are.
-        clouds: Prepared clouds in data units.
-    Attributes:
-        unit: In the decoder's units and with its number of nodes, shape (B, N, F).
-        mask: Shape (B, N).
-    """
-
-    def __init__(self, model: VAE, clouds: Clouds) -> None:
-        self.model = model
-        labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
-        # a network with fewer nodes than the clouds is held against their brightest
-        wanted = model.conditioning.num_points
-        missing = wanted - clouds.points.shape[1]
-        points = nn.functional.pad(clouds.points, (0, 0, 0, missing))
-        self.mask = nn.functional.pad(clouds.mask, (0, missing))  # (B, N)
-        self.points, self.labels = points, labels
-        self.unit = model.scaling.to_unit(points).masked_fill(~self.mask.unsqueeze(-1), 0.0)
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def of(self, rows: Tensor) -> _Reconstructions:
-        """Some of the clouds."""
-        rows = rows.to(self.mask.device)
-        labels = None if self.labels is None else self.labels[rows]
-        return _Reconstructions(self.model, Clouds(self.points[rows], self.mask[rows], labels))
-
-    def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """See :class:`gconvae.likelihoods.Pairs`."""
-        rows = rows.to(self.mask.device)
-        scaling, mask = self.model.scaling, self.mask[rows]
-        ends = scaling.low, scaling.high
-        points = self.model.likelihood.dequantize(self.points[rows], random, *ends, mask)
-        return scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0), mask
-
-    @torch.no_grad()
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        """See :class:`gconvae.likelihoods.Pairs`."""
-        model = self.model
-        points, places = sort_nodes(model.scaling.from_unit(unit), mask)
-        wanted = getattr(model.encoder, "num_points", points.shape[1])
-        posterior = model.encoder(*_resize(points, places, wanted))
-        noise = torch.randn(posterior.mean.shape, generator=random).to(unit)
-        z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
-        labels = None if self.labels is None else self.labels[rows.to(mask.device)]
-        return model.decode_unit(z, labels, model.conditioning.nodes(mask), random)
-
-
-def _rows(latents: Latents, rows: Tensor) -> Latents:
-    mean, stddev, context = latents
-    rows = rows.to(mean.device)
-    return Latents(mean[rows], stddev[rows], None if context is None else context[rows])
-
-
-def _resize(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
-    """Cuts or adds masked nodes at the end of sorted clouds."""
-    if points.shape[1] > num_points:
-        if mask[:, num_points:].any():
-            cloud = int(mask[:, num_points:].any(1).nonzero()[0])
-            raise ValueError(
-                f"points must have at most {num_points} nodes a cloud for this network, "
-                f"cloud {cloud} has {int(mask[cloud].sum())}"
-            )
-        return points[:, :num_points], mask[:, :num_points]
-    missing = num_points - points.shape[1]
-    return nn.functional.pad(points, (0, 0, 0, missing)), nn.functional.pad(mask, (0, missing))
-
-
-def _joined(pieces: list[Clouds]) -> Clouds:
-    points, masks, labels = zip(*pieces, strict=True)
-    return Clouds(
-        torch.cat(points), torch.cat(masks), None if labels[0] is None else torch.cat(labels)
-    )
-
-
-def _sent(part: Tensor, device: torch.device) -> Tensor:
-    """On a device, without waiting for what it is doing."""
-    if device.type != "cuda" or part.is_cuda:
-        return part.to(device)
-    return part.pin_memory().to(device, non_blocking=True)
-
-
-def _chunks(clouds: Clouds, num_points: int | None = None) -> Iterator[Clouds]:
-    """Some clouds at a time; where they are latents, ``num_points`` says how large they get."""
-    size = CHUNK
-    if clouds.points.is_cuda:
-        most = min(PART, NODES // (num_points or clouds.points.shape[1]))
-        size = max(CHUNK, most - most % CHUNK)  # noise is drawn to the same numbers so
-    for start in range(0, len(clouds.points), size):
-        points, mask, labels = (
-            None if part is None else part[start : start + size] for part in clouds
-        )
-        assert points is not None
-        assert mask is not None
-        yield Clouds(points, mask, labels)

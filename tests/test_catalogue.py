@@ -21,9 +21,10 @@ from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.nn.dense import DenseDecoder
 from gconvae.nn.sets import DeepSetsEncoder
-from gconvae.priors import StandardNormal, flows
+from gconvae.priors import Latents, StandardNormal, flows
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
+from gconvae.training.stages.reconstructions import latents
 from gconvae.vae import VAE
 
 SMALL = {
@@ -191,6 +192,10 @@ def step_loss(model: VAE, clouds: Clouds) -> Tensor:
     context = model.conditioning.context(len(points), labels, mask)
     kl = losses.kl_monte_carlo(posterior, model.prior, generator(0, "kl"), 4, context)
     return (rec + kl).mean()
+
+
+def latents_of(model: VAE, data: Any) -> Latents:
+    return latents(model, model.prepare(data))
 
 
 def quick(model: VAE, data: Any, **options: Any) -> gconvae.training.Run:
@@ -705,7 +710,7 @@ def test_missing_and_unknown_labels_are_one_clear_error() -> None:
     for use in (
         lambda: model.decode(some_z(model)),
         lambda: model.reconstruct(points),
-        lambda: model.latents(points),
+        lambda: latents_of(model, points),
         lambda: model.with_prior("standard_normal", points),
     ):
         with pytest.raises(ValueError, match="labels must be given, the model has 10 classes"):
@@ -739,11 +744,11 @@ def test_a_fitted_prior_leaves_the_first_model_as_it_was_and_beats_its_prior(nam
     assert torch.equal(model.sample_clouds(20).points, sample)
     assert isinstance(model.prior, StandardNormal)
     assert not torch.equal(fitted.sample_clouds(20).points, sample)
-    latents = model.latents(data)
-    z = latents.draw(generator(0, "z"))
+    found = latents_of(model, data)
+    z = found.draw(generator(0, "z"))
     assert (
-        fitted.prior.log_prob(z, latents.context).mean()
-        > model.prior.log_prob(z, latents.context).mean()
+        fitted.prior.log_prob(z, found.context).mean()
+        > model.prior.log_prob(z, found.context).mean()
     )
     again = model.with_prior(SMALL["prior"].get(name, name), data, seed=1)
     assert torch.equal(weights(fitted), weights(again))

@@ -27,6 +27,7 @@ STANDS_ON: dict[str, set[str]] = {
     # floor 2
     "scaling": {"clouds"},
     "conditioning": {"clouds"},
+    "pieces": {"clouds"},
     "neighbors": {"clouds"},
     "superpixels": {"clouds"},
     "datasets": {"clouds", "superpixels"},
@@ -37,7 +38,8 @@ STANDS_ON: dict[str, set[str]] = {
     "likelihoods": {"nn", "losses/assignment", "datasets/transforms"},
     "metrics": {"neighbors", "losses/assignment"},
     # floor 4
-    "vae": {"scaling", "conditioning", "priors", "likelihoods"},
+    "sampling": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
+    "vae": {"sampling"},
     "plots": {"metrics"},
     # floor 5
     "models": {"vae", "nn"},
@@ -122,6 +124,25 @@ def test_no_room_enters_its_own_wing_by_the_door(path: Path) -> None:
                 and not (folder / f"{alias.name}.py").exists()
             }
             assert strangers == set()
+
+
+def calls_of(path: Path, name: str) -> list[str]:
+    """The calls of a function, as they are written in a file."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    return [ast.unparse(node) for node in calls if ast.unparse(node.func).split(".")[-1] == name]
+
+
+def test_only_the_model_calls_what_stands_above_it() -> None:
+    """By the two names that the package's door links (docs/decisions/0007-stages.md)."""
+    callers = {path.name: calls_of(path, "linked") for path in FILES if calls_of(path, "linked")}
+    assert callers == {"vae.py": ["linked('with_prior')", "linked('with_likelihood')"]}
+    assert not any(calls_of(path, "link") for path in FILES)
+    (linked,) = calls_of(PACKAGE / "__init__.py", "link")
+    assert linked == (
+        "link(with_prior='gconvae.training.stages.prior', "
+        "with_likelihood='gconvae.training.stages.likelihood')"
+    )
 
 
 @pytest.mark.parametrize(

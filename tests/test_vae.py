@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 import gconvae
-from gconvae import clouds, models, vae
+from gconvae import clouds, models, pieces
 from gconvae.datasets import from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.priors import StandardNormal
@@ -302,7 +302,7 @@ def test_cutting_into_chunks_does_not_change_the_clouds(
 ) -> None:
     points, mask = some_points(12), some_mask(12)
     wanted = model.reconstruct(points, mask), model.sample(20, seed=1)
-    monkeypatch.setattr(vae, "CHUNK", chunk)
+    monkeypatch.setattr(pieces, "CHUNK", chunk)
     torch.testing.assert_close(model.reconstruct(points, mask), wanted[0])
     torch.testing.assert_close(model.sample(20, seed=1), wanted[1])
 
@@ -312,7 +312,7 @@ def test_memory_does_not_grow_with_the_request(
 ) -> None:
     sizes: list[int] = []
     model.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
-    monkeypatch.setattr(vae, "CHUNK", 8)
+    monkeypatch.setattr(pieces, "CHUNK", 8)
     model.sample(20)
     model.reconstruct(some_points(12))
     assert sizes == [8, 8, 4, 8, 4]
@@ -387,12 +387,12 @@ def labelled_model() -> VAE:
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 21])
 def test_pieces_are_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     model = labelled_model()
-    monkeypatch.setattr(vae, "CHUNK", 3)
-    monkeypatch.setattr(vae, "PART", 8)
-    pieces = list(model.iter_samples(count, seed=2))
-    assert max(len(piece.points) for piece in pieces) <= 3
+    monkeypatch.setattr(pieces, "CHUNK", 3)
+    monkeypatch.setattr(pieces, "PART", 8)
+    parts = list(model.iter_samples(count, seed=2))
+    assert max(len(piece.points) for piece in parts) <= 3
     for whole, of_pieces in zip(
-        model.sample_clouds(count, seed=2), zip(*pieces, strict=True), strict=True
+        model.sample_clouds(count, seed=2), zip(*parts, strict=True), strict=True
     ):
         assert whole is not None
         assert len(whole) == count
@@ -402,14 +402,14 @@ def test_pieces_are_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> N
 def test_how_many_follow_does_not_change_the_first(
     model: VAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vae, "PART", 8)
+    monkeypatch.setattr(pieces, "PART", 8)
     few, many = model.sample(16, seed=0), model.sample(40, seed=0)
     assert torch.equal(few, many[:16])
     assert torch.pdist(many.flatten(1)).min() > 1e-3  # and no part repeats another
 
 
 def test_every_piece_has_the_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vae, "PART", 4)
+    monkeypatch.setattr(pieces, "PART", 4)
     wanted = torch.arange(10) % 3
     made = labelled_model().sample_clouds(10, label=wanted)
     assert made.labels is not None
@@ -417,9 +417,9 @@ def test_every_piece_has_the_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_huge_sample_costs_what_is_taken_of_it() -> None:
-    pieces = labelled_model().iter_samples(10**12, label=1)
-    first = next(pieces)
-    assert len(first.points) == vae.CHUNK
+    parts = labelled_model().iter_samples(10**12, label=1)
+    first = next(parts)
+    assert len(first.points) == pieces.CHUNK
     assert first.labels is not None
     assert (first.labels == 1).all()
 

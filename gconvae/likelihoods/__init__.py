@@ -8,18 +8,10 @@ from gconvae.lazy import attach
 
 if TYPE_CHECKING:
     from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
-    from gconvae.likelihoods.base import (
-        FINE_STEPS,
-        LATTICE_STEPS,
-        MIN_PLACES,
-        TEMPERATURES,
-        GaussianLikelihood,
-        LearnedLikelihood,
-        Likelihood,
-        MeanLikelihood,
-        Pairs,
-        lattice_step,
-    )
+    from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
+    from gconvae.likelihoods.gaussian import TEMPERATURES, GaussianLikelihood
+    from gconvae.likelihoods.lattice import FINE_STEPS, LATTICE_STEPS, MIN_PLACES, lattice_step
+    from gconvae.likelihoods.mean import MeanLikelihood
 
 __all__ = [
     "AutoregressiveLikelihood",
@@ -30,22 +22,20 @@ __all__ = [
     "Likelihood",
     "MIN_PLACES",
     "MeanLikelihood",
-    "Pairs",
     "TEMPERATURES",
     "lattice_step",
 ]
 
 _HOMES = {
     "AutoregressiveLikelihood": "autoregressive",
-    "FINE_STEPS": "base",
-    "LATTICE_STEPS": "base",
-    "MIN_PLACES": "base",
-    "TEMPERATURES": "base",
-    "GaussianLikelihood": "base",
+    "FINE_STEPS": "lattice",
+    "GaussianLikelihood": "gaussian",
+    "LATTICE_STEPS": "lattice",
     "LearnedLikelihood": "base",
     "Likelihood": "base",
-    "MeanLikelihood": "base",
-    "Pairs": "base",
-    "lattice_step": "base",
+    "MIN_PLACES": "lattice",
+    "MeanLikelihood": "mean",
+    "TEMPERATURES": "gaussian",
+    "lattice_step": "lattice",
 }
 __getattr__, __dir__ = attach(__name__, _HOMES)

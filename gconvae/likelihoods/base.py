@@ -1,48 +1,17 @@
-"""p(x|z) around the decoder's mean: how far nodes lie from it, and on which lattice."""
+"""p(x|z) around the decoder's mean: what every likelihood can do."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gconvae import randomness
 from gconvae.clouds import as_clouds
-from gconvae.losses.assignment import match
-from gconvae.registry import register
+from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
 
-__all__ = [
-    "FINE_STEPS",
-    "LATTICE_STEPS",
-    "MIN_PLACES",
-    "TEMPERATURES",
-    "GaussianLikelihood",
-    "LearnedLikelihood",
-    "MeanLikelihood",
-    "Likelihood",
-    "Pairs",
-    "lattice_step",
-]
-
-LATTICE_STEPS = (1.0, 0.5, 0.25)
-"""Steps that ``lattice="auto"`` looks for, in data units."""
-
-FINE_STEPS = (*LATTICE_STEPS, 1 / 16, 1 / 255)
-"""Steps that ``lattice="fine"`` looks for: those of the bundled clouds too. Beside them, exactly
-continuous intensities are told from real ones by a classifier that has nothing else to go by."""
-
-MIN_PLACES = 8
-"""Places of a lattice that must be taken: an intensity of 0 and 1 only lies on none by chance."""
-
-_STEPS = {"auto": LATTICE_STEPS, "fine": FINE_STEPS}
-
-TEMPERATURES = tuple(n / 20 for n in range(26))
-"""Factors of the residuals that :meth:`GaussianLikelihood.calibrate` tries: 0, 0.05, ... 1.25."""
+__all__ = ["LearnedLikelihood", "Likelihood"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -83,7 +52,7 @@ class Likelihood(nn.Module, ABC):
             )
         self.num_features = num_features
         self.lattice = lattice
-        self.register_buffer("step", _checked_step(lattice, num_features))
+        self.register_buffer("step", checked_step(lattice, num_features))
 
     @abstractmethod
     def sample(
@@ -132,7 +101,7 @@ class Likelihood(nn.Module, ABC):
         """
         if isinstance(self.lattice, str):
             clouds = as_clouds(points, mask, num_features=self.num_features)
-            self.step.copy_(lattice_step(clouds.points, clouds.mask, _STEPS[self.lattice]))
+            self.step.copy_(lattice_step(clouds.points, clouds.mask, STEPS[self.lattice]))
 
     def dequantize(
         self,
@@ -217,41 +186,24 @@ class Likelihood(nn.Module, ABC):
             )
 
 
-class Pairs(Protocol):
-    """Clouds and what a decoder makes of them, as many draws as one wants."""
-
-    def __len__(self) -> int:
-        """Number of clouds."""
-
-    def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Clouds in the unit interval, dequantized, and their masks.
-
-        Args:
-            rows: Numbers of clouds, shape (b,).
-            random: Source of the places in the cells of a lattice.
-        Returns:
-            Shapes (b, N, F) and (b, N).
-        """
-
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        """The decoder's output for clouds, through a draw from their posteriors.
-
-        Args:
-            rows: Numbers of clouds, shape (b,), which say the labels.
-            unit: These clouds, perhaps changed, shape (b, N, F).
-            mask: True where a node is real, shape (b, N).
-            random: Source of the latent noise.
-        Returns:
-            Shape (b, N, F).
-        """
-
-
 class LearnedLikelihood(Likelihood):
-    """A likelihood with a network of its own, trained after encoder and decoder."""
+    """A likelihood with a network of its own, trained after encoder and decoder.
+
+    It says its loss for a batch; a stage of the training has the optimizers.
+
+    Attributes:
+        network: What is trained.
+        fit_steps: Steps of the training.
+        batch_size: Clouds a step.
+    """
+
+    network: nn.Module
+    fit_steps: int
+    batch_size: int
 
     @abstractmethod
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
-        """Looks at the training clouds before :meth:`fit`.
+        """Looks at the training clouds before the first step.
 
         Args:
             unit: Clouds in the unit interval, shape (B, N, F).
@@ -259,237 +211,35 @@ class LearnedLikelihood(Likelihood):
         """
 
     @abstractmethod
-    def fit(
-        self,
-        pairs: Pairs,
-        valid: Pairs,
-        *,
-        seed: int,
-        progress: bool = False,
-        state: Path | None = None,
-    ) -> None:
-        """Trains the network, in place.
+    def changed(
+        self, unit: Tensor, mask: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Clouds of a batch, perhaps changed at random, before their means are made.
 
         Args:
-            pairs: The training clouds and what the decoder makes of them.
-            valid: Held-out ones, which say what to keep.
-            seed: The same seed gives the same weights.
-            progress: Show a progress bar.
-            state: A file to go on from if a fit was stopped, to the same bits; None = none.
+            unit: Clouds in the unit interval, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
+            random: The only source of random numbers.
+        Returns:
+            Clouds, shape (B, N, F), and numbers that say how each was changed, shape (B, K), all 0
+            for one that is as it was.
         """
 
-
-@register("likelihood", "mean")
-class MeanLikelihood(Likelihood):
-    """The decoder's mean itself, as on the slides; it has no density.
-
-    Args:
-        num_features: F.
-        lattice: See :class:`Likelihood`.
-    Example:
-        >>> mean = torch.rand(2, 25, 3)
-        >>> torch.equal(MeanLikelihood().sample(mean, torch.Generator()), mean)
-        True
-    """
-
-    def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+    @abstractmethod
+    def negative_log_likelihood(
+        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
     ) -> Tensor:
-        """The mean, shape (B, N, F); nothing is drawn from the generator."""
-        self._check_features(mean, "mean")
-        return mean
-
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
-        """There is none.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("likelihood must be one with a density, such as gaussian, got mean")
-
-    def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
-        """Nothing to fit; clouds of wrong shapes are an error all the same."""
-        self._check_pair(target, mean, "target")
-
-
-@register("likelihood", "gaussian")
-class GaussianLikelihood(Likelihood):
-    r"""A Gaussian around the decoder's mean, cut to [0, 1], with one scale a feature.
-
-    .. math::
-        p(x|z) = \frac{\varphi((x - m) / \sigma_f)}
-        {\sigma_f \left[ \Phi((1 - m) / \sigma_f) - \Phi(-m / \sigma_f) \right]},
-        \quad 0 \le x \le 1, \quad m = m(z)
-
-    A mean alone draws clouds that are too narrow; this noise gives the spread back.
-
-    Args:
-        num_features: F.
-        lattice: See :class:`Likelihood`.
-        temperature: The factor t of :meth:`calibrate` for all features; None = chosen for each.
-    Attributes:
-        scale: Each feature's sigma in units of its range, shape (F,); 0 = no noise, which is what
-            it is before :meth:`calibrate`.
-    Raises:
-        ValueError: If an option is out of its range.
-    References:
-        | Simple and Effective VAE Training with Calibrated Decoders (Rybkin, Daniilidis and
-          Levine, 2020), arXiv:2006.13202
-    Example:
-        >>> mean = torch.full((1000, 1, 2), 0.5)
-        >>> target = mean + 0.1 * torch.randn(mean.shape, generator=torch.manual_seed(0))
-        >>> likelihood = GaussianLikelihood(num_features=2)
-        >>> likelihood.calibrate(target, mean)
-        >>> [round(scale, 1) for scale in likelihood.scale.tolist()]
-        [0.1, 0.1]
-    """
-
-    scale: Tensor
-
-    def __init__(
-        self,
-        num_features: int = 3,
-        lattice: str | Sequence[float] | None = "auto",
-        temperature: float | None = None,
-    ) -> None:
-        super().__init__(num_features, lattice)
-        if temperature is not None and not 0 <= temperature < math.inf:
-            raise ValueError(
-                f"temperature must be None or finite and at least 0, got {temperature}"
-            )
-        self.temperature = temperature
-        self.register_buffer("scale", torch.zeros(num_features))
-
-    def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
-    ) -> Tensor:
-        """One draw around each mean, shape (B, N, F); the mean itself where the scale is 0."""
-        self._check_features(mean, "mean")
-        uniform = torch.rand(mean.shape, generator=generator, dtype=torch.float64).to(mean.device)
-        return torch.where(self.scale > 0, _draw(mean, self.scale, uniform), mean)
-
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
-        """Exact and differentiable, shape (B, N, F); minus infinity outside [0, 1].
-
-        Raises:
-            ValueError: If shapes differ, or a scale is 0, where there is no density.
-        """
-        self._check_pair(value, mean, "value")
-        if not (self.scale > 0).all():
-            raise ValueError(
-                "scale must be above 0 in every feature for a density, which calibrate sees to, "
-                f"got {self.scale.tolist()}"
-            )
-        scale = self.scale.to(mean)
-        lowest, highest = _edges(mean, scale)
-        mass = 0.5 * (highest - lowest)
-        normal = -0.5 * ((value - mean) / scale).square() - 0.5 * math.log(2 * math.pi)
-        inside = (value >= 0) & (value <= 1)
-        return torch.where(inside, normal - torch.log(scale * mass), -math.inf)
-
-    @torch.no_grad()
-    def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
-        r"""Fits the scale to the residuals of nodes matched one to one, in place.
-
-        .. math::
-            \sigma_f = t_f \, r_f, \quad r_f = \sqrt{\langle (x_f - m_f)^2 \rangle}, \quad
-            t_f = \arg\min_t W_1 \left( \{x_f\}, \{\text{draws around } m_f
-            \text{ with scale } t \, r_f\} \right)
-
-        over all pairs of :func:`gconvae.losses.match`. A residual is not noise alone: a decoder
-        trained on a set distance also puts whole nodes in wrong places, which the other nodes make
-        up for in the pooled feature. All of the residual as noise draws clouds that are too wide.
-        So the factor t is the one of :data:`TEMPERATURES` whose draws have the pooled feature
-        closest to the clouds' (1-Wasserstein distance, the same random numbers for every t); 0 is
-        among them, so that no feature's draws are farther than its means.
+        """Of whole clouds, nodes in any order: the loss.
 
         Args:
-            target: Clouds in the unit interval, shape (B, N, F), dequantized as in training.
-            mean: The decoder's output for them, in [0, 1], nodes in any order, shape (B, N, F).
-            mask: True where a node is real, in both, shape (B, N); None = all.
-        Raises:
-            ValueError: If shapes do not match, or clouds are not finite.
+            unit: Clouds in [0, 1], shape (B, N, F).
+            mean: The decoder's output for them, shape (B, N, F).
+            mask: True where a node is real, in both, shape (B, N).
+            changes: From :meth:`changed`, shape (B, K); None = none.
+        Returns:
+            Nats, shape (B,).
         """
-        self._check_pair(target, mean, "target")
-        index = match(target, mean, mask, mask)  # (B, N)
-        real = index >= 0
-        partner = mean.gather(1, index.clamp(min=0).unsqueeze(-1).expand_as(mean))  # (B, N, F)
-        x, m = (nodes[real].cpu().double() for nodes in (target, partner))  # (P, F)
-        rms = (x - m).square().mean(0).sqrt()  # (F,)
-        factor = _best_factors(x, m, rms) if self.temperature is None else self.temperature
-        self.scale.copy_(factor * rms)
 
-
-def lattice_step(
-    points: Tensor, mask: Tensor | None = None, steps: Sequence[float] = LATTICE_STEPS
-) -> Tensor:
-    """The coarsest lattice that all values of a feature lie on.
-
-    Values must be multiples of it, up to 1e-4 of the step
-    for rounding, and take at least :data:`MIN_PLACES` places on it: a constant, a label or an
-    intensity of 0 and 1 stays continuous.
-
-    Args:
-        points: Clouds in data units, shape (B, N, F).
-        mask: True where a node is real, shape (B, N); None = all.
-        steps: Those to look for, the coarsest first.
-    Returns:
-        Shape (F,), in data units; 0 where a feature is continuous.
-    Raises:
-        ValueError: If the clouds are not valid.
-    Example:
-        >>> x = torch.arange(20.0)
-        >>> lattice_step(torch.stack([x, x / 2, x / 3], dim=1)[None])
-        tensor([1.0000, 0.5000, 0.0000])
-    """
-    clouds = as_clouds(points, mask)
-    nodes = clouds.points[clouds.mask]  # (P, F)
-    return torch.stack([nodes.new_tensor(_step_of(values, steps)) for values in nodes.unbind(1)])
-
-
-def _step_of(values: Tensor, steps: Sequence[float]) -> float:
-    for step in steps:
-        places = torch.round(values / step)
-        if ((values / step - places).abs() <= 1e-4).all():
-            return step if len(places.unique()) >= MIN_PLACES else 0.0
-    return 0.0
-
-
-def _draw(mean: Tensor, scale: Tensor, uniform: Tensor) -> Tensor:
-    """Cut Gaussians by the inverse of their distribution function, at uniform (..., F)."""
-    m, sigma = mean.double(), scale.double().clamp(min=1e-300)
-    lowest, highest = _edges(m, sigma)
-    # single precision has no numbers for the tails, and double none at 1 itself
-    rank = (lowest + uniform * (highest - lowest)).clamp(-1 + 2**-53, 1 - 2**-53)
-    draw = m + math.sqrt(2) * sigma * torch.erfinv(rank)
-    return draw.clamp(0, 1).to(mean.dtype)
-
-
-def _edges(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """2 Phi - 1 at 0 and at 1, which have opposite signs, so that no digit cancels."""
-    width = math.sqrt(2) * scale
-    return torch.erf(-mean / width), torch.erf((1 - mean) / width)
-
-
-def _best_factors(target: Tensor, mean: Tensor, rms: Tensor) -> Tensor:
-    """The t of :meth:`GaussianLikelihood.calibrate` of each feature, of matched nodes (P, F)."""
-    generator = randomness.generator(0, "observation")
-    uniform = torch.rand(mean.shape, generator=generator, dtype=torch.float64)
-    wanted = target.sort(0).values  # (P, F)
-    factors = mean.new_tensor(TEMPERATURES)
-    # of equally many values, the 1-Wasserstein distance pairs them by rank
-    gaps = [(_draw(mean, t * rms, uniform).sort(0).values - wanted).abs().mean(0) for t in factors]
-    return factors[torch.stack(gaps).argmin(0)]  # (F,)
-
-
-def _checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:
-    if lattice is None or (isinstance(lattice, str) and lattice in _STEPS):
-        return torch.zeros(num_features)
-    if isinstance(lattice, Sequence) and not isinstance(lattice, str):
-        numbers = all(isinstance(step, int | float) for step in lattice)
-        if numbers and len(lattice) == num_features and all(0 <= s < math.inf for s in lattice):
-            return torch.tensor(lattice, dtype=torch.float32)
-    raise ValueError(
-        f"lattice must be 'auto', 'fine', None or a list of {num_features} finite steps of at "
-        f"least 0, got {lattice!r}"
-    )
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden features, for optimizers that know matrices; () = none."""
+        return []

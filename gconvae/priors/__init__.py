@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gconvae.priors.base import GaussianMixture, Latents, Prior, StandardNormal
+from gconvae.priors.base import Latents, Prior, StandardNormal
 from gconvae.priors.flows import Flow, MaskedAutoregressiveFlow, NeuralSplineFlow, RealNVP
+from gconvae.priors.mixture import GaussianMixture
 
 __all__ = [
     "Flow",

@@ -21,6 +21,8 @@ from gconvae.studies.comparisons import Comparison, Variant
 from gconvae.studies.experiment import Experiment, Splits
 from gconvae.training import run_folder
 from gconvae.training.fit import LIKELIHOOD_STATE, NUM_SAMPLES, STATE, deterministic
+from gconvae.training.stages.likelihood import fit_likelihood
+from gconvae.training.stages.prior import fit_prior
 from gconvae.vae import VAE
 
 __all__ = ["compare", "folder_of", "judge"]
@@ -215,8 +217,8 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.likelihood.set_lattice(train.points, train.mask)
     model.eval()
     with deterministic(manifest["threads"]):
-        model.fit_prior(train, valid, seed=seed)
-        model.fit_likelihood(train, valid, seed=seed)
+        fit_prior(model, train, valid, seed=seed)
+        fit_likelihood(model, train, valid, seed=seed)
         samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     run_folder.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")

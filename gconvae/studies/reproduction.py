@@ -15,7 +15,7 @@ from torch import nn
 
 from gconvae import losses, models
 from gconvae.datasets.sources import CloudDataset
-from gconvae.likelihoods.base import MeanLikelihood
+from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.options import DataOptions, TrainingOptions
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder

@@ -32,7 +32,9 @@ from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
 from gconvae.training import batches, run_folder
 from gconvae.training.run_folder import Run
+from gconvae.training.stages.likelihood import fit_likelihood
 from gconvae.training.stages.network import NetworkStage
+from gconvae.training.stages.prior import fit_prior
 from gconvae.vae import VAE
 
 __all__ = ["check_trainable", "deterministic", "fit", "identity", "train_and_valid"]
@@ -220,9 +222,9 @@ def fit(
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
         if not isinstance(trained.prior, StandardNormal) and not joint_prior:
-            trained.fit_prior(train, valid, seed=seed)
+            fit_prior(trained, train, valid, seed=seed)
         fit_state = None if out is None else out / LIKELIHOOD_STATE
-        trained.fit_likelihood(train, valid, seed=seed, progress=progress, state=fit_state)
+        fit_likelihood(trained, train, valid, seed=seed, progress=progress, state=fit_state)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
         manifest = {
             **begun,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +12,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-import gconvae
 from gconvae import registry
-from gconvae.datasets import SuperpixelMNIST
 from gconvae.datasets.transforms import NUM_CHANGES
-from gconvae.likelihoods import autoregressive
 from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
-from gconvae.likelihoods.base import MeanLikelihood
 from gconvae.randomness import initial_weights
-from gconvae.vae import VAE
 
 SMALL: dict[str, Any] = {
     "num_points": 4,
@@ -32,14 +25,6 @@ SMALL: dict[str, Any] = {
     "steps": 4,
     "batch_size": 8,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _short_fits() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoregressive, "WARMUP", 10)
-        patch.setattr(autoregressive, "CHECK_EVERY", 4)
-        yield
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -399,201 +384,6 @@ def test_likelihood_is_told_the_share_of_places_that_are_real() -> None:
     assert (found - log_mass[:, :2].sum((1, 2))).abs().min() > 1e-9
 
 
-# the fit
-
-
-class Corners:
-    """Clouds near one of two places, dark or bright, and means that say which.
-
-    Args:
-        seed: Of the clouds.
-        places: Where, and how bright.
-        before: Called before every batch of clouds with the number of batches so far.
-    """
-
-    def __init__(
-        self,
-        seed: int,
-        places: tuple[tuple[float, float, float], ...] = ((0.3, 0.25, 0.2), (0.7, 0.8, 0.9)),
-        before: Callable[[int], None] = lambda batches: None,
-    ) -> None:
-        self.places = torch.tensor(places)
-        self.which = torch.arange(40) % len(places)
-        noise = torch.randn(40, 4, 3, generator=generator(seed))
-        self.unit = self.places[self.which].unsqueeze(1) + 0.03 * noise
-        self.mask = torch.arange(4) < (3 + torch.arange(40) // 2 % 2).unsqueeze(1)
-        self.before, self.batches = before, 0
-
-    def __len__(self) -> int:
-        return len(self.unit)
-
-    def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        self.before(self.batches)
-        self.batches += 1
-        noise = torch.rand(len(rows), 4, 3, generator=random) - 0.5
-        unit, mask = self.unit[rows] + noise / 432, self.mask[rows]
-        return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), mask
-
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        middle = unit.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-        noise = 0.01 * torch.randn(unit.shape, generator=random)
-        return (middle + noise).clamp(0, 1)
-
-
-def held_out_nats(
-    likelihood: AutoregressiveLikelihood, pairs: Corners, told: Sequence[float] = (0.0,) * 6
-) -> float:
-    rows = torch.arange(len(pairs))
-    unit, mask = pairs.clouds(rows, generator(1))
-    mean = pairs.means(rows, unit, mask, generator(2))
-    changes = torch.tensor(told).expand(len(pairs), NUM_CHANGES)
-    with torch.no_grad():
-        return float(likelihood.negative_log_likelihood(unit, mean, mask, changes).mean())
-
-
-@pytest.fixture(scope="module")
-def fitted() -> AutoregressiveLikelihood:
-    likelihood = make(steps=160, batch_size=32, augmented=0.5, temperature=1.0)
-    likelihood.prepare_fit(Corners(1).unit, Corners(1).mask)
-    likelihood.fit(Corners(1), Corners(2), seed=0)
-    return likelihood
-
-
-def test_a_fit_makes_held_out_clouds_likelier(fitted: AutoregressiveLikelihood) -> None:
-    before, after = (held_out_nats(each, Corners(3)) for each in (make(), fitted))
-    assert after < before - 20
-
-
-def test_draws_of_a_fit_resemble_the_clouds(fitted: AutoregressiveLikelihood) -> None:
-    pairs = Corners(4)
-    unit, mask = pairs.clouds(torch.arange(40), generator(1))
-    mean = pairs.means(torch.arange(40), unit, mask, generator(2)).repeat(10, 1, 1)
-    which, mask = pairs.which.repeat(10), mask.repeat(10, 1)
-    drawn = fitted.sample(mean, generator(3), mask)
-    for i, place in enumerate(pairs.places):
-        nodes = drawn[which == i][mask[which == i]]
-        # a short fit has not forgotten all of its long tails
-        assert nodes.median(0).values.tolist() == pytest.approx(place.tolist(), abs=0.04)
-        gaps = torch.cdist(nodes, pairs.places)
-        assert (gaps.argmin(1) == i).float().mean() > 0.9
-
-
-class Blind(Corners):
-    """Clouds at one place, and means that do not say where."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed, places=((0.8, 0.7, 0.5),))
-
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
-        return torch.full_like(unit, 0.5)
-
-
-def test_a_fit_learns_which_clouds_are_changed() -> None:
-    likelihood = make(steps=400, batch_size=64, augmented=0.7)
-    likelihood.fit(Blind(1), Blind(2), seed=0)
-    nats = held_out_nats(likelihood, Blind(3))
-    for mirrors in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
-        # clouds that are as they were are no mirrored ones
-        assert held_out_nats(likelihood, Blind(3), [0.0] * 4 + mirrors) > nats + 1
-
-
-def test_a_fit_takes_its_random_numbers_from_the_seed_alone() -> None:
-    results = []
-    for seed, fresh in ((0, 1), (0, 2), (1, 1)):
-        likelihood = make()
-        torch.manual_seed(fresh)
-        before = torch.random.get_rng_state()
-        likelihood.fit(Corners(1), Corners(2), seed=seed)
-        assert torch.equal(torch.random.get_rng_state(), before)
-        results.append(likelihood)
-    assert equal_states(results[0], results[1])
-    assert not equal_states(results[0], results[2])
-
-
-def test_a_fit_does_not_ask_whether_gradients_are_on() -> None:
-    first, second = make(), make()
-    first.fit(Corners(1), Corners(2), seed=0)
-    with torch.no_grad():
-        second.fit(Corners(1), Corners(2), seed=0)
-    assert equal_states(first, second)
-
-
-def stop_at(batch: int) -> Callable[[int], None]:
-    def before(batches: int) -> None:
-        if batches >= batch:
-            raise KeyboardInterrupt
-
-    return before
-
-
-@pytest.mark.parametrize("stopped", [0, 3, 6, 9])
-def test_a_stopped_fit_goes_on_to_the_same_bits(tmp_path: Path, stopped: int) -> None:
-    whole, state = make(steps=10), tmp_path / "state.pt"
-    whole.fit(Corners(1), Corners(2), seed=0)
-    likelihood = make(steps=10)
-    with pytest.raises(KeyboardInterrupt):
-        likelihood.fit(Corners(1, before=stop_at(stopped)), Corners(2), seed=0, state=state)
-    assert state.exists() == (stopped >= 4)
-    # a new process makes the likelihood anew
-    likelihood, pairs = make(steps=10), Corners(1)
-    likelihood.fit(pairs, Corners(2), seed=0, state=state)
-    assert pairs.batches == 10 - stopped // 4 * 4
-    assert equal_states(likelihood, whole)
-
-
-def test_a_fit_without_a_stop_has_the_same_bits_with_a_state(tmp_path: Path) -> None:
-    with_state, without = make(), make()
-    with_state.fit(Corners(1), Corners(2), seed=0, state=tmp_path / "state.pt")
-    without.fit(Corners(1), Corners(2), seed=0)
-    assert equal_states(with_state, without)
-
-
-def test_a_finished_fit_is_not_done_again(tmp_path: Path) -> None:
-    first, second, state = make(), make(), tmp_path / "state.pt"
-    first.fit(Corners(1), Corners(2), seed=0, state=state)
-    second.fit(Corners(1, before=stop_at(0)), Corners(2), seed=0, state=state)
-    assert equal_states(first, second)
-
-
-def misleading(batches: int = 0, stopped: int | None = None) -> Corners:
-    """Pairs whose clouds lie elsewhere from the 30th batch on."""
-    pairs, elsewhere = Corners(1), Corners(1, places=((0.9, 0.05, 0.5), (0.1, 0.95, 0.5)))
-
-    def before(batches: int) -> None:
-        if batches >= 30:
-            pairs.unit = elsewhere.unit
-        if batches == stopped:
-            raise KeyboardInterrupt
-
-    pairs.before, pairs.batches = before, batches
-    return pairs
-
-
-def test_weights_with_the_best_held_out_likelihood_are_kept() -> None:
-    start, likelihood = make(), make(steps=60, augmented=0.0, batch_size=16)
-    likelihood.fit(misleading(), Corners(2), seed=0)
-    assert held_out_nats(likelihood, Corners(3)) < held_out_nats(start, Corners(3)) - 10
-
-
-def test_the_best_weights_are_kept_over_a_stop(tmp_path: Path) -> None:
-    whole, again = (make(steps=60, augmented=0.0, batch_size=16) for _ in range(2))
-    whole.fit(misleading(), Corners(2), seed=0)
-    state = tmp_path / "state.pt"
-    with pytest.raises(KeyboardInterrupt):
-        again.fit(misleading(stopped=50), Corners(2), seed=0, state=state)
-    again.fit(misleading(batches=48), Corners(2), seed=0, state=state)
-    assert equal_states(again, whole)
-
-
-def test_a_likelihood_that_is_not_finite_stops_the_fit() -> None:
-    class Broken(Corners):
-        def means(self, *given: Any) -> Tensor:
-            return torch.full_like(super().means(*given), math.nan)
-
-    with pytest.raises(FloatingPointError, match="the likelihood is nan in step 0"):
-        make().fit(Broken(1), Corners(2), seed=0)
-
-
 def test_clouds_are_turned_about_the_middle_of_their_real_nodes() -> None:
     likelihood, unit = make(num_features=2), torch.zeros(2, 4, 2)
     unit[0, :2], unit[1, 0] = torch.tensor([[0.2, 0.1], [0.4, 0.3]]), torch.tensor([0.9, 0.8])
@@ -606,7 +396,9 @@ def test_clouds_are_turned_about_the_middle_of_their_real_nodes() -> None:
 # parts
 
 
-def test_state_dict_holds_everything_that_was_fitted(fitted: AutoregressiveLikelihood) -> None:
+def test_state_dict_holds_everything_that_was_fitted() -> None:
+    fitted = decided((432, 432, 255))
+    fitted.prepare_fit(torch.rand(2, 4, 3), torch.ones(2, 4, dtype=torch.bool))
     loaded = make(seed=1, temperature=1.0)
     loaded.load_state_dict(fitted.state_dict())
     mean = means(5).float()
@@ -676,56 +468,3 @@ def test_wrong_shapes_are_an_error() -> None:
         likelihood.log_prob(mean[:, :3], mean[:, :3])
     with pytest.raises(ValueError, match=r"target must have mean's shape \(2, 4, 3\), got \(2, 3"):
         likelihood.calibrate(mean[:, :3], mean)
-
-
-# in a model
-
-
-TERM = "autoregressive(width=16, heads=2, steps=3)"
-
-
-def small_model() -> VAE:
-    return gconvae.models.create("convae", hidden=16, channels=(2, 3), seed=0)
-
-
-@pytest.fixture(scope="module")
-def eights() -> Any:
-    return SuperpixelMNIST(digit=8, split="test")[:60]
-
-
-@pytest.fixture(scope="module")
-def model(eights: Any) -> VAE:
-    return small_model().with_likelihood(TERM, eights, seed=0)
-
-
-def test_the_original_model_stays_as_it_was(eights: Any) -> None:
-    original = small_model()
-    made = original.with_likelihood(TERM, eights, seed=0)
-    assert isinstance(made.likelihood, AutoregressiveLikelihood)
-    assert isinstance(original.likelihood, MeanLikelihood)
-    assert equal_states(original, small_model())
-    for kind in ("encoder", "decoder", "prior"):
-        assert equal_states(getattr(made, kind), getattr(original, kind))
-
-
-def test_a_model_with_it_is_a_function_of_the_seed(model: VAE, eights: Any) -> None:
-    torch.manual_seed(77)
-    before = torch.random.get_rng_state()
-    again = small_model().with_likelihood(TERM, eights, seed=0)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert equal_states(again, model)
-    assert torch.equal(again.sample(10, seed=1), model.sample(10, seed=1))
-    assert not equal_states(small_model().with_likelihood(TERM, eights, seed=1), model)
-
-
-def test_samples_of_a_model_lie_on_the_lattice_of_its_clouds(model: VAE, eights: Any) -> None:
-    step = model.likelihood.step
-    assert torch.equal(step, torch.tensor([1 / 16, 1 / 16, 1 / 255]))
-    for points in (model.sample(50, seed=1), eights.points):
-        assert torch.equal(torch.round(points / step) * step, points)
-
-
-def test_samples_of_a_model_are_the_same_after_saving(model: VAE, tmp_path: Path) -> None:
-    loaded = gconvae.load(gconvae.save(model, tmp_path / "model"))
-    assert equal_states(loaded, model)
-    assert torch.equal(loaded.sample(20, seed=3), model.sample(20, seed=3))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gconvae import randomness, registry
 from gconvae.datasets import SuperpixelMNIST
-from gconvae.likelihoods.base import (
+from gconvae.likelihoods import (
     MIN_PLACES,
     TEMPERATURES,
     GaussianLikelihood,

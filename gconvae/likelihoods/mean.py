@@ -1,0 +1,44 @@
+"""The likelihood of the slides: the decoder's mean itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gconvae.likelihoods.base import Likelihood
+from gconvae.registry import register
+
+__all__ = ["MeanLikelihood"]
+
+
+@register("likelihood", "mean")
+class MeanLikelihood(Likelihood):
+    """The decoder's mean itself, as on the slides; it has no density.
+
+    Args:
+        num_features: F.
+        lattice: See :class:`Likelihood`.
+    Example:
+        >>> mean = torch.rand(2, 25, 3)
+        >>> torch.equal(MeanLikelihood().sample(mean, torch.Generator()), mean)
+        True
+    """
+
+    def sample(
+        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+    ) -> Tensor:
+        """The mean, shape (B, N, F); nothing is drawn from the generator."""
+        self._check_features(mean, "mean")
+        return mean
+
+    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+        """There is none.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("likelihood must be one with a density, such as gaussian, got mean")
+
+    def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
+        """Nothing to fit; clouds of wrong shapes are an error all the same."""
+        self._check_pair(target, mean, "target")
