@@ -134,25 +134,27 @@ def floors() -> dict[str, dict[str, object]]:
 COLUMNS = {
     "cli": 3.0,
     "studies": 3.0,
-    "export": 1.6,
+    "export": 1.5,
     "training": 3.0,
-    "models": 1.6,
-    "vae": 1.6,
+    "models": 0.0,
+    "vae": 0.0,
+    "sampling": 1.1,
     "plots": 6.0,
     "priors": 2.0,
     "nn": 3.0,
     "likelihoods": 4.0,
     "losses": 5.0,
     "metrics": 6.0,
-    "conditioning": 0.0,
-    "scaling": 1.0,
-    "superpixels": 2.0,
-    "datasets": 3.0,
-    "neighbors": 4.5,
-    "clouds": 2.5,
+    "pieces": 0.0,
+    "conditioning": 0.9,
+    "scaling": 1.8,
+    "superpixels": 2.7,
+    "datasets": 3.6,
+    "neighbors": 4.6,
+    "clouds": 2.7,
 }
-"""Where a room stands on its floor, so that no arrow runs through a box; the ground floor is
-filled from left to right, and a room without a place is put at the right end."""
+"""Where a room stands on its floor, so that no arrow runs through a box. The ground floor is filled
+from left to right; elsewhere a room without a place gets the first free one from the right."""
 
 WIDTH, HEIGHT = 0.86, 0.66
 """Of a box, where floors and columns are 1 apart."""
@@ -165,12 +167,16 @@ INK, FAINT = "#23374d", "#f4f4f1"
 
 def places(rooms: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[float, float]]:
     """Centre of each box."""
-    ground = [room for room in table() if room in rooms and rooms[room]["floor"] == 0]
-    spread = {room: 6.0 * i / max(len(ground) - 1, 1) for i, room in enumerate(ground)}
-    return {
-        room: (spread.get(room, COLUMNS.get(room, 6.0)), float(str(rooms[room]["floor"])))
-        for room in rooms
-    }
+    listed = [room for room in table() if room in rooms]
+    ground = [room for room in listed if rooms[room]["floor"] == 0]
+    columns = COLUMNS | {room: 6.0 * i / max(len(ground) - 1, 1) for i, room in enumerate(ground)}
+    for room in listed:
+        if room not in columns:
+            floor = rooms[room]["floor"]
+            taken = [columns[o] for o in listed if o in columns and rooms[o]["floor"] == floor]
+            free = (x / 2 for x in range(12, -1, -1) if all(abs(x / 2 - o) >= 0.9 for o in taken))
+            columns[room] = next(free, 6.0)
+    return {room: (columns[room], float(str(rooms[room]["floor"]))) for room in listed}
 
 
 def draw(rooms: Mapping[str, Mapping[str, object]]) -> Figure:
@@ -238,7 +244,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
         side = WIDTH / 2 if to_x > x else -WIDTH / 2
         ends = (x + side, y), (to_x - side, to_y)
     else:
-        lean = max(-0.3, min(0.3, 0.15 * (to_x - x)))
+        lean = max(-0.3, min(0.3, 0.35 * (to_x - x)))
         ends = (x + lean, y - HEIGHT / 2), (to_x - lean, to_y + HEIGHT / 2)
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 1}
     axes.annotate("", xytext=ends[0], xy=ends[1], arrowprops=arrow, zorder=1)
