@@ -153,8 +153,9 @@ COLUMNS = {
     "neighbors": 4.6,
     "clouds": 2.7,
 }
-"""Where a room stands on its floor, so that no arrow runs through a box. The ground floor is filled
-from left to right; elsewhere a room without a place gets the first free one from the right."""
+"""Where a room stands on its floor, so that no arrow runs through a box. The ground floor is
+filled from left to right; elsewhere a room without a place gets the first free one from the
+right."""
 
 WIDTH, HEIGHT = 0.86, 0.66
 """Of a box, where floors and columns are 1 apart."""
