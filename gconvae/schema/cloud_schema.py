@@ -1,0 +1,271 @@
+"""What the nodes of a cloud are: their features, order, distances, symmetries and classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gconvae.schema.feature import Feature, Picture, Tail, is_number
+
+__all__ = ["CHANGES", "EXTENT", "CloudSchema", "OrderKeys", "default_order_keys"]
+
+EXTENT = 27.0
+"""Length of each feature's scaled range, in units of the loss, where a schema says no other: that
+of the slides' superpixels, so that a KL factor means the same for all clouds."""
+
+CHANGES = ("turn", "stretch", "mirror")
+"""Random changes of a cloud's positions."""
+
+OrderKeys = tuple[tuple[int, bool], ...]
+"""Columns and whether each descends, the most significant first."""
+
+
+@dataclass(frozen=True)
+class CloudSchema:
+    """What the nodes of a cloud are, and what may be done with them.
+
+    It travels with a data set, in its file, in a model and in a report.
+
+    Attributes:
+        features: In the order of a tensor's columns, positions first.
+        order: Canonical node order: names, the most significant first, ``"-name"`` = the largest
+            first; empty = by the first further feature, the largest first, then the second and
+            the first position; of positions alone, the last one first.
+        extent: Length of each feature's scaled range, in units of the loss.
+        distance: Factor of each feature in distances between clouds; None = 1 / its standard
+            deviation in the real clouds, positions of one unit sharing theirs.
+        distance_unit: Unit of such a distance.
+        changes: Random changes that keep a cloud's kind: ``"turn"``, ``"stretch"``, ``"mirror"``.
+        picture: How clouds are drawn.
+        classes: Names of the labels 0 to K - 1; empty = they have none.
+        name: Of the schema; empty = made from numbers.
+    Raises:
+        ValueError: If names repeat, positions do not come first, or an entry is out of range.
+    Example:
+        >>> from gconvae.schema import points
+        >>> schema = points("x y z", "charge", unit="mm")
+        >>> schema.names, schema.num_positions, schema.order_keys[0]
+        (('x', 'y', 'z', 'charge'), 3, (3, True))
+    """
+
+    features: tuple[Feature, ...]
+    order: tuple[str, ...] = ()
+    extent: float = EXTENT
+    distance: tuple[float, ...] | None = None
+    distance_unit: str = ""
+    changes: tuple[str, ...] = ()
+    picture: Picture = Picture()
+    classes: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses what contradicts itself."""
+        names = [feature.name for feature in self.features]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"features must have names of their own, at least one, got {names}")
+        is_position = [feature.position for feature in self.features]
+        if not is_position[0] or is_position != sorted(is_position, reverse=True):
+            raise ValueError(f"features must begin with the positions, at least one, got {names}")
+        strangers = {
+            key for key in self.order if key not in names and key.removeprefix("-") not in names
+        }
+        if strangers:
+            raise ValueError(
+                f"order must be out of {', '.join(names)}, got {', '.join(self.order)}"
+            )
+        if not is_number(self.extent) or self.extent <= 0:
+            raise ValueError(f"extent must be finite and above 0, got {self.extent!r}")
+        if self.distance is not None and not (
+            len(self.distance) == len(names)
+            and all(is_number(factor) and factor > 0 for factor in self.distance)
+        ):
+            raise ValueError(
+                f"distance must be {len(names)} factors above 0, got {list(self.distance)}"
+            )
+        if set(self.changes) - set(CHANGES):
+            raise ValueError(
+                f"changes must be out of {', '.join(CHANGES)}, got {list(self.changes)}"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must have names of their own, got {list(self.classes)}")
+
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return len(self.features)
+
+    @property
+    def num_positions(self) -> int:
+        """D."""
+        return sum(feature.position for feature in self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the features."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Of the features; empty for pure numbers."""
+        return tuple(feature.unit for feature in self.features)
+
+    @property
+    def order_keys(self) -> OrderKeys:
+        """Columns of the canonical order and whether each descends."""
+        if not self.order:
+            return default_order_keys(self.num_features, self.num_positions)
+        names = self.names
+        return tuple(
+            (names.index(key), False)
+            if key in names
+            else (names.index(key.removeprefix("-")), True)
+            for key in self.order
+        )
+
+    def index(self, name: str) -> int:
+        """Column of a feature.
+
+        Raises:
+            ValueError: If there is no such feature.
+        """
+        if name not in self.names:
+            raise ValueError(f"feature must be one of {', '.join(self.names)}, got {name!r}")
+        return self.names.index(name)
+
+    def replace(self, **changes: Any) -> CloudSchema:
+        """A copy with other entries."""
+        return dataclasses.replace(self, **changes)
+
+    def with_classes(self, classes: Sequence[str]) -> CloudSchema:
+        """A copy whose labels have these names."""
+        return self.replace(classes=tuple(classes))
+
+    def difference(self, other: CloudSchema) -> str:
+        """What the nodes of two schemas first differ in, in one line; empty if in nothing.
+
+        Names, units and which features are positions are compared: what has to agree for two
+        samples to be of one kind.
+
+        Example:
+            >>> from gconvae.schema import SUPERPIXELS, points
+        >>> SUPERPIXELS.difference(points("x y", "charge"))
+            'feature 1 is x (px) in one and x in the other'
+        """
+        if self.num_features != other.num_features:
+            return f"one has {self.num_features} features, the other {other.num_features}"
+        for number, (a, b) in enumerate(zip(self.features, other.features, strict=True), 1):
+            if a.label != b.label:
+                return f"feature {number} is {a.label} in one and {b.label} in the other"
+            if a.position != b.position:
+                return f"{a.name} is a position in one and none in the other"
+        return ""
+
+    def same_nodes(self, other: CloudSchema) -> bool:
+        """Whether nodes of both can be compared, see :meth:`difference`."""
+        return not self.difference(other)
+
+    def class_name(self, index: int) -> str:
+        """Name of a class; its number where it has none."""
+        return self.classes[index] if index < len(self.classes) else str(index)
+
+    def class_index(self, label: Any) -> int:
+        """Index of a class that is called by its name or, if no class is named so, its index.
+
+        Raises:
+            ValueError: If there is no such class.
+        Example:
+            >>> from gconvae.schema import JETS
+        >>> schema = JETS.with_classes(["gluon", "top"])
+            >>> schema.class_index("top"), schema.class_index(0)
+            (1, 0)
+        """
+        if str(label) in self.classes:
+            return self.classes.index(str(label))
+        try:
+            index = int(label)
+        except (TypeError, ValueError):
+            index = -1
+        named = any(name.lstrip("-").isdigit() for name in self.classes)
+        if index < 0 or index != _as_float(label) or named or 0 < len(self.classes) <= index:
+            known = ", ".join(self.classes) or "0, 1, ..."
+            raise ValueError(f"label must be one of {known}, got {label!r}")
+        return index
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts and lists, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """One line of JSON; :meth:`from_json` reads it back, floats to the last bit."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, content: Any) -> CloudSchema:
+        """Reads what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: If it is no schema; the message names the entry.
+        """
+        if not isinstance(content, Mapping) or not isinstance(content.get("features"), Sequence):
+            raise ValueError(f"schema must hold features, got {content!r:.100}")
+        try:
+            entries = dict(content)
+            entries["features"] = tuple(_feature(entry) for entry in content["features"])
+            entries["picture"] = _picture(content.get("picture", {}))
+            for key in ("order", "changes", "classes"):
+                entries[key] = tuple(content.get(key, ()))
+            if content.get("distance") is not None:
+                entries["distance"] = tuple(content["distance"])
+            return cls(**entries)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"schema must have the entries of a CloudSchema: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str) -> CloudSchema:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If it is no schema.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"schema must be JSON: {error}") from None
+        return cls.from_dict(content)
+
+
+def default_order_keys(num_features: int, num_positions: int) -> OrderKeys:
+    """The order of a schema that says none, see :class:`CloudSchema`.
+
+    Example:
+        >>> default_order_keys(3, 2)
+        ((2, True), (1, False), (0, False))
+    """
+    further = ((num_positions, True),) if num_features > num_positions else ()
+    return (*further, *((column, False) for column in reversed(range(num_positions))))
+
+
+def _feature(entry: Any) -> Feature:
+    entry = dict(entry)
+    if entry.get("tail") is not None:
+        entry["tail"] = Tail(**entry["tail"])
+    return Feature(**entry)
+
+
+def _picture(entry: Any) -> Picture:
+    entry = dict(entry)
+    if entry.get("frame") is not None:
+        across, down = entry["frame"]
+        entry["frame"] = (tuple(across), tuple(down))
+    return Picture(**entry)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
