@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         priors,
         recipes,
         registry,
+        schema,
         studies,
         superpixels,
     )
@@ -56,6 +57,7 @@ __all__ = [
     "registry",
     "reproduce",
     "save",
+    "schema",
     "studies",
     "superpixels",
     "sweep",

@@ -13,7 +13,9 @@ from gconvae.likelihoods.base import Likelihood
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - they register parts
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
+from gconvae.registry import check_counts
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import CloudSchema, usual
 from gconvae.vae import VAE
 
 # the catalogue lists parts in the order in which they are registered, simple ones first
@@ -78,16 +80,16 @@ def create(
     name: str = "convae",
     *,
     seed: int = 0,
-    encoder: str | None = None,
-    decoder: str | None = None,
-    prior: str | None = None,
-    likelihood: str | None = None,
+    encoder: str | nn.Module | None = None,
+    decoder: str | nn.Module | None = None,
+    prior: str | Prior | None = None,
+    likelihood: str | Likelihood | None = None,
     num_points: int = 25,
-    num_features: int = 3,
+    num_features: int | None = None,
     latent_dim: int = 10,
     num_classes: int = 0,
     ragged: bool = False,
-    image_size: int = 28,
+    schema: CloudSchema | None = None,
     **options: Any,
 ) -> VAE:
     """An untrained model: one of the catalogue, or with other parts in its place.
@@ -101,16 +103,18 @@ def create(
     Args:
         name: One of :func:`available`: encoder, decoder, prior and likelihood.
         seed: Of the initial weights; the same seed gives the same weights.
-        encoder: Another encoder than the model's own.
-        decoder: Another decoder.
+        encoder: Another encoder than the model's own: a name, or a module from scaled points
+            (B, N, F) and mask (B, N) to q(z|x), an ``Independent(Normal)`` or (mean, log_var).
+        decoder: Another decoder, a name or a module; see :class:`gconvae.VAE`.
         prior: Where latents are drawn from; mostly N(0, 1) by default.
         likelihood: What is drawn around the decoder's mean; mostly the mean itself by default.
         num_points: N, the most nodes of a cloud.
-        num_features: F, two positions, an intensity, and perhaps more.
+        num_features: F; None = those of the schema, else 3.
         latent_dim: L.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
         ragged: Whether decoder and prior are told the number of nodes of a cloud.
-        image_size: Of an untrained model, in pixels; the training clouds have their own.
+        schema: What the features are before any training, which takes that of the clouds; None =
+            :func:`gconvae.schema.usual`.
         options: Given to encoder and decoder, as far as they take an option of that name; None =
             their own default.
     Raises:
@@ -125,20 +129,27 @@ def create(
     """
     if name not in _READY:
         raise ValueError(f"name must be one of {', '.join(_READY)}, got {name!r}")
-    if num_features < 3:
+    if schema is None:
+        check_counts(num_features=3 if num_features is None else num_features)
+        schema = usual(3 if num_features is None else int(num_features))
+    elif num_features not in (None, schema.num_features):
         raise ValueError(
-            f"num_features must be at least 3, two positions and an intensity, got {num_features}"
+            f"num_features must be that of the schema, {schema.num_features}, got {num_features}"
         )
     ready = _READY[name]
+    wanted = {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}
+    modules: dict[registry.Kind, nn.Module] = {
+        kind: part for kind in KINDS if isinstance(part := wanted[kind], nn.Module)
+    }
     chosen: dict[registry.Kind, str] = {
-        "encoder": ready.encoder if encoder is None else encoder,
-        "decoder": ready.decoder if decoder is None else decoder,
-        "prior": ready.prior if prior is None else prior,
-        "likelihood": ready.likelihood if likelihood is None else likelihood,
+        kind: getattr(ready, kind) if wanted[kind] is None else str(wanted[kind])
+        for kind in KINDS
+        if kind not in modules
     }
     shape = {
         "num_points": num_points,
-        "num_features": num_features,
+        "num_features": schema.num_features,
+        "num_positions": schema.num_positions,
         "latent_dim": latent_dim,
         "num_classes": num_classes,
         "ragged": ragged,
@@ -147,11 +158,10 @@ def create(
     _check_options(name, chosen, options)
     context = Conditioning(num_points, num_classes, ragged).dim
     with initial_weights(seed):
-        made = {
+        created = {
             kind: _create(kind, text, shape, options, context) for kind, text in chosen.items()
         }
-    scaling = FeatureScaling.pixels(image_size, num_features)
-    return _assemble(made, scaling, num_classes, ragged, int(seed))
+    return _assemble(created | modules, schema, num_classes, ragged, int(seed))
 
 
 def describe(model: VAE) -> dict[str, Any]:
@@ -176,12 +186,12 @@ def describe(model: VAE) -> dict[str, Any]:
     return described | {
         "num_classes": conditions.num_classes,
         "ragged": conditions.ragged,
-        "num_features": len(model.scaling.low),
+        "schema": model.schema.to_dict(),
     }
 
 
 def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
-    """The untrained model of a description, with the feature ranges of a 28 x 28 image.
+    """The untrained model of a description, with the feature ranges of its schema.
 
     Args:
         description: As :func:`describe` gives it.
@@ -190,7 +200,7 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
         ValueError: If a part is not registered, or an entry is missing.
     """
     wanted: dict[str, type] = dict.fromkeys(KINDS, dict)
-    wanted |= {"num_classes": int, "ragged": bool, "num_features": int}
+    wanted |= {"num_classes": int, "ragged": bool, "schema": dict}
     for key, kind in wanted.items():
         if not isinstance(description.get(key), kind):
             raise ValueError(
@@ -201,13 +211,13 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
             kind: registry.create(kind, description[kind]["name"], **description[kind]["options"])
             for kind in KINDS
         }
-    scaling = FeatureScaling.pixels(28, description["num_features"])
-    return _assemble(made, scaling, description["num_classes"], description["ragged"], seed)
+    schema = CloudSchema.from_dict(description["schema"])
+    return _assemble(made, schema, description["num_classes"], description["ragged"], seed)
 
 
 def _assemble(
     made: Mapping[registry.Kind, nn.Module],
-    scaling: FeatureScaling,
+    schema: CloudSchema,
     num_classes: int,
     ragged: bool,
     initial_seed: int | None,
@@ -227,11 +237,12 @@ def _assemble(
         made["encoder"],
         made["decoder"],
         prior,
-        scaling,
+        FeatureScaling.of(schema),
         likelihood,
         num_classes,
         ragged,
         initial_seed,
+        schema,
     )
 
 
@@ -259,6 +270,8 @@ def _check_options(
 ) -> None:
     taken: dict[str, None] = {}
     for kind in NETWORKS:
+        if kind not in chosen:
+            continue
         taken |= dict.fromkeys(sorted(registry.accepted(kind, chosen[kind])))
     unknown = sorted(set(options) - taken.keys())
     if unknown:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
 Neighbors = Literal["torch-cluster", "dense", "native", "auto"]
-Scaling = Literal["auto", "pixels", "range", "keep"]
+Scaling = Literal["auto", "range", "keep"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -79,7 +79,7 @@ class TrainingOptions:
             matching, sliced_wasserstein, sinkhorn, or a sum such as third_axis + 0.5 * matching.
         beta: Factor of the KL term.
         standardize: Give the loss both sides minus the mean and over the standard deviation of the
-            training clouds' features; false = units of pixels, as on the slides.
+            training clouds' features; false = scaled units, as on the slides.
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step.
         learning_rate: Of Adam.
@@ -87,8 +87,8 @@ class TrainingOptions:
         seed: Everything random derives from it: split, initial weights, order, latent noise.
         neighbors: Neighbour search of the loss: torch-cluster, dense, native, or auto, the
             fastest.
-        scaling: Feature ranges: pixels of an image, range of the training clouds, keep the
-            model's, or auto: pixels where the data set says that it is an image, else range.
+        scaling: Feature ranges: auto, those that the schema knows, else of the training clouds;
+            range, all of the training clouds; keep, the model's.
         device: auto takes a GPU if there is one.
         precision: Of the network's products: float32, or bfloat16 where the CPU or GPU has it.
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.

@@ -16,6 +16,7 @@ from gconvae.likelihoods.base import Likelihood
 from gconvae.priors.base import Prior
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import CloudSchema
 
 __all__ = ["Generative", "samples"]
 
@@ -27,6 +28,7 @@ class Generative(Protocol):
     likelihood: Likelihood
     scaling: FeatureScaling
     conditioning: Conditioning
+    schema: CloudSchema
 
     @property
     def device(self) -> torch.device:
@@ -40,6 +42,9 @@ class Generative(Protocol):
         noise: torch.Generator | None = None,
     ) -> Tensor:
         """The decoder's own output, shape (B, L) to (B, N, F)."""
+
+    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Points relative to the schema's offsets in data units."""
 
 
 def samples(
@@ -106,4 +111,5 @@ def _drawn(
     drawn = model.scaling.unscale(model.scaling.from_unit(unit))
     if rounded:
         drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)
-    return part._replace(points=sort_nodes(drawn, mask)[0])
+    points = sort_nodes(drawn, mask, model.schema)[0]
+    return Clouds(model.leave(points, mask), part.mask, part.labels, model.schema)

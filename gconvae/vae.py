@@ -19,6 +19,7 @@ from gconvae.pieces import joined, pieces, resized
 from gconvae.priors.base import Prior
 from gconvae.randomness import derive_seed
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import CloudSchema, usual
 
 __all__ = ["VAE"]
 
@@ -50,6 +51,8 @@ class VAE(nn.Module):
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
         ragged: Whether decoder and prior are told the number of nodes.
         initial_seed: Seed of the weights before any training, for the manifest; None = not known.
+        schema: What the features are; None = :func:`gconvae.schema.usual`. Training takes that of
+            the clouds.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
         | Learning Structured Output Representation using Deep Conditional Generative Models
@@ -71,8 +74,10 @@ class VAE(nn.Module):
         num_classes: int = 0,
         ragged: bool = False,
         initial_seed: int | None = None,
+        schema: CloudSchema | None = None,
     ) -> None:
         super().__init__()
+        self.schema = usual(len(scaling.low)) if schema is None else schema
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior
@@ -97,24 +102,33 @@ class VAE(nn.Module):
             mask: Shape (B, N), or None for all real; only beside bare points.
             name: What error messages call ``points``.
         Returns:
-            Clouds in data units on the model's device, with labels if they came with some.
+            Clouds in data units, relative to the schema's offsets, on the model's device, with
+            labels if they came with some.
         Raises:
             ValueError: If the clouds are not valid, one has more real nodes than the network, or
-                one lies outside the feature ranges (:meth:`FeatureScaling.check_range`).
+                one lies outside the feature ranges (:meth:`FeatureScaling.hold`).
         """
-        labels = None
         if mask is None:
-            points, mask, labels = as_sample(points, name)
+            clouds = as_sample(points, name)
         elif holds_graphs(points):
             raise ValueError("mask must be None for graphs, which have no masked nodes")
-        clouds = as_clouds(points, mask, name=name, num_features=len(self.scaling.low))
-        points = clouds.points.to(self.scaling.low)
-        points, mask = sort_nodes(points, clouds.mask.to(self.device))
-        self.scaling.check_range(points, mask, name)
-        wanted = getattr(self.encoder, "num_points", None)
-        if wanted is not None and points.shape[1] != wanted:
-            points, mask = resized(points, mask, wanted)
-        return Clouds(points, mask, None if labels is None else labels.to(self.device))
+        else:
+            clouds = as_clouds(points, mask, name=name)
+        given, wanted = clouds.points.shape[-1], self.schema.num_features
+        if given != wanted:
+            raise ValueError(
+                f"{name} must have {wanted} features a node like the model "
+                f"({', '.join(self.schema.names)}), got {given}; a new model takes them with "
+                f"num_features={given}"
+            )
+        points = self.scaling.enter(clouds.points).to(self.scaling.low)
+        points, mask = sort_nodes(points, clouds.mask.to(self.device), self.schema)
+        points = self.scaling.hold(points, mask, name)
+        most = getattr(self.encoder, "num_points", None)
+        if most is not None and points.shape[1] != most:
+            points, mask = resized(points, mask, most)
+        labels = None if clouds.labels is None else clouds.labels.to(self.device)
+        return Clouds(points, mask, labels, self.schema)
 
     def encode(self, points: Any, mask: Any = None) -> Independent[Any]:
         """The posterior q(z|x).
@@ -136,11 +150,12 @@ class VAE(nn.Module):
             labels: One for all, or shape (B,); needed where the model has labels.
             mask: True for the real nodes, the first n of each cloud, shape (B, N); None = all.
         Returns:
-            Data units, shape (B, N, F), brightest node first; masked nodes are 0.
+            Data units, shape (B, N, F), nodes in canonical order; masked nodes are 0.
         Raises:
             ValueError: If z does not have shape (B, L), or labels are missing.
         """
-        return sort_nodes(self._data_units(self.decode_unit(z, labels, mask)), mask)[0]
+        decoded = self._data_units(self.decode_unit(z, labels, mask))
+        return self.leave(sort_nodes(decoded, mask, self.schema)[0], mask)
 
     def decode_unit(
         self,
@@ -209,7 +224,7 @@ class VAE(nn.Module):
             nodes = self.conditioning.nodes(part.mask)
             masks.append(torch.ones_like(nodes) if self.conditioning.always_full else nodes)
             made.append(self.decode(z, part.labels, masks[-1]))
-        return Clouds(torch.cat(made), torch.cat(masks), labels)
+        return Clouds(torch.cat(made), torch.cat(masks), labels, self.schema)
 
     @torch.no_grad()
     def sample(
@@ -324,7 +339,7 @@ class VAE(nn.Module):
     def _returned(self, clouds: Clouds, as_data: bool) -> Any:
         """What a user gets: graphs, or bare points where these say all."""
         if as_data:
-            return to_data(*clouds)
+            return to_data(*clouds, schema=self.schema)
         return clouds.points if self.conditioning.always_full else clouds
 
     def _num_points(self, context: int) -> int:
@@ -341,6 +356,11 @@ class VAE(nn.Module):
         latent_dim = z.shape[-1] if wanted is None else wanted - self.conditioning.dim
         if z.dim() != 2 or z.shape[1] != latent_dim:
             raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
+
+    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Points relative to the schema's offsets in data units; masked nodes stay 0."""
+        points = self.scaling.leave(points)
+        return points if mask is None else points.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _data_units(self, unit: Tensor) -> Tensor:
         return self.scaling.unscale(self.scaling.from_unit(unit))

@@ -24,6 +24,7 @@ from gconvae.nn.sets import DeepSetsEncoder
 from gconvae.priors import Latents, StandardNormal, flows
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import SUPERPIXELS
 from gconvae.training.stages.reconstructions import latents
 from gconvae.vae import VAE
 
@@ -142,7 +143,7 @@ def ragged_digits(count: int = 60) -> CloudDataset:
     points, mask, labels = digits(count).clouds
     kept = torch.rand(mask.shape, generator=generator(0, "dropped nodes")) < 0.7
     kept[:, 0] = True
-    return from_points(points, mask & kept, labels, image_size=28)
+    return from_points(points, mask & kept, labels, schema=SUPERPIXELS)
 
 
 def random_clouds(num_clouds: int = 6, num_nodes: int = 25) -> Tensor:
@@ -478,7 +479,7 @@ def test_a_saved_model_is_loaded_to_the_bit(choice: str, tmp_path: Path) -> None
 def test_a_model_composed_by_hand_loads_by_itself(
     encoder: nn.Module, decoder: nn.Module, tmp_path: Path
 ) -> None:
-    model = VAE(encoder, decoder, StandardNormal(4), FeatureScaling.pixels(28))
+    model = VAE(encoder, decoder, StandardNormal(4), FeatureScaling.of(SUPERPIXELS))
     gconvae.training.save(model, tmp_path / "model")
     again = gconvae.load(tmp_path / "model")
     assert torch.equal(again.sample(5), model.sample(5))
@@ -526,7 +527,7 @@ def by_hand(encoder: Any = None, decoder: Any = None, prior: Any = None) -> VAE:
         encoder or DeepSetsEncoder(latent_dim=4),
         decoder or DenseDecoder(latent_dim=4),
         prior or StandardNormal(4),
-        FeatureScaling.pixels(28),
+        FeatureScaling.of(SUPERPIXELS),
     )
 
 
@@ -716,7 +717,7 @@ def test_missing_and_unknown_labels_are_one_clear_error() -> None:
         with pytest.raises(ValueError, match="labels must be given, the model has 10 classes"):
             use()
     untrained = create("decoder dense", num_classes=10)
-    bare = from_points(points, image_size=28)
+    bare = from_points(points, schema=SUPERPIXELS)
     with pytest.raises(ValueError, match="labels of data must be given"):
         quick(untrained, bare)
     with pytest.raises(ValueError, match="labels of valid must be given"):
@@ -911,7 +912,7 @@ class Seen(nn.Module):
 def on_whole_pixels(data: CloudDataset) -> CloudDataset:
     points, mask, labels = data.clouds
     rounded = torch.cat([points[..., :2].round(), points[..., 2:]], -1)
-    return from_points(rounded, mask, labels, image_size=28)
+    return from_points(rounded, mask, labels, schema=SUPERPIXELS)
 
 
 def by_value(points: Tensor) -> Tensor:

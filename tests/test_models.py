@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gconvae import models
+from gconvae.schema import SUPERPIXELS
 from gconvae.vae import VAE
 
 SMALL: dict[str, Any] = {"hidden": 16, "channels": (2, 3), "latent_dim": 4}
@@ -103,9 +104,8 @@ def test_sizes_that_cannot_work_are_refused_with_the_smallest_that_can(
         ({"channels": (4, 0)}, "channels must be"),
         ({"padding": -1}, "padding must be"),
         ({"padding": 9}, "padding must be"),
-        ({"image_size": 1}, "image_size must be at least 2"),
         ({"num_features": 0}, "num_features must be"),
-        ({"num_features": 1}, "num_features must be"),
+        ({"num_features": 4, "schema": SUPERPIXELS}, "num_features must be that of the schema, 3"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": 1.5}, "seed must be a whole number"),
     ],

@@ -13,7 +13,7 @@ from draw_floors import FILES, PACKAGE, arrows, imported_modules, package_of, ro
 
 STANDS_ON: dict[str, set[str]] = {
     # floor 0
-    "schema": set(),
+    "schema": {"lazy"},
     "options": set(),
     # options only, so that the command can name them before anything heavy is imported
     "recipes": {"options"},

@@ -16,6 +16,7 @@ from gconvae.datasets import from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.priors import StandardNormal
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import SUPERPIXELS
 from gconvae.vae import VAE
 
 LOW, HIGH = torch.tensor([-1.0, 5.0, 0.0]), torch.tensor([1.0, 6.0, 500.0])
@@ -530,7 +531,7 @@ def test_parts_are_free_as_long_as_they_fit_together() -> None:
             normal = torch.distributions.Normal(mean, torch.ones_like(mean))
             return torch.distributions.Independent(normal, 1)
 
-    made = VAE(Mean(), Middle(), StandardNormal(3), FeatureScaling.pixels(28))
+    made = VAE(Mean(), Middle(), StandardNormal(3), FeatureScaling.of(SUPERPIXELS))
     points, mask = some_points(), some_mask()
     wanted = torch.stack([p[m].mean(0) for p, m in zip(points, mask, strict=True)])
     wanted[:, 2] *= 27  # the units of the loss: pixels and 27 x intensity

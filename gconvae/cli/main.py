@@ -24,8 +24,9 @@ from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOp
 
 if TYPE_CHECKING:
     from gconvae.clouds import Clouds
-    from gconvae.datasets.sources import CloudDataset
+    from gconvae.datasets.cloud_dataset import CloudDataset
     from gconvae.metrics.comparison import Report
+    from gconvae.schema import CloudSchema
     from gconvae.training.run_folder import Run
 
 __all__ = ["main"]
@@ -254,8 +255,7 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
         "generated": model.sample_clouds(options.count, seed=options.seed),
     }
     made = {
-        name: datasets.from_points(*sample, image_size=test.image_size)
-        for name, sample in samples.items()
+        name: datasets.from_points(*sample, schema=test.schema) for name, sample in samples.items()
     }
     datasets.to_file(made["generated"], folder / "samples.npz")
     reports = {
@@ -265,7 +265,7 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
-    size = test.image_size
+    size = _image_size(test.schema)
     plots.save(plots.compare_grids(samples, image_size=size), folder / "clouds.png")
     if size is not None:
         images = plots.compare_grids(samples, image_size=size, pixels=True)
@@ -297,11 +297,11 @@ def _sample(given: Namespace) -> None:
     if figure is not None:
         plots.check_path(figure)
     model = run_folder.load(given.run)
-    size = model.scaling.image_size
+    size = _image_size(model.schema)
     parts = model.iter_samples(options.count, seed=options.seed, label=options.label)
     first = next(parts)
     shown = _watched(itertools.chain([first], parts), options.count)
-    datasets.to_file_in_parts(shown, out, image_size=size)
+    datasets.to_file_in_parts(shown, out)
     print(f"{options.count} clouds: {out}")
     if figure is not None:
         grid = plots.cloud_grid(first.points, first.mask, image_size=size)
@@ -342,16 +342,13 @@ def _evaluate(given: Namespace) -> None:
     else:
         model = run_folder.load(made)
         clouds = model.sample_clouds(drawn.count, seed=drawn.seed, label=drawn.label)
-        generated = datasets.from_points(*clouds, image_size=model.scaling.image_size)
+        generated = datasets.from_points(*clouds, schema=model.schema)
         samples = _held_out(made, given.against)
         if drawn.label is not None:
             samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
-    if samples["real"].image_size != generated.image_size:
-        raise ValueError(
-            f"{made} must be compared with clouds of the same image_size, {generated.image_size} "
-            f"(None = not of images), got {samples['real'].image_size}; --against names others, "
-            "and an array image_size in an npz file says of which images it is"
-        )
+    unlike = samples["real"].schema.difference(generated.schema)
+    if unlike:
+        raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
     sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
     groups = None if given.metrics is None else given.metrics.replace(" ", "").split(",")
     report = metrics.compare(
@@ -513,6 +510,12 @@ def _check_free(*files: Path | None, overwrite: bool) -> None:
             raise ValueError(
                 f"out and figure must not exist yet (or --overwrite true), got {file}"
             )
+
+
+def _image_size(schema: CloudSchema) -> int | None:
+    """Side of the image of superpixels; None for other clouds."""
+    high = schema.features[0].high
+    return None if schema.name != "superpixels" or high is None else round(high) + 1
 
 
 def _underscored(words: Sequence[str]) -> list[str]:

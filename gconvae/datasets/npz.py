@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,11 +20,16 @@ __all__ = ["NpzStream", "npz_stream"]
 
 
 class NpzStream:
-    """Arrays that grow along their first axis; see :func:`npz_stream`."""
+    """Arrays that grow along their first axis; see :func:`npz_stream`.
+
+    Attributes:
+        constants: Arrays that do not grow, until the file is written.
+    """
 
     def __init__(self, folder: Path, opened: ExitStack) -> None:
         self._folder, self._opened = folder, opened
         self._arrays: dict[str, _Array] = {}
+        self.constants: dict[str, NDArray[Any]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -46,9 +51,9 @@ class NpzStream:
         for name, piece in pieces.items():
             self._arrays[name].append(piece)
 
-    def write(self, path: Path, constants: Mapping[str, NDArray[Any]]) -> None:
+    def write(self, path: Path) -> None:
         """Puts all that was appended, and arrays that do not grow, into a file."""
-        np.savez(path, **constants)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
+        np.savez(path, **self.constants)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
         with zipfile.ZipFile(path, "a") as archive:
             for name, array in self._arrays.items():
                 # the final size is not known to the archive when it begins an array
@@ -105,5 +110,6 @@ def npz_stream(path: str | os.PathLike[str], **constants: NDArray[Any]) -> Itera
     """
     with files.whole(path) as temporary, ExitStack() as opened:
         stream = NpzStream(temporary.parent, opened)
+        stream.constants |= constants
         yield stream
-        stream.write(temporary, constants)
+        stream.write(temporary)

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load as load_weights
 from torch import Tensor, nn
 
-from gconvae.clouds import FEATURES, Clouds, as_clouds
+from gconvae.clouds import Clouds, as_clouds
 from gconvae.randomness import initial_weights
+from gconvae.schema import SUPERPIXELS
 
 __all__ = ["NUM_FEATURES", "ReferenceClassifier", "card", "features", "load"]
 
@@ -65,7 +66,7 @@ class ReferenceClassifier(nn.Module):
         super().__init__()
         self.register_buffer("centre", torch.tensor(CENTRE), persistent=False)
         self.register_buffer("frequencies", torch.tensor(FREQUENCIES), persistent=False)
-        num_values = len(FEATURES) * (1 + 2 * len(FREQUENCIES))
+        num_values = SUPERPIXELS.num_features * (1 + 2 * len(FREQUENCIES))
         self.embed = nn.Sequential(
             nn.Linear(num_values, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH)
         )
@@ -113,7 +114,7 @@ class ReferenceClassifier(nn.Module):
 
     def _prepare(self, points: Any, mask: Any) -> Clouds:
         """Checked clouds on the device and in the dtype of the network."""
-        clouds = as_clouds(points, mask, num_features=len(FEATURES))
+        clouds = as_clouds(points, mask, num_features=SUPERPIXELS.num_features)
         return Clouds(clouds.points.to(self.centre), clouds.mask.to(self.centre.device))
 
 
@@ -190,7 +191,7 @@ def features(points: Any, mask: Any = None) -> Tensor:
         >>> features(torch.rand(2, 25, 3)).shape
         torch.Size([2, 32])
     """
-    points, mask, _ = as_clouds(points, mask, num_features=len(FEATURES))
+    points, mask, _ = as_clouds(points, mask, num_features=SUPERPIXELS.num_features)
     model = load(points.device)
     pieces = zip(points.split(CHUNK), mask.split(CHUNK), strict=True)
     return torch.cat([model.features(*piece) for piece in pieces])

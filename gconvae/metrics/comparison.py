@@ -18,6 +18,7 @@ from gconvae.metrics import embeddings, sets
 from gconvae.metrics.classifier import features as embedding
 from gconvae.metrics.embeddings import Estimate
 from gconvae.metrics.report import Report, Row
+from gconvae.schema import SUPERPIXELS
 
 __all__ = ["GROUPS", "Report", "Row", "as_sample", "compare", "feature_w1"]
 
@@ -25,7 +26,7 @@ GROUPS = ("features", "sets", "frechet", "kernel", "classifier", "copies")
 """What :func:`compare` can compute, in the order of the report."""
 
 UNITS = ("px", "px", "")
-"""Unit of each of ``clouds.FEATURES`` in an image."""
+"""Unit of each of ``SUPERPIXELS.names`` in an image."""
 
 MOST_CLOUDS = 1000
 """Clouds on each side that metrics other than W1 look at: their cost grows as the square, and
@@ -166,7 +167,9 @@ def compare(
     _check_samples(samples)
     _check_numbers(seed=(seed, 0), num_splits=(num_splits, 2), num_bootstrap=(num_bootstrap, 2))
     # a data set says if it is no image; bare points are taken for one
-    image_size = getattr(real, "image_size", _IMAGE)
+    schema = getattr(real, "schema", None)
+    is_image = schema is None or schema.same_nodes(SUPERPIXELS)
+    image_size = _IMAGE if is_image else None
     comparison = _Comparison(samples, image_size, int(seed), int(num_splits), int(num_bootstrap))
     rows: list[Row] = []
     left_out: dict[str, str] = {}
@@ -274,7 +277,7 @@ class _Comparison:
                 f"needs clouds of {_IMAGE} x {_IMAGE} images, got image_size {self.image_size}"
             )
         points, mask, _ = self.cut
-        if points.shape[-1] != len(clouds.FEATURES):
+        if points.shape[-1] != len(SUPERPIXELS.names):
             raise _UnfitError(f"needs x, y and intensity only, got {points.shape[-1]} features")
         nodes = points[: 2 * self.size][mask[: 2 * self.size]]  # (P, 3)
         highest = nodes.new_tensor([_IMAGE - 0.5, _IMAGE - 0.5, 1.0])
@@ -337,7 +340,7 @@ def _set_rows(c: _Comparison) -> list[Row]:
     c.require_clouds(4)  # a half has two
     if c.image_size is None:
         raise _UnfitError("needs clouds of images (x px, y px, intensity), got image_size None")
-    if c.cut.points.shape[-1] > len(clouds.FEATURES):
+    if c.cut.points.shape[-1] > len(SUPERPIXELS.names):
         raise _UnfitError(f"needs x, y and intensity only, got {c.cut.points.shape[-1]} features")
     rows = []
     for distance, unit in (("chamfer", "px^2"), ("matching", "px")):
@@ -382,7 +385,7 @@ def _embedding_auc_row(c: _Comparison) -> list[Row]:
 
 
 def _points_auc_row(c: _Comparison) -> list[Row]:
-    if c.cut.points.shape[-1] <= clouds.INTENSITY:
+    if c.cut.points.shape[-1] <= 2:
         raise _UnfitError("needs an intensity to put nodes in order, got 2 features")
     nodes, _ = clouds.sort_nodes(c.cut.points, c.cut.mask)
     return _auc_row(c, "points", nodes.flatten(1).numpy())
@@ -563,8 +566,8 @@ def _nodes(sample: clouds.Clouds) -> NDArray[np.float64]:
 
 def _labels(num_features: int, is_image: bool) -> list[_Label]:
     units = UNITS if is_image else ("", "", "")
-    extra = [f"feature {i}" for i in range(len(clouds.FEATURES), num_features)]
-    named = zip([*clouds.FEATURES, *extra], [*units, *("" for _ in extra)], strict=True)
+    extra = [f"feature {i}" for i in range(len(SUPERPIXELS.names), num_features)]
+    named = zip([*SUPERPIXELS.names, *extra], [*units, *("" for _ in extra)], strict=True)
     labels = [_Label(name, "W1", unit) for name, unit in named]
     return [*labels[:num_features], _Label("nodes", "W1", "nodes")]
 

@@ -293,7 +293,7 @@ def _nodes(sample: clouds.Clouds, extent: float, name: str) -> list[NDArray[np.f
     """Scaled real nodes (N, F) of each cloud."""
     sample = clouds.as_clouds(sample.points, sample.mask, name=name)  # a copy
     points = sample.points.detach().cpu().double().numpy()
-    points[..., clouds.INTENSITY :][..., :1] *= extent  # there may be no such feature
+    points[..., 2:][..., :1] *= extent  # there may be no such feature
     mask = sample.mask.cpu().numpy()
     return [cloud[real] for cloud, real in zip(points, mask, strict=True)]
 

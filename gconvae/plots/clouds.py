@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from numpy.typing import NDArray
 
 from gconvae import clouds, files, metrics
+from gconvae.schema import SUPERPIXELS
 
 __all__ = [
     "check_path",
@@ -43,6 +44,7 @@ Floats = NDArray[np.float64]
 Limits = tuple[tuple[float, float], tuple[float, float]]
 """Lowest and highest x, then lowest and highest y."""
 
+INTENSITY = 2
 COLORMAP = "viridis"
 BACKGROUND = "black"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -257,7 +259,7 @@ def intensity_histogram(
         >>> intensity_histogram(samples).axes[0].get_title()
         'W1 to real\ngenerated: 0.25'
     """
-    return _histograms(_as_samples(samples), [clouds.INTENSITY], None, bins, figure)
+    return _histograms(_as_samples(samples), [INTENSITY], None, bins, figure)
 
 
 def feature_histograms(
@@ -633,7 +635,7 @@ def _as_clouds(sample: Any, name: str, mask: Any = None) -> clouds.Clouds:
         checked = metrics.as_sample(sample, name)
     else:
         checked = clouds.as_clouds(sample, mask, name=name)
-    if checked.points.shape[-1] <= clouds.INTENSITY:
+    if checked.points.shape[-1] <= INTENSITY:
         raise ValueError(
             f"{name} must have an intensity as third feature, "
             f"got {checked.points.shape[-1]} features a node"
@@ -720,7 +722,7 @@ def _robust_range(values: Floats) -> tuple[float, float]:
 
 
 def _frame(nodes: Floats, image_size: int | None, limits: Limits | None) -> _Frame:
-    positions, intensity = nodes[:, :2], nodes[:, clouds.INTENSITY]
+    positions, intensity = nodes[:, :2], nodes[:, INTENSITY]
     in_image = _in_image(positions, image_size)
     unit = ((intensity >= 0) & (intensity <= 1)).mean() >= _INSIDE
     norm = Normalize(0.0, 1.0) if in_image and unit else Normalize(*_robust_range(intensity))
@@ -800,7 +802,7 @@ def _draw_nodes(axes: Axes, nodes: Floats, frame: _Frame, num_nodes: int) -> Non
     panel = 72 * min(extent.width, extent.height) / axes.figure.dpi  # points
     # more nodes are smaller, so that the area that they cover stays about the same
     diameter = panel * _MARKER * min(1.0, math.sqrt(25 / num_nodes))
-    x, y, intensity = nodes[:, : clouds.INTENSITY + 1].T
+    x, y, intensity = nodes[:, : INTENSITY + 1].T
     axes.scatter(x, y, c=intensity, s=diameter**2, cmap=COLORMAP, norm=frame.norm, linewidths=0)
 
 
@@ -809,7 +811,7 @@ def _rasterize(nodes: Floats, image_size: int) -> Floats:
     column, row = np.rint(nodes[:, :2]).astype(int).T
     inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < image_size)
     image = np.zeros((image_size, image_size))
-    np.maximum.at(image, (row[inside], column[inside]), nodes[inside, clouds.INTENSITY])
+    np.maximum.at(image, (row[inside], column[inside]), nodes[inside, INTENSITY])
     return image
 
 
@@ -884,19 +886,19 @@ def _draw_histogram(axes: Axes, values: Floats, edges: Floats, name: str, number
 
 def _edges(values: Floats, feature: int, image_size: int | None, bins: int) -> Floats:
     """Edges of bins; pixels are not split, since positions may be whole pixels."""
-    if image_size is not None and feature < clouds.INTENSITY:
+    if image_size is not None and feature < INTENSITY:
         return np.arange(image_size + 1, dtype=np.float64) - 0.5
-    if feature == clouds.INTENSITY and values.min() >= 0 and values.max() <= 1:
+    if feature == INTENSITY and values.min() >= 0 and values.max() <= 1:
         return np.linspace(0.0, 1.0, bins + 1)
     low, high = _robust_range(values)
     return np.linspace(low, high, bins + 1)
 
 
 def _label(feature: int, in_image: bool) -> str:
-    if feature > clouds.INTENSITY:
+    if feature > INTENSITY:
         return f"feature {feature}"
-    unit = " (px)" if in_image and feature < clouds.INTENSITY else ""
-    return clouds.FEATURES[feature] + unit
+    unit = " (px)" if in_image and feature < INTENSITY else ""
+    return SUPERPIXELS.names[feature] + unit
 
 
 def _finish_curves(axes: Axes, curves: Mapping[str, Floats]) -> None:

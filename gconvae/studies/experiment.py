@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from gconvae import datasets, models
-from gconvae.datasets.sources import CloudDataset
+from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.training.fit import VALID_FRACTION, fit
 from gconvae.training.run_folder import Run

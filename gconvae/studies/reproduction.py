@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from gconvae import losses, models
-from gconvae.datasets.sources import CloudDataset
+from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.options import DataOptions, TrainingOptions
 from gconvae.studies.experiment import Experiment

@@ -11,10 +11,10 @@ from itertools import product
 from typing import Any
 
 from gconvae import datasets, metrics
-from gconvae.clouds import FEATURES
-from gconvae.datasets.sources import CloudDataset
+from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.metrics import sets
 from gconvae.options import ModelOptions, TrainingOptions
+from gconvae.schema import SUPERPIXELS
 from gconvae.studies.experiment import Experiment
 from gconvae.training.fit import VALID_FRACTION, check_trainable, identity
 
@@ -34,7 +34,7 @@ KINDS = {
 """Metrics of a report: their group in :func:`gconvae.metrics.compare`, and what is better."""
 
 NAMES = {
-    "features": (*FEATURES, "nodes"),
+    "features": (*SUPERPIXELS.names, "nodes"),
     "sets": sets.DISTANCES,
     "frechet": ("embedding",),
     "kernel": ("embedding",),

@@ -21,12 +21,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
-from torch_geometric.data import Dataset as PygDataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gconvae import datasets, files, losses, metrics, neighbors
-from gconvae.clouds import Clouds, as_sample
+from gconvae.clouds import Clouds
+from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.conversion import as_dataset
 from gconvae.options import Device, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
@@ -63,8 +64,8 @@ PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning",
 
 def fit(
     model: VAE,
-    data: datasets.CloudDataset | Tensor | Any,
-    valid: datasets.CloudDataset | Tensor | Any | None = None,
+    data: CloudDataset | Tensor | Any,
+    valid: CloudDataset | Tensor | Any | None = None,
     loss: str | nn.Module = "third_axis",
     beta: float = 1.0,
     standardize: bool = False,
@@ -114,8 +115,8 @@ def fit(
         patience: Epochs without a better validation loss after which training stops; None = never.
         seed: Of the split, the order and the latent noise; initial weights are the model's own.
         neighbors: Neighbour search of a named loss, see :func:`gconvae.neighbors.nearest`.
-        scaling: ``"pixels"`` of the image, ``"range"`` of the training clouds, ``"keep"`` the
-            model's, or ``"auto"``: pixels where ``data.image_size`` is set, else range.
+        scaling: Feature ranges: ``"auto"``, those that the schema knows, else of the training
+            clouds; ``"range"``, all of the training clouds; ``"keep"``, the model's.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
         precision: Of the network's products: ``"float32"``, or ``"bfloat16"`` where the CPU or GPU
             has it (weights, loss and KL stay float32).
@@ -179,12 +180,11 @@ def fit(
     _warn_of_slow(precision, _device(device))
     train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
-    trained.scaling = _chosen_scaling(scaling, trained, train).to(trained.scaling.low)
+    _described(trained, train, scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     sets = [
-        # the decoder could never produce training clouds outside the ranges
-        _training_clouds(trained, train, "data", strict=True),
-        _training_clouds(trained, valid, "valid", strict=False),
+        _training_clouds(trained, train, "data"),
+        _training_clouds(trained, valid, "valid"),
     ]
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
     trained.likelihood.set_lattice(train.points, train.mask)
@@ -264,8 +264,8 @@ def _run(
 def _manifest(
     options: TrainingOptions,
     model: VAE,
-    train: datasets.CloudDataset,
-    valid: datasets.CloudDataset,
+    train: CloudDataset,
+    valid: CloudDataset,
     loss: nn.Module,
     config: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def _manifest(
     }
 
 
-def _finish(run: Run, out: Path, valid: datasets.CloudDataset, seed: int) -> None:
+def _finish(run: Run, out: Path, valid: CloudDataset, seed: int) -> None:
     """Leaves the finished run in its folder; the model last, since its presence says finished."""
     run_folder.write_history(run.history, out / "history.csv")
     run_folder.write_json(run.manifest, out / "manifest.json")
@@ -381,11 +381,10 @@ def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.T
     )
 
 
-def _training_clouds(model: VAE, data: datasets.CloudDataset, name: str, strict: bool) -> Clouds:
+def _training_clouds(model: VAE, data: CloudDataset, name: str) -> Clouds:
     """Clouds in order and in scaled units, on the CPU."""
     clouds = model.prepare(data, name=name)
     labels = model.conditioning.check_labels(clouds.labels, len(data), f"labels of {name}")
-    model.scaling.check_range(clouds.points, clouds.mask, name, strict=strict)
     scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
     return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
 
@@ -399,7 +398,7 @@ def _on_device(clouds: Clouds, device: str) -> Clouds:
 
 
 def check_trainable(
-    model: VAE, options: TrainingOptions, data: datasets.CloudDataset, *, with_loss: bool = True
+    model: VAE, options: TrainingOptions, data: CloudDataset, *, with_loss: bool = True
 ) -> None:
     """Refuses what would fail in the first step: a prior or loss that does not fit.
 
@@ -463,9 +462,7 @@ def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def train_and_valid(
-    data: Any, valid: Any, seed: int
-) -> tuple[datasets.CloudDataset, datasets.CloudDataset]:
+def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, CloudDataset]:
     """The clouds that :func:`fit` trains on, and those that choose its best epoch.
 
     Args:
@@ -479,49 +476,35 @@ def train_and_valid(
         >>> len(train), len(valid)
         (83, 17)
     """
-    data = _dataset(data, "data")
+    data = as_dataset(data, "data")
     if valid is None:
         return datasets.split(data, VALID_FRACTION, seed=seed)
-    return data, _dataset(valid, "valid", data.image_size)
+    valid = as_dataset(valid, "valid", data.schema)
+    unlike = data.schema.difference(valid.schema)
+    if unlike:
+        raise ValueError(f"valid must have the schema of data, {unlike}")
+    return data, valid
 
 
-def _dataset(data: Any, name: str, image_size: int | None = None) -> datasets.CloudDataset:
-    """Any form of clouds as a data set."""
-    if isinstance(data, DataLoader):
-        if not isinstance(data.sampler, SequentialSampler | RandomSampler):
-            raise ValueError(
-                f"{name} must be a loader of a whole data set, since its clouds are taken in an "
-                f"order of the seed, got one with {type(data.sampler).__name__}"
-            )
-        data = data.dataset
-    if isinstance(data, datasets.CloudDataset):
-        return data
-    if isinstance(data, PygDataset):
-        raise ValueError(
-            f"{name} must say which nodes are kept: use gconvae.datasets.from_pyg(), "
-            f"got {type(data).__name__}"
-        )
-    return datasets.from_points(*as_sample(data, name), image_size=image_size)
-
-
-def identity(data: datasets.CloudDataset) -> dict[str, Any]:
+def identity(data: CloudDataset) -> dict[str, Any]:
     """What a manifest says of clouds, so that the same ones can be told from others."""
-    return {"clouds": len(data), "image_size": data.image_size, "sha256": data.checksum()}
+    described = data.schema.to_dict()
+    return {"clouds": len(data), "schema": described, "sha256": data.checksum()}
 
 
-def _chosen_scaling(name: str, model: VAE, train: datasets.CloudDataset) -> FeatureScaling:
-    wanted, given = len(model.scaling.low), train.points.shape[-1]
+def _described(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
+    """Gives a model the schema of its training clouds, and feature ranges that hold them."""
+    wanted, given = model.schema.num_features, train.schema.num_features
     if wanted != given:
-        raise ValueError(f"data must have {wanted} features a node like the model, got {given}")
-    if name == "auto":
-        name = "range" if train.image_size is None else "pixels"
-    if name == "keep":
-        return model.scaling
-    if name == "range":
-        return FeatureScaling.fitted(train.points, train.mask)
-    if train.image_size is None:
-        raise ValueError("scaling='pixels' needs data with an image_size, got None")
-    return FeatureScaling.pixels(train.image_size, train.points.shape[-1])
+        raise ValueError(
+            f"data must have {wanted} features a node like the model, got {given}; "
+            f"models.create(num_features={given}) makes one for them"
+        )
+    model.schema = train.schema
+    if scaling == "keep":
+        return
+    fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=scaling == "auto")
+    model.scaling = fitted.to(model.scaling.low)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch_geometric.loader import DataLoader
 from gconvae import datasets
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_file, from_points, from_pyg
+from gconvae.schema import SUPERPIXELS, CloudSchema, superpixels
 
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -308,7 +309,8 @@ def test_masked_nodes_come_last_and_hold_zero() -> None:
 def test_a_mask_is_never_guessed_from_zeros() -> None:
     points = torch.zeros(2, 4, 3)
     points[:, 0] = 1
-    assert from_points(points).mask.all()
+    with pytest.warns(UserWarning, match="points end in 6 nodes of zeros alone, in 2 of 2 clouds"):
+        assert from_points(points).mask.all()
 
 
 def test_values_in_masked_places_do_not_matter() -> None:
@@ -334,10 +336,9 @@ def test_labels_stay_with_their_clouds() -> None:
     assert [graph.y.item() for graph in data] == [5, 0, 7]
 
 
-def test_image_size_is_kept_by_subsets() -> None:
-    data = from_points(torch.rand(8, 4, 3), image_size=16)
-    assert data[2:5].image_size == 16
-    assert from_points(torch.rand(8, 4, 3)).image_size is None
+def test_a_schema_is_kept_by_subsets_and_copies() -> None:
+    data = from_points(torch.rand(8, 4, 3), schema=superpixels(16))
+    assert data[2:5].schema == data.copy([1, 2]).schema == superpixels(16)
 
 
 def nan_at(cloud: int, node: int) -> Tensor:
@@ -353,12 +354,10 @@ def nan_at(cloud: int, node: int) -> Tensor:
         (torch.full((2, 5, 3), float("inf")), "finite"),
         (np.full((2, 5, 3), 1e300), "finite|float32"),
         (torch.rand(5, 3), r"shape \(clouds, nodes, features\), got \(5, 3\)"),
-        (torch.rand(4, 5, 2), "at least 3 features a node.*got 2"),
-        (torch.randint(0, 9, (4, 5, 3)), "floating-point"),
-        (torch.rand(4, 5, 3, dtype=torch.complex64), "floating-point"),
+        (torch.rand(4, 5, 3, dtype=torch.complex64), "real numbers"),
         (np.full((4, 5, 3), "a"), "points must"),
         (np.full((4, 5, 3), None), "points must"),
-        ([[[1.0, 2.0, 0.5]], [[1.0, 2.0, 0.5], [1.0, 2.0, 0.5]]], "points must"),
+        ([[[1.0, 2.0, 0.5]], [[1.0, 2.0], [1.0, 2.0]]], "points must hold clouds"),
         ("clouds.npz", "points must"),
         (None, "points must"),
         (torch.rand(0, 5, 3), "at least one cloud"),
@@ -387,8 +386,9 @@ def test_masks_that_cannot_be_used_are_one_clear_error(mask: Tensor, message: st
     ("labels", "message"),
     [
         ([1, 2, 3], r"labels must have shape \(4,\), got \(3,\)"),
-        ([1.0, 2.0, 3.0, 4.0], "labels must be integers"),
-        (["a", "b", "c", "d"], "labels must"),
+        ([1.0, 2.5, 3.0, 4.0], "labels must be whole numbers, got 2.5"),
+        ([None, "b", "c", "d"], "labels must be whole numbers, texts or one-hot"),
+        ([[1, 1]] * 4, "labels must be one-hot rows"),
     ],
 )
 def test_labels_that_cannot_be_used_are_one_clear_error(labels: Any, message: str) -> None:
@@ -400,17 +400,15 @@ def test_labels_that_cannot_be_used_are_one_clear_error(labels: Any, message: st
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("image_size", [None, 28])
+@pytest.mark.parametrize("schema", [None, SUPERPIXELS], ids=["plain", "superpixels"])
 def test_a_file_gives_back_the_clouds_written(
-    tmp_path: Path, labelled: bool, image_size: int | None
+    tmp_path: Path, labelled: bool, schema: CloudSchema | None
 ) -> None:
     whole = ragged()
-    data = from_points(
-        whole.points, whole.mask, whole.labels if labelled else None, image_size=image_size
-    )
+    data = from_points(whole.points, whole.mask, whole.labels if labelled else None, schema=schema)
     read = from_file(datasets.to_file(data, tmp_path / "new" / "clouds.npz"))
     assert read.checksum() == data.checksum()
-    assert read.image_size == image_size
+    assert read.schema == data.schema
 
 
 def test_a_file_of_a_subset_holds_the_subset(tmp_path: Path) -> None:
@@ -425,9 +423,11 @@ def test_a_file_made_with_numpy_needs_points_only(tmp_path: Path) -> None:
     assert from_file(str(tmp_path / "own.npz")).checksum() == from_points(points).checksum()
 
 
-def test_an_image_size_of_the_caller_wins_over_the_files(tmp_path: Path) -> None:
-    path = datasets.to_file(from_points(torch.rand(2, 4, 3), image_size=28), tmp_path / "a.npz")
-    assert from_file(path, image_size=64).image_size == 64
+def test_a_schema_of_the_caller_wins_over_the_files(tmp_path: Path) -> None:
+    path = datasets.to_file(
+        from_points(torch.rand(2, 4, 3), schema=SUPERPIXELS), tmp_path / "a.npz"
+    )
+    assert from_file(path, schema=superpixels(64)).schema == superpixels(64)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
@@ -448,18 +448,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("image_size", [None, 28])
+@pytest.mark.parametrize("schema", [None, SUPERPIXELS], ids=["plain", "superpixels"])
 def test_a_file_in_parts_reads_like_a_whole_one(
-    tmp_path: Path, labelled: bool, image_size: int | None
+    tmp_path: Path, labelled: bool, schema: CloudSchema | None
 ) -> None:
     whole = ragged()
     labels = whole.labels if labelled else None
-    data = from_points(whole.points, whole.mask, labels, image_size=image_size)
+    data = from_points(whole.points, whole.mask, labels, schema=schema)
     parts = [data[:3].clouds, data[3:4].clouds, data[4:].clouds]
     path = tmp_path / "new" / "clouds.npz"
-    read = from_file(datasets.to_file_in_parts(iter(parts), path, image_size=image_size))
+    read = from_file(datasets.to_file_in_parts(iter(parts), path))
     assert read.checksum() == data.checksum()
-    assert read.image_size == image_size
+    assert read.schema == data.schema
 
 
 def test_parts_that_fail_leave_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -494,12 +494,12 @@ def test_a_file_name_must_end_in_npz(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"path must be an npz file.*absent\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"path must be an npz or npy file.*absent\.npz"):
         from_file(tmp_path / "absent.npz")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="path must be an npz file"):
+    with pytest.raises(FileNotFoundError, match="path must be an npz or npy file"):
         from_file(tmp_path)
 
 
@@ -508,7 +508,7 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, kept: float) -> Non
     path = datasets.to_file(ragged(), tmp_path / "clouds.npz")
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(ValueError, match="whole npz file"):
+    with pytest.raises(ValueError, match="whole npz or npy file"):
         from_file(path)
 
 
@@ -518,7 +518,7 @@ def test_a_file_with_flipped_bits_is_one_clear_error(tmp_path: Path) -> None:
     for i in range(120, 200):  # inside the compressed points
         content[i] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="whole npz file"):
+    with pytest.raises(ValueError, match="whole npz or npy file"):
         from_file(path)
 
 
@@ -545,10 +545,16 @@ def test_a_bare_pickle_is_refused_and_its_code_does_not_run(tmp_path: Path) -> N
     assert not Exploit.ran
 
 
-def test_a_single_array_instead_of_an_npz_is_one_clear_error(tmp_path: Path) -> None:
-    with (tmp_path / "own.npz").open("wb") as file:
-        np.save(file, np.random.default_rng(0).random((6, 4, 3)))
-    with pytest.raises(ValueError, match="npz file"):
+def test_an_npy_file_holds_the_points(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).random((6, 4, 3))
+    np.save(tmp_path / "own.npy", points)
+    assert from_file(tmp_path / "own.npy").checksum() == from_points(points).checksum()
+
+
+def test_a_damaged_schema_is_one_clear_error(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).random((6, 4, 3))
+    np.savez(tmp_path / "own.npz", points=points, schema=np.array("{}"))
+    with pytest.raises(ValueError, match="path must hold a whole schema"):
         from_file(tmp_path / "own.npz")
 
 
@@ -605,7 +611,7 @@ def test_pygs_real_class_gives_x_across_y_down_brightest_first(
 ) -> None:
     data = from_pyg(real_class, digit=None, num_points=25)
     assert data.points.shape == (11, 25, 3)
-    assert data.image_size == 28
+    assert data.schema.same_nodes(SUPERPIXELS)
     assert data.labels is not None
     assert data.labels.tolist() == [*range(10), 8]
     for i, graph in enumerate(real_class):
@@ -638,7 +644,7 @@ def test_plain_graphs_are_swapped_only_where_asked(
     data = from_pyg(list(real_class)[:3], num_points=10, positions=positions)
     wanted = [slow_from_pyg(graph, 10, swapped) for graph in list(real_class)[:3]]
     assert torch.equal(data.points, torch.tensor(wanted))
-    assert data.image_size is None
+    assert data.schema.names == ("x", "y", "feature 3")
 
 
 def test_positions_xy_leave_pygs_class_as_it_is(real_class: MNISTSuperpixels) -> None:
@@ -647,7 +653,7 @@ def test_positions_xy_leave_pygs_class_as_it_is(real_class: MNISTSuperpixels) ->
 
 
 def test_more_points_than_nodes_are_masked() -> None:
-    graph = Data(x=torch.tensor([[0.2], [0.0], [0.9]]), pos=torch.rand(3, 2))
+    graph = Data(x=torch.tensor([[0.2], [0.9]]), pos=torch.rand(2, 2))
     data = from_pyg([graph], num_points=6)
     assert data.mask.tolist() == [[True, True, False, False, False, False]]
 
@@ -665,9 +671,8 @@ def good_graph(**changes: Any) -> Data:
     ("graphs", "message"),
     [
         ([], "at least one graph"),
-        ([good_graph(x=torch.zeros(4, 1))], "real node in every cloud, cloud 0 has none"),
         ([good_graph(), good_graph(pos=None)], "pos"),
-        ([good_graph(), good_graph(x=None)], "pos and x"),
+        ([good_graph(), good_graph(x=None)], "same number of features in pos and x"),
         ([good_graph(x=torch.rand(3, 1))], "pos"),
         ([good_graph(pos=torch.full((4, 2), float("nan")))], "finite"),
         ([good_graph(), good_graph(y=torch.tensor([1]))], "label y on every graph or on none"),
@@ -767,17 +772,14 @@ def test_a_seed_that_is_no_whole_number_is_one_clear_error(seed: Any) -> None:
         datasets.split(ragged(), seed=seed)
 
 
-def test_only_intensity_zero_is_dropped_from_graphs() -> None:
-    intensity = torch.tensor([[-1.0], [0.0], [1.0], [2.0]])
-    data = from_pyg([Data(x=intensity, pos=torch.rand(4, 2))])
-    assert data.points[data.mask][:, 2].tolist() == [2.0, 1.0, -1.0]
+def test_nodes_of_other_graphs_are_all_kept() -> None:
+    values = torch.tensor([[-1.0], [0.0], [1.0], [2.0]])
+    data = from_pyg([Data(x=values, pos=torch.rand(4, 2))])
+    assert data.points[data.mask][:, 2].tolist() == [2.0, 1.0, 0.0, -1.0]
 
 
-@pytest.mark.parametrize("size", [-1, 1, 2.5, "ab", [28, 28]])
-def test_an_image_size_that_is_none_is_one_clear_error(size: Any, tmp_path: Path) -> None:
-    points = np.random.default_rng(0).random((3, 5, 3))
-    with pytest.raises(ValueError, match="image_size must be a whole number of at least 2"):
-        from_points(points, image_size=size)
-    np.savez(tmp_path / "a.npz", points=points, image_size=np.array(size))
-    with pytest.raises(ValueError, match="image_size must be a whole number of at least 2"):
-        from_file(tmp_path / "a.npz")
+def test_graphs_in_space_have_three_positions() -> None:
+    graphs = [Data(pos=torch.rand(4, 3), x=torch.rand(4, 1)) for _ in range(3)]
+    data = from_pyg(graphs)
+    assert data.schema.num_positions == 3
+    assert data[0].pos.shape == (4, 3)

@@ -12,6 +12,7 @@ import torch
 
 from gconvae import datasets
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.schema import SUPERPIXELS
 from gconvae.studies import leaderboard
 from gconvae.studies.comparisons import Comparison
 from gconvae.studies.experiment import Experiment
@@ -27,7 +28,9 @@ def data(tmp_path: Path) -> DataOptions:
     points = torch.rand(90, 8, 3, generator=torch.Generator().manual_seed(0))
     points[..., :2] = (points[..., :2] * 28).floor()  # on whole pixels
     return DataOptions(
-        data=str(datasets.to_file(datasets.from_points(points, image_size=28), tmp_path / "d.npz"))
+        data=str(
+            datasets.to_file(datasets.from_points(points, schema=SUPERPIXELS), tmp_path / "d.npz")
+        )
     )
 
 

@@ -29,6 +29,7 @@ from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_points
 from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.nn.conv import ConvDecoder
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import SUPERPIXELS, superpixels
 from gconvae.training import batches
 from gconvae.training import fit as training
 from gconvae.training.run_folder import Run
@@ -301,7 +302,7 @@ def test_latents_are_drawn_in_training(eights: CloudDataset) -> None:
 
     loss = Outputs()
     loss.outputs = []
-    same = from_points(eights.points[:1].expand(40, -1, -1), image_size=28)
+    same = from_points(eights.points[:1].expand(40, -1, -1), schema=SUPERPIXELS)
     quick(same, valid=same, loss=loss, epochs=1)
     assert torch.pdist(loss.outputs[0].flatten(1)).min() > 1e-3
 
@@ -429,7 +430,10 @@ def test_a_run_that_stopped_before_its_first_epoch_ended_starts_anew(
         ({"beta": 0.5}, "options beta = 0.5, was 1.0"),
         ({"loss": MatchedIntensityChamfer(2.0)}, "options loss = .*intensity_weight=2"),
         ({"model": small(seed=1)}, "model weights_sha256"),
-        ({"data": from_points(torch.rand(30, 25, 3), image_size=28)}, "train clouds = 25, was"),
+        (
+            {"data": from_points(torch.rand(30, 25, 3), schema=SUPERPIXELS)},
+            "train clouds = 25, was",
+        ),
     ],
 )
 def test_what_a_resumed_training_must_keep(
@@ -829,7 +833,7 @@ def test_pixel_data_outside_their_image_are_an_error_that_says_so(eights: CloudD
     points = eights.points.clone()
     points[3, 4, 0] = 40.0
     with pytest.raises(ValueError, match=r"data must lie in \[0, 27\].*40"):
-        quick(from_points(points, image_size=28), valid=eights)
+        quick(from_points(points, schema=SUPERPIXELS), valid=eights)
 
 
 def test_pixels_are_the_range_where_the_data_say_that_they_are_an_image(
@@ -837,7 +841,7 @@ def test_pixels_are_the_range_where_the_data_say_that_they_are_an_image(
 ) -> None:
     scaling = quick(eights, epochs=1).model.scaling
     assert (scaling.low.tolist(), scaling.high.tolist()) == ([0, 0, 0], [27, 27, 1])
-    larger = from_points(eights.points, image_size=64)
+    larger = from_points(eights.points, schema=superpixels(64))
     assert quick(larger, epochs=1).model.scaling.high.tolist() == [63, 63, 1]
 
 
@@ -896,7 +900,7 @@ def test_the_loss_gets_the_mask_of_ragged_clouds() -> None:
 
 
 def test_clouds_smaller_than_the_network_train(eights: CloudDataset) -> None:
-    run = quick(from_points(eights.points[:, :10], image_size=28), epochs=1)
+    run = quick(from_points(eights.points[:, :10], schema=SUPERPIXELS), epochs=1)
     assert [graph.num_nodes for graph in run.model.sample(2, as_data=True)] == [10, 10]
 
 
@@ -1223,7 +1227,7 @@ def test_a_standardized_training_compares_sides_standardized_by_the_training_clo
 ) -> None:
     train, valid = datasets.split(eights, seed=0)
     loss = losses.Standardized.fitted(
-        ThirdAxisChamfer(), FeatureScaling.pixels().scale(train.points)
+        ThirdAxisChamfer(), FeatureScaling.of(SUPERPIXELS).scale(train.points)
     )
     by_hand = quick(train, valid=valid, loss=loss)
     assert same_training(quick(train, valid=valid, standardize=True), by_hand)
@@ -1244,7 +1248,7 @@ def test_smaller_clouds_in_validation_alone_are_compared_with_as_few_nodes(
 ) -> None:
     mask = torch.ones(4, 25, dtype=torch.bool)
     mask[0, 20:] = False
-    valid = from_points(eights.points[:4], mask, image_size=28)
+    valid = from_points(eights.points[:4], mask, schema=SUPERPIXELS)
     quick(eights, valid=valid, loss="matching", epochs=1)
 
 

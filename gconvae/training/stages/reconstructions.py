@@ -79,7 +79,7 @@ class Reconstructions:
             Shape (b, N, F).
         """
         model = self.model
-        points, places = sort_nodes(model.scaling.from_unit(unit), mask)
+        points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
         posterior = model.encoder(*resized(points, places, wanted))
         noise = torch.randn(posterior.mean.shape, generator=random).to(unit)

@@ -1,0 +1,150 @@
+"""Clouds where they enter the library: any form, checked once, as :class:`Clouds`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gconvae import schema as schemas
+from gconvae.clouds.arrays import as_padded, as_tensor
+from gconvae.clouds.graphs import from_data, holds_graphs
+from gconvae.clouds.labels import as_labels
+from gconvae.clouds.padded import Clouds
+from gconvae.schema import CloudSchema
+
+__all__ = ["as_clouds", "as_sample", "described"]
+
+
+def as_clouds(
+    points: Any,
+    mask: Any = None,
+    labels: Any = None,
+    *,
+    name: str = "points",
+    num_features: int | None = None,
+    schema: CloudSchema | None = None,
+) -> Clouds:
+    """Checks clouds where they enter the library, and returns them as tensors.
+
+    Args:
+        points: Clouds, shape (B, N, F), or a sequence of clouds (n_i, F), numbers of any kind;
+            what numpy's masked arrays and torch's masked or nested tensors hide is not real.
+        mask: Booleans, shape (B, N), True = a real node; None = every node that is not hidden.
+        labels: One a cloud, shape (B,), in any form of :func:`gconvae.clouds.as_labels`, or None.
+        name: What error messages call ``points``.
+        num_features: The F that is required, or None for any.
+        schema: What the features are; None = not known.
+    Returns:
+        The clouds, on the device and in the dtype of ``points``, with masked nodes set to 0.
+    Raises:
+        ValueError: If a shape or dtype is wrong, a real node is not finite, a cloud has no real
+            node, there is no cloud, or the schema has another number of features.
+    Example:
+        >>> as_clouds([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).points.shape
+        torch.Size([1, 2, 3])
+    """
+    points, hidden = as_padded(points, name)
+    if points.dim() != 3:
+        raise ValueError(
+            f"{name} must have shape (clouds, nodes, features), got {tuple(points.shape)}"
+        )
+    num_clouds, num_nodes, features = points.shape
+    if num_clouds == 0 or num_nodes == 0:
+        raise ValueError(
+            f"{name} must hold at least one cloud and one node, got shape {tuple(points.shape)}"
+        )
+    if features == 0:
+        raise ValueError(f"{name} must have at least one feature a node, got 0")
+    if schema is not None and num_features is None:
+        num_features = schema.num_features
+    if num_features is not None and features != num_features:
+        wanted = "" if schema is None else f" ({', '.join(schema.names)})"
+        raise ValueError(
+            f"{name} must have {num_features} features a node{wanted}, got {features}"
+        )
+    mask = _checked_mask(hidden if mask is None else mask, points, name)
+    if hidden is not None:
+        mask = mask & hidden.to(mask.device)
+    _check_nodes(points, mask, name)
+    # multiplying would keep NaN in masked places
+    points = points.masked_fill(~mask.unsqueeze(-1), 0.0)
+    found = as_labels(labels, num_clouds, schema)
+    if found.classes and schema is not None:
+        schema = schema.with_classes(found.classes)
+    indices = None if found.indices is None else found.indices.to(points.device)
+    return Clouds(points, mask, indices, schema)
+
+
+def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = None) -> Clouds:
+    """Clouds in any of the forms that models, metrics and plots take, checked.
+
+    Args:
+        sample: Padded points (B, N, F), an object with ``points`` and ``mask``
+            (:class:`Clouds`, a dataset), a pair ``(points, mask)``, a PyG
+            ``Batch``, or a sequence of PyG ``Data``.
+        name: What error messages call ``sample``.
+        schema: What the features are, if ``sample`` does not say it.
+    Raises:
+        ValueError: If it is none of these, or a shape, dtype or value is wrong.
+    Example:
+        >>> as_sample([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).mask
+        tensor([[True, True]])
+    """
+    if hasattr(sample, "points") and hasattr(sample, "mask"):
+        own = getattr(sample, "schema", None)
+        labels = getattr(sample, "labels", None)
+        return as_clouds(
+            sample.points, sample.mask, labels, name=name, schema=schema if own is None else own
+        )
+    if holds_graphs(sample):
+        try:
+            return as_clouds(*from_data(sample), name=name, schema=schema)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
+        return as_clouds(*sample, name=name, schema=schema)
+    return as_clouds(sample, name=name, schema=schema)
+
+
+def described(clouds: Clouds) -> Clouds:
+    """Clouds that have a schema: their own, else one made from their numbers.
+
+    Example:
+        >>> described(as_clouds(torch.rand(50, 8, 3))).schema.names
+        ('x', 'y', 'feature 3')
+    """
+    if clouds.schema is not None:
+        return clouds
+    nodes = clouds.points[clouds.mask].detach().cpu().numpy()
+    return clouds._replace(schema=schemas.from_numbers(nodes))
+
+
+def _check_nodes(points: Tensor, mask: Tensor, name: str) -> None:
+    bad = (~torch.isfinite(points).all(-1) & mask).nonzero()
+    if len(bad):
+        cloud, node = bad[0].tolist()
+        raise ValueError(
+            f"{name} must be finite, got {points[cloud, node].tolist()} "
+            f"in cloud {cloud}, node {node} ({len(bad)} such nodes)"
+        )
+
+
+def _checked_mask(mask: Any, points: Tensor, name: str) -> Tensor:
+    shape = points.shape[:2]
+    if mask is None:
+        return points.new_ones(shape, dtype=torch.bool)
+    mask = as_tensor(mask, "mask").to(points.device)
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask must hold booleans, got dtype {mask.dtype}")
+    if mask.shape != shape:
+        raise ValueError(
+            f"mask must have shape {tuple(shape)} like {name}, got {tuple(mask.shape)}"
+        )
+    empty = (~mask.any(1)).nonzero()
+    if len(empty):
+        raise ValueError(
+            f"{name} must have a real node in every cloud, cloud {int(empty[0])} has none"
+        )
+    return mask
