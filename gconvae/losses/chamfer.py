@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from gconvae.cuda_graphs import recording
 from gconvae.neighbors import native
-from gconvae.neighbors.search import nearest_both, resolve_backend, squared_distance
+from gconvae.neighbors.dense import squared_distance
+from gconvae.neighbors.search import nearest_both, resolve_backend
 from gconvae.registry import register
 
 __all__ = [

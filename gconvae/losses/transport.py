@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gconvae import randomness
 from gconvae.losses.chamfer import checked_pair
-from gconvae.neighbors.search import squared_distance
+from gconvae.neighbors.dense import squared_distance
 from gconvae.registry import check_counts, register
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gconvae.neighbors.dense import squared_distance
 from gconvae.neighbors.search import (
     BACKENDS,
     DenseSearchWarning,
@@ -10,7 +11,6 @@ from gconvae.neighbors.search import (
     nearest_both,
     nearest_padded,
     resolve_backend,
-    squared_distance,
 )
 
 __all__ = [

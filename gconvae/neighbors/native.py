@@ -1,33 +1,22 @@
 """Nearest nodes and Chamfer terms, compiled at first use: in C++ on a CPU, by Triton on a GPU.
 
-Optional: where there is no compiler, :func:`available` is False and callers use torch. For a GPU
-see :mod:`gconvae.neighbors`; on a CPU the system's compiler makes a library of C++. The library
-is compiled once, in about a second, for the CPU at hand, and kept in ``$XDG_CACHE_HOME/gconvae``
-(``~/.cache/gconvae``). The environment variable ``CXX`` names another compiler, and
-``GCONVAE_COMPILED=0`` switches all of this off.
+Optional: where there is no compiler, :func:`available` is False and callers use torch. The
+library for a CPU and its compiler are in ``library``, the kernels for a GPU in ``triton``. The
+environment variable ``GCONVAE_COMPILED=0`` switches both off.
 """
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import functools
-import hashlib
-import itertools
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
-import threading
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import library as operators
+
+from gconvae.neighbors import library
 
 __all__ = [
     "available",
@@ -39,28 +28,11 @@ __all__ = [
     "obstacle",
 ]
 
-SOURCE = Path(__file__).with_name("native.cpp")
-SWITCH = "GCONVAE_COMPILED"
-COMPILERS = ("c++", "g++", "clang++")
-OPTIMIZATION = ("-O2", "-fpeel-loops", "-march=native")
-"""The short loops over features laid out; all of ``-O3`` is no faster and compiles for longer."""
-
-# without contraction of a * b + c into one operation, distances have the bits of torch's
-FLAGS = ("-std=c++17", *OPTIMIZATION, "-ffp-contract=off", "-fPIC", "-shared")
-PATIENCE = 120.0
-"""Seconds after which a compiler is given up."""
-
-WORTH_A_THREAD = 2**21
-"""Pairs of nodes for each thread; below, starting one beside torch's own does not pay."""
-
 MET = 512
 """Points of a large cloud that a query is compared with, roughly."""
 
 MET_KNOWN = 64
 """Likewise where a near one is known."""
-
-DTYPES = {torch.float32: "float", torch.float64: "double"}
-"""Numbers that a library is compiled for, as C++ calls them."""
 
 
 def available(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
@@ -81,7 +53,7 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
     kind = torch.device(device).type
     if kind not in ("cpu", "cuda"):
         return f"cannot search on device {device}"
-    if dtype not in DTYPES:
+    if dtype not in library.DTYPES:
         return f"cannot compare distances in {dtype}"
     return _missing(dtype) if kind == "cpu" else _missing_for_gpus()
 
@@ -97,8 +69,8 @@ def _missing_for_gpus() -> str | None:
 @functools.cache
 def _fused() -> Any:
     """The module of the GPU's kernels, or why there is none."""
-    if os.environ.get(SWITCH) == "0":
-        return f"is switched off by {SWITCH}=0"
+    if os.environ.get(library.SWITCH) == "0":
+        return f"is switched off by {library.SWITCH}=0"
     try:
         from gconvae.neighbors import triton
     except ModuleNotFoundError as error:
@@ -118,7 +90,7 @@ def _fused() -> Any:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as above
 def _missing(dtype: torch.dtype) -> str | None:
     """Why there is no library, or None."""
-    loaded = _library(dtype)
+    loaded = library.load(dtype)
     return loaded if isinstance(loaded, str) else None
 
 
@@ -312,7 +284,7 @@ class _Terms(torch.autograd.Function):
         terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
         shape = (a.shape[2], searched, weight)
         arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*found, *terms))
-        _call("terms", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        library.call("terms", a.dtype, arguments, library.share_out(len(a), a.numel() + b.numel()))
         ctx.save_for_backward(a, b, *found)
         return terms
 
@@ -333,7 +305,9 @@ class _Terms(torch.autograd.Function):
         shape = (a.shape[2], ctx.searched, ctx.weight)
         pointers = [None if part is None else part.data_ptr() for part in wanted]
         arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *given)), *pointers
-        _call("terms_backward", a.dtype, arguments, _shares(len(a), a.numel() + b.numel()))
+        library.call(
+            "terms_backward", a.dtype, arguments, library.share_out(len(a), a.numel() + b.numel())
+        )
         return *wanted, None, None, None, None
 
 
@@ -416,129 +390,9 @@ def _search(
     arguments = *query.arguments(), *points.arguments(), features, *pointers
     nodes = points.points.numel() // max(1, features * points.clouds)
     pairs = to.numel() * min(MET if known is None else MET_KNOWN, nodes)
-    shares = _shares(points.clouds, pairs)
+    shares = library.share_out(points.clouds, pairs)
     if len(shares) > 1 and points.clouds < len(shares):
         blocks = [(0, points.clouds, part, len(shares)) for part in range(len(shares))]
     else:
         blocks = [(*share, 0, 1) for share in shares]
-    _call("nearest", query.points.dtype, arguments, blocks)
-
-
-def _shares(clouds: int, work: int) -> list[tuple[int, int]]:
-    """Ranges of clouds, one for each thread that pays."""
-    if work < 2 * WORTH_A_THREAD:
-        return [(0, clouds)]
-    threads = min(torch.get_num_threads(), work // WORTH_A_THREAD)
-    bounds = [clouds * n // threads for n in range(threads + 1)]
-    return list(itertools.pairwise(bounds))
-
-
-def _call(
-    name: str, dtype: torch.dtype, arguments: tuple[Any, ...], shares: Sequence[tuple[int, ...]]
-) -> None:
-    """One call for each share, side by side: ctypes lets go of the interpreter's lock."""
-    library = _library(dtype)
-    if isinstance(library, str):
-        raise RuntimeError(f"the compiled search {library}")
-    function = library[name]
-    others = [threading.Thread(target=function, args=(*arguments, *s)) for s in shares[1:]]
-    for thread in others:
-        thread.start()
-    function(*arguments, *shares[0])
-    for thread in others:
-        thread.join()
-
-
-@functools.cache
-def _library(dtype: torch.dtype) -> dict[str, Callable[..., None]] | str:
-    """The functions of the library by name, or why there are none."""
-    if os.environ.get(SWITCH) == "0":
-        return f"is switched off by {SWITCH}=0"
-    compiler = _compiler()
-    if compiler is None:
-        return "needs a C++ compiler, and none was found"
-    try:
-        return _functions(ctypes.CDLL(str(_built(compiler, dtype))))
-    except subprocess.CalledProcessError as error:
-        return f"does not compile: {error.stderr.strip()[-500:]}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"cannot be built or loaded: {error}"
-
-
-def _compiler() -> str | None:
-    """Path of the compiler to use."""
-    wanted = os.environ.get("CXX")
-    names = COMPILERS if not wanted else (wanted,)
-    found = (shutil.which(name) for name in names)
-    return next((path for path in found if path is not None), None)
-
-
-def _built(compiler: str, dtype: torch.dtype) -> Path:
-    """The library, from the cache if it is there and whole."""
-    flags = (*FLAGS, f"-DREAL={DTYPES[dtype]}")
-    key = _digest(SOURCE.read_bytes(), *(part.encode() for part in (compiler, *flags, _cpu())))
-    for folder in _folders():
-        for path in folder.glob(f"nearest-{key}-*.so"):
-            # a damaged library would take the process with it
-            if path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
-                return path
-            path.unlink(missing_ok=True)
-        try:
-            return _compile((compiler, *flags), folder, key)
-        except OSError:  # a folder that cannot be written to
-            continue
-    raise OSError("no folder can be written to")
-
-
-def _compile(command: Sequence[str], folder: Path, key: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch) / "nearest.so"
-        whole = [*command, str(SOURCE), "-o", str(made)]
-        subprocess.run(whole, check=True, capture_output=True, text=True, timeout=PATIENCE)
-        path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
-        made.replace(path)
-    return path
-
-
-def _folders() -> list[Path]:
-    """Where the library may lie: the user's cache, or a place that ends with the process."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return [Path(cache) / "gconvae", _scratch()]
-
-
-@functools.cache
-def _scratch() -> Path:
-    """A folder that ends with the process."""
-    folder = tempfile.TemporaryDirectory(prefix="gconvae-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-
-
-def _cpu() -> str:
-    """What a library for this CPU must not be mistaken for, in a home that machines share."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))]
-    return platform.machine() + platform.node() * (not told) + "".join(sorted(set(told)))
-
-
-def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
-    """The entries of nearest.cpp with the types of their arguments."""
-    pointer, number, factor = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-    side = [pointer, pointer, pointer, number, number]
-    pair = [pointer, number, pointer, number, number, number, factor]
-    kinds = {
-        "nearest": [*side, *side, number, *[pointer] * 3, *[number] * 4],
-        "terms": [*pair, *[pointer] * 4, number, number],
-        "terms_backward": [*pair, *[pointer] * 6, number, number],
-    }
-    functions = {}
-    for name, arguments in kinds.items():
-        functions[name] = getattr(library, name)
-        functions[name].argtypes, functions[name].restype = arguments, None
-    return functions
+    library.call("nearest", query.points.dtype, arguments, blocks)

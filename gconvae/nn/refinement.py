@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gconvae.neighbors.search import squared_distance
+from gconvae.neighbors.dense import squared_distance
 from gconvae.registry import check_counts, register
 
 __all__ = ["GRAPHS", "GraphDecoder"]

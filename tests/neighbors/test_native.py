@@ -1,13 +1,8 @@
-"""Nearest nodes and Chamfer terms in C++, and the library behind them."""
+"""Nearest nodes and Chamfer terms in C++."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +10,7 @@ from generators import NODE_KINDS, nodes
 from torch import Tensor
 
 from gconvae import losses, neighbors
-from gconvae.neighbors import native
+from gconvae.neighbors import library
 from gconvae.neighbors.native import (
     available,
     chamfer_terms,
@@ -191,7 +186,7 @@ def test_known_places_change_nothing(size: int, hint: str) -> None:
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three threads, for however little there is to do."""
     had = torch.get_num_threads()
-    monkeypatch.setattr(native, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(library, "WORTH_A_THREAD", 1)
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(had)
@@ -201,7 +196,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(("count", "size"), [(1, 100), (2, 100), (7, 20), (1, 2000)])
 def test_threads_change_nothing(count: int, size: int) -> None:
     a, b = (torch.randn(count, size, 3).requires_grad_() for _ in range(2))
-    assert len(native._shares(count, 10**6)) == 3
+    assert len(library.share_out(count, 10**6)) == 3
     found = nearest_both(a, b)
     assert torch.equal(found[0], all_pairs(a, b))
     assert torch.equal(found[1], all_pairs(b, a))
@@ -300,7 +295,7 @@ def test_strides_of_inputs_and_gradients() -> None:
 def graphs() -> Iterator[None]:
     """Whatever was traced before is forgotten, and the library may be loaded anew."""
     torch.compiler.reset()
-    native._library.cache_clear()
+    library.load.cache_clear()
     yield
     torch.compiler.reset()
 
@@ -348,97 +343,9 @@ def test_searches_in_traced_code_find_the_same(backend: str, masked: bool) -> No
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
-# ------------------------------------------------------------------ the library
-
-
 def test_what_it_cannot_do_is_said() -> None:
     assert available()
     assert obstacle() is None
     assert obstacle("meta") == "cannot search on device meta"
     assert obstacle(dtype=torch.bfloat16) == "cannot compare distances in torch.bfloat16"
     assert not available(dtype=torch.int64)
-
-
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """A process that has not looked for the library yet, with an empty cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native._library.cache_clear()
-    yield monkeypatch
-    native._library.cache_clear()
-
-
-def test_it_is_compiled_once_and_leaves_one_file(
-    fresh: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert available()
-    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert [path.parent.name for path in kept] == ["gconvae"]
-    native._library.cache_clear()
-    fresh.setattr(native, "_compile", None)  # a second compilation would fail
-    assert available()
-
-
-def test_a_damaged_library_is_made_anew(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert available()
-    (kept,) = (tmp_path / "cache" / "gconvae").iterdir()
-    whole = kept.read_bytes()
-    kept.unlink()  # the file itself is in use
-    kept.write_bytes(whole[: len(whole) // 2])
-    native._library.cache_clear()
-    assert available()
-    assert [path.stat().st_size for path in kept.parent.iterdir()] == [len(whole)]
-
-
-def test_a_cache_that_cannot_be_written_is_no_obstacle(
-    fresh: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "cache").write_text("a file")
-    assert available()
-    assert (tmp_path / "cache").read_text() == "a file"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("GCONVAE_COMPILED", "0", "is switched off by GCONVAE_COMPILED=0"),
-        ("CXX", "/none/such", r"needs a C\+\+ compiler, and none was found"),
-    ],
-)
-def test_without_it(fresh: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
-    fresh.setenv(name, value)
-    said = obstacle()
-    assert said is not None
-    with pytest.raises(RuntimeError, match=f"the compiled search {message}"):
-        nearest(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
-
-
-def test_what_a_compiler_says_is_told(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\necho 'no such language' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    fresh.setenv("CXX", str(compiler))
-    assert obstacle() == "does not compile: no such language"
-
-
-def test_a_machine_without_compiler_finds_the_same_neighbours(tmp_path: Path) -> None:
-    code = (
-        "import torch; from gconvae import neighbors; from gconvae.neighbors import native; "
-        "a, b = (torch.arange(60.).view(2, 10, 3).remainder(d) for d in (7, 5)); "
-        "print(native.available(), neighbors.nearest_padded(a, b, backend='auto').tolist())"
-    )
-
-    def told(**environment: Any) -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code],
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        first, _, rest = done.stdout.partition(" ")
-        return first, rest
-
-    without = told(GCONVAE_COMPILED="0")
-    assert without[0] == "False"
-    assert told() == ("True", without[1])
