@@ -137,7 +137,7 @@ class FeatureScaling(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """F."""
+        """F, the number of features."""
         return len(self.low)
 
     def enter(self, points: Tensor) -> Tensor:

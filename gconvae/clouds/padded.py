@@ -51,7 +51,7 @@ class Clouds(_Tensors):
 
     @property
     def num_clouds(self) -> int:
-        """B."""
+        """B, the number of clouds."""
         return len(self.points)
 
     @property

@@ -95,12 +95,12 @@ class CloudSchema:
 
     @property
     def num_features(self) -> int:
-        """F."""
+        """F, the number of features."""
         return len(self.features)
 
     @property
     def num_positions(self) -> int:
-        """D."""
+        """D, the number of positions."""
         return sum(feature.position for feature in self.features)
 
     @property

@@ -143,10 +143,15 @@ def _described(description: Any, source: Path) -> VAE:
     """The untrained model of a ``model.json``; its feature ranges come with the weights."""
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{source} must be of format {FORMAT}, got {description!r:.200}")
+    extent = description.get("extent")
+    if not isinstance(extent, float):
+        raise ValueError(f"{source} must hold extent of type float, got {extent!r}")
     try:
-        return models.compose(description)
+        model = models.compose(description)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{source} must hold a model of registered parts: {error}") from None
+    model.scaling.extent = extent
+    return model
 
 
 def check_saveable(model: VAE) -> None:
@@ -192,7 +197,8 @@ def save_model(model: VAE, folder: Path) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with files.whole(folder / "model.safetensors") as temporary:
         temporary.write_bytes(write_tensors(state))  # save_file would hide it from other users
-    write_json({"format": FORMAT} | models.describe(model), folder / "model.json")
+    described = models.describe(model) | {"extent": model.scaling.extent}
+    write_json({"format": FORMAT} | described, folder / "model.json")
 
 
 def describe(model: VAE, *, with_scaling: bool = False) -> dict[str, Any]:
