@@ -75,7 +75,8 @@ def resized(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tens
             cloud = int(mask[:, num_points:].any(1).nonzero()[0])
             raise ValueError(
                 f"points must have at most {num_points} nodes a cloud for this network, "
-                f"cloud {cloud} has {int(mask[cloud].sum())}"
+                f"cloud {cloud} has {int(mask[cloud].sum())}; a new model takes them with "
+                f"num_points={int(mask.sum(1).max())}"
             )
         return points[:, :num_points], mask[:, :num_points]
     missing = num_points - points.shape[1]

@@ -137,9 +137,9 @@ def test_too_many_nodes_are_one_clear_error_that_names_the_cloud(model: VAE) -> 
         (torch.full((2, 25, 3), float("nan")), "finite"),
         (torch.rand(25, 3), "shape"),
         (torch.rand(2, 25, 4), "3 features a node like the model .*, got 4"),
-        (torch.ones(2, 25, 3, dtype=torch.long), "floating-point"),
+        (torch.ones(2, 25, 3, dtype=torch.bool), "real numbers"),
         (torch.rand(0, 25, 3), "at least one cloud"),
-        ([Data(x=torch.rand(3, 1))], "pos and x"),
+        ([Data(x=torch.rand(3, 1))], "positions in pos"),
         ([], "points must"),
     ],
 )

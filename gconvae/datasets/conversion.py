@@ -61,9 +61,9 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
     if hasattr(data, "points") or not isinstance(data, Dataset):
         sample = data if holds_graphs(data) or _is_sample(data) else None
         if sample is None:
-            return from_points(data, schema=schema)
+            return from_points(data, schema=schema, name=name)
         clouds = as_sample(sample, name, schema)
-        return from_points(*_with_names(clouds), schema=clouds.schema)
+        return from_points(*_with_names(clouds), schema=clouds.schema, name=name)
     return _of_items(data, name, schema)
 
 
@@ -86,7 +86,7 @@ def _of_items(data: Any, name: str, schema: CloudSchema | None) -> CloudDataset:
         return from_pyg(data, schema=schema)
     items = [data[i] for i in range(len(data))]
     if not isinstance(items[0], tuple | list):
-        return from_points(items, schema=schema)
+        return from_points(items, schema=schema, name=name)
     columns: list[list[Any]] = [list(column) for column in zip(*items, strict=True)]
     mask = labels = None
     for column in columns[1:]:
@@ -94,7 +94,7 @@ def _of_items(data: Any, name: str, schema: CloudSchema | None) -> CloudDataset:
             mask = torch.stack([torch.as_tensor(row) for row in column])
         else:
             labels = column if isinstance(column[0], str) else torch.as_tensor(np.array(column))
-    return from_points(columns[0], mask, labels, schema=schema)
+    return from_points(columns[0], mask, labels, schema=schema, name=name)
 
 
 def _concatenated(parts: list[CloudDataset], name: str) -> CloudDataset:

@@ -20,7 +20,12 @@ MOST_FEATURES = 6
 
 
 def from_points(
-    points: Any, mask: Any = None, labels: Any = None, *, schema: CloudSchema | None = None
+    points: Any,
+    mask: Any = None,
+    labels: Any = None,
+    *,
+    schema: CloudSchema | None = None,
+    name: str = "points",
 ) -> CloudDataset:
     """Any clouds of your own.
 
@@ -32,6 +37,7 @@ def from_points(
             ``schema.classes``. None = none.
         schema: What the features are, see :mod:`gconvae.schema`; None = found from the numbers:
             the first two are positions, a heavy tail is looked for, and nothing else is assumed.
+        name: What messages call ``points``.
     Warns:
         UserWarning: If a heavy tail was found, or rows of zeros without a mask, or an array that
             looks like (B, F, N); or numbers so far from 0 that float32 cannot tell nodes apart:
@@ -46,11 +52,11 @@ def from_points(
         (tensor([1, 2]), ('cat', 'dog'))
     """
     was_masked = mask is not None
-    clouds = as_clouds(points, mask, schema=schema)
+    clouds = as_clouds(points, mask, schema=schema, name=name)
     if schema is None:
-        _warn_of_transposed(clouds)
+        _warn_of_transposed(clouds, name)
     if not was_masked and clouds.is_full:
-        _warn_of_padding(clouds)
+        _warn_of_padding(clouds, name)
     found = as_labels(labels, clouds.num_clouds, schema)
     schema = _schema_of(clouds, schema)
     if found.classes:
@@ -61,7 +67,7 @@ def from_points(
             kept = kept.float()
         if not torch.isfinite(kept).all():
             raise ValueError(
-                f"points must be finite in float32, got {clouds.points.abs().max():g}"
+                f"{name} must be finite in float32, got {clouds.points.abs().max():g}"
             )
     kept, real = sort_nodes(kept, clouds.mask.cpu(), schema)
     indices = None if found.indices is None else found.indices.cpu()
@@ -85,26 +91,26 @@ def _schema_of(clouds: Clouds, schema: CloudSchema | None) -> CloudSchema:
     return found
 
 
-def _warn_of_transposed(clouds: Clouds) -> None:
+def _warn_of_transposed(clouds: Clouds, name: str) -> None:
     num_clouds, num_nodes, features = clouds.points.shape
     if num_nodes <= MOST_FEATURES and features > 2 * MOST_FEATURES:
         warnings.warn(
-            f"points of shape {(num_clouds, num_nodes, features)} are read as clouds of "
+            f"{name} of shape {(num_clouds, num_nodes, features)} are read as clouds of "
             f"{num_nodes} nodes with {features} features; if they are {features} nodes with "
-            f"{num_nodes} features, hand over points.transpose(0, 2, 1), of shape "
+            f"{num_nodes} features, hand over {name}.transpose(0, 2, 1), of shape "
             f"{(num_clouds, features, num_nodes)}",
             stacklevel=3,
         )
 
 
-def _warn_of_padding(clouds: Clouds) -> None:
+def _warn_of_padding(clouds: Clouds, name: str) -> None:
     """Rows of zeros at the ends of clouds are padding that nobody named."""
     is_zero = (clouds.points == 0).all(-1)  # (B, N)
     trailing = is_zero.flip(1).long().cumprod(1).sum(1)  # (B,)
     if int(trailing.max()) < 2 and int((trailing > 0).sum()) < 2:
         return
     warnings.warn(
-        f"points end in {int(trailing.sum())} nodes of zeros alone, in "
+        f"{name} end in {int(trailing.sum())} nodes of zeros alone, in "
         f"{int((trailing > 0).sum())} of {clouds.num_clouds} clouds, and are learned as nodes; "
         "if they fill up smaller clouds, hand over mask=, True where a node is real",
         stacklevel=3,
