@@ -139,7 +139,7 @@ def test_too_many_nodes_are_one_clear_error_that_names_the_cloud(model: VAE) -> 
         (torch.rand(2, 25, 4), "3 features a node like the model .*, got 4"),
         (torch.ones(2, 25, 3, dtype=torch.bool), "real numbers"),
         (torch.rand(0, 25, 3), "at least one cloud"),
-        ([Data(x=torch.rand(3, 1))], "positions in pos"),
+        ([Data(x=torch.rand(3, 1))], "pos must hold positions"),
         ([], "points must"),
     ],
 )

@@ -129,7 +129,7 @@ def _nodes(graph: Any, name: str) -> Tensor:
     """Positions, then features, of one graph, shape (N, F)."""
     pos, x = getattr(graph, "pos", None), getattr(graph, "x", None)
     if not isinstance(pos, Tensor):
-        raise ValueError(f"{name} must have positions in pos (N, D), got {graph}")
+        raise ValueError(f"{name}.pos must hold positions (N, D), it is missing in {graph}")
     if pos.dim() != 2:
         raise ValueError(f"{name}.pos must have shape (N, D), got {tuple(pos.shape)}")
     if not pos.is_floating_point():
@@ -150,8 +150,12 @@ def _labels(graphs: list[Any]) -> Any:
     given = [getattr(graph, "y", None) for graph in graphs]
     if all(label is None for label in given):
         return None
-    if any(label is None for label in given):
-        raise ValueError("data must have a label y on every graph or on none, got a mixture")
+    without = sum(label is None for label in given)
+    if without:
+        raise ValueError(
+            f"data must have a label y on every graph or on none, {without} of {len(given)} "
+            "have none"
+        )
     labels = [_label(label, f"data[{i}].y") for i, label in enumerate(given)]
     if isinstance(labels[0], str):
         return labels
@@ -172,4 +176,6 @@ def _label(label: Any, name: str) -> Any:
         raise ValueError(
             f"{name} must be a number, a text or a one-hot row, got {type(label).__name__}"
         ) from None
+    if len(numbers) == 1 and numbers.is_floating_point() and numbers[0] != numbers[0].round():
+        raise ValueError(f"{name} must be a whole number, a text or one-hot, got {numbers[0]:g}")
     return numbers[0] if len(numbers) == 1 else numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,7 +84,8 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
     Args:
         sample: Padded points (B, N, F), an object with ``points`` and ``mask``
             (:class:`Clouds`, a dataset), a pair ``(points, mask)``, a PyG
-            ``Batch``, or a sequence of PyG ``Data``.
+            ``Batch``, or a sequence of PyG ``Data``; torch's ``Subset`` or ``ConcatDataset`` of
+            these.
         name: What error messages call ``sample``.
         schema: What the features are, if ``sample`` does not say it.
     Raises:
@@ -103,6 +105,11 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
             return as_clouds(*from_data(sample), name=name, schema=schema)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+    if hasattr(sample, "dataset") and hasattr(sample, "indices"):  # torch's Subset
+        rows = torch.as_tensor(list(sample.indices), dtype=torch.long)
+        return as_sample(sample.dataset, name, schema).subset(rows)
+    if isinstance(getattr(sample, "datasets", None), Sequence):  # torch's ConcatDataset
+        return _joined([as_sample(part, name, schema) for part in sample.datasets])
     if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
         return as_clouds(*sample, name=name, schema=schema)
     return as_clouds(sample, name=name, schema=schema)
@@ -119,6 +126,17 @@ def described(clouds: Clouds) -> Clouds:
         return clouds
     nodes = clouds.points[clouds.mask].detach().cpu().numpy()
     return clouds._replace(schema=schemas.from_numbers(nodes))
+
+
+def _joined(parts: list[Clouds]) -> Clouds:
+    """All clouds, padded to the largest number of nodes."""
+    width = max(part.mask.shape[1] for part in parts)
+    pad = torch.nn.functional.pad
+    points = [pad(part.points, (0, 0, 0, width - part.mask.shape[1])) for part in parts]
+    masks = [pad(part.mask, (0, width - part.mask.shape[1])) for part in parts]
+    labels = [part.labels for part in parts if part.labels is not None]
+    joined = torch.cat(labels) if len(labels) == len(parts) else None
+    return Clouds(torch.cat(points), torch.cat(masks), joined, parts[0].schema)
 
 
 def _check_nodes(points: Tensor, mask: Tensor, name: str) -> None:

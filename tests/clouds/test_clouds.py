@@ -414,7 +414,7 @@ def test_from_data_pads_to_the_given_number_of_nodes() -> None:
     ("graphs", "message"),
     [
         ([], "data must hold at least one graph, got none"),
-        ([graph(), Data(x=torch.rand(3, 1))], r"data\[1\] must have positions in pos"),
+        ([graph(), Data(x=torch.rand(3, 1))], r"data\[1\]\.pos must hold positions"),
         ([graph(), Data(pos=torch.rand(3, 2))], r"same number of features in pos and x"),
         ([Data(pos=torch.rand(3, 2), x=torch.rand(4, 1))], r"data\[0\]\.x must have shape"),
         ([Data(pos=torch.rand(3), x=torch.rand(3, 1))], r"data\[0\]\.pos must have shape"),

@@ -615,7 +615,7 @@ def test_a_loader_of_some_clouds_is_one_clear_error(eights: CloudDataset) -> Non
 
 
 def test_a_pyg_data_set_without_positions_is_one_clear_error() -> None:
-    with pytest.raises(ValueError, match=r"data\[0\] must have positions in pos"):
+    with pytest.raises(ValueError, match=r"data\[0\]\.pos must hold positions"):
         quick(FakeDataset(num_graphs=2))
 
 
