@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
 
 import torch
 
+from gconvae.caller_state import neutral
+
 __all__ = ["derive_seed", "generator", "initial_weights"]
+
+
+_GLOBAL_GENERATOR = threading.RLock()
 
 
 def derive_seed(seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> int:
@@ -50,12 +56,13 @@ def generator(seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> torc
 def initial_weights(seed: int) -> Iterator[None]:
     """Seeds torch's global generator inside the block and restores it after.
 
-    ``torch.nn`` layers draw their initial weights from the global generator only.
+    ``torch.nn`` layers draw their initial weights from the global generator only. One thread
+    after another may do so, since there is only one such generator.
 
     Example:
         >>> with initial_weights(0):
         ...     layer = torch.nn.Linear(2, 2)
     """
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_GENERATOR, neutral(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "initial weights"))
         yield

@@ -10,6 +10,7 @@ import inspect
 import keyword
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
@@ -229,7 +230,7 @@ def check_counts(**counts: int) -> None:
         >>> check_counts(latent_dim=10, heads=4)
     """
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
 
 

@@ -98,8 +98,8 @@ class FeatureScaling(nn.Module):
             >>> FeatureScaling.of(points("x y")).high
             tensor([1., 1.])
         """
-        low = [0.0 if f.low is None else f.low for f in schema.features]
-        high = [1.0 if f.high is None else f.high for f in schema.features]
+        low = [0.0 if f.low is None else f.low - f.offset for f in schema.features]
+        high = [1.0 if f.high is None else f.high - f.offset for f in schema.features]
         return cls(torch.tensor(low), torch.tensor(high), schema.extent, schema)
 
     @classmethod

@@ -18,9 +18,10 @@ STANDS_ON: dict[str, set[str]] = {
     # options only, so that the command can name them before anything heavy is imported
     "recipes": {"options"},
     "registry": set(),
-    "randomness": set(),
+    "randomness": {"caller_state"},
     "files": set(),
     "lazy": set(),
+    "caller_state": set(),
     "cuda_graphs": set(),
     # floor 1
     "clouds": {"schema"},
@@ -53,7 +54,7 @@ STANDS_ON: dict[str, set[str]] = {
 }
 """Which rooms a room is built on; it may import these and what they stand on."""
 
-FOR_ALL = {"schema", "registry", "randomness", "files", "lazy", "cuda_graphs"}
+FOR_ALL = {"caller_state", "schema", "registry", "randomness", "files", "lazy", "cuda_graphs"}
 """The ground floor, on which every room stands."""
 
 

@@ -250,6 +250,13 @@ def test_an_offset_is_taken_away_and_put_back_in_double_precision() -> None:
     torch.testing.assert_close(scaling.leave(inside.float()), points, rtol=0, atol=1e-7)
 
 
+def test_a_known_range_is_relative_to_the_offset() -> None:
+    feature = Feature("x", position=True, low=1e8, high=1e8 + 1, offset=1e8)
+    scaling = FeatureScaling.of(CloudSchema((feature,)))
+    inside = scaling.enter(torch.tensor([[1e8 + 0.5]], dtype=torch.float64))
+    assert scaling.to_unit(inside).item() == 0.5
+
+
 def test_points_without_an_offset_keep_their_bits_and_precision() -> None:
     scaling, points = FeatureScaling.of(PLAIN), torch.rand(2, 3, 3)
     assert scaling.enter(points) is points

@@ -1,4 +1,4 @@
-"""What users hand over: collections, shapes, labels, masks, files, PyG objects, models of their own."""
+"""What users hand over: collections, shapes, labels, masks, files, graphs, models of their own."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gconvae.schema.feature import Feature, Picture, Tail, is_number
+from gconvae.schema.feature import Feature, Picture, Tail, is_number, plain
 
 __all__ = ["CHANGES", "EXTENT", "CloudSchema", "OrderKeys", "default_order_keys"]
 
@@ -63,7 +63,16 @@ class CloudSchema:
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses what contradicts itself."""
+        """Refuses what contradicts itself; lists become tuples."""
+        for entry in ("features", "order", "changes", "classes", "distance"):
+            value = getattr(self, entry)
+            if isinstance(value, str) or not isinstance(value, Sequence | None):
+                raise ValueError(f"{entry} must be a list, got {value!r}")
+            if value is not None:
+                object.__setattr__(self, entry, tuple(plain(item) for item in value))
+        texts = (self.name, self.distance_unit, *self.order, *self.changes, *self.classes)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"name, unit, order, changes and classes must be texts, got {texts}")
         names = [feature.name for feature in self.features]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"features must have names of their own, at least one, got {names}")
@@ -170,7 +179,7 @@ class CloudSchema:
 
     def class_name(self, index: int) -> str:
         """Name of a class; its number where it has none."""
-        return self.classes[index] if index < len(self.classes) else str(index)
+        return self.classes[index] if 0 <= index < len(self.classes) else str(index)
 
     def class_index(self, label: Any) -> int:
         """Index of a class that is called by its name or, if no class is named so, its index.
@@ -216,10 +225,6 @@ class CloudSchema:
             entries = dict(content)
             entries["features"] = tuple(_feature(entry) for entry in content["features"])
             entries["picture"] = _picture(content.get("picture", {}))
-            for key in ("order", "changes", "classes"):
-                entries[key] = tuple(content.get(key, ()))
-            if content.get("distance") is not None:
-                entries["distance"] = tuple(content["distance"])
             return cls(**entries)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"schema must have the entries of a CloudSchema: {error}") from None
@@ -233,7 +238,7 @@ class CloudSchema:
         """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, TypeError, RecursionError) as error:
             raise ValueError(f"schema must be JSON: {error}") from None
         return cls.from_dict(content)
 

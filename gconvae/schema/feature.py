@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Feature", "Picture", "Tail", "is_number"]
+__all__ = ["Feature", "Picture", "Tail", "is_number", "plain"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Tail:
     scale: float
 
     def __post_init__(self) -> None:
-        """Refuses what is no transform."""
+        """Refuses what is no transform; numbers of numpy become Python's."""
+        object.__setattr__(self, "scale", plain(self.scale))
         if self.kind not in ("log", "power"):
             raise ValueError(f"kind of a tail must be 'log' or 'power', got {self.kind!r}")
         most = 1.0 if self.kind == "power" else math.inf
@@ -74,7 +75,9 @@ class Feature:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuses what is no feature."""
+        """Refuses what is no feature; numbers of numpy become Python's."""
+        for entry in ("low", "high", "step", "period", "offset"):
+            object.__setattr__(self, entry, plain(getattr(self, entry)))
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError(f"name of a feature must be a text, got {self.name!r}")
         if not isinstance(self.unit, str):
@@ -109,6 +112,8 @@ class Picture:
         y_down: Whether the second position points down, as in images.
         cell: Side of a cell where clouds can be drawn as a raster of cells; None = as nodes only.
         dark: Whether the background is dark, as that of images.
+    Raises:
+        ValueError: If a limit is not below the other, or the cell has no side.
     """
 
     frame: tuple[tuple[float, float], tuple[float, float]] | None = None
@@ -116,8 +121,27 @@ class Picture:
     cell: float | None = None
     dark: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot be drawn."""
+        for limits in self.frame or ():
+            if len(limits) != 2 or not all(map(is_number, limits)) or limits[0] >= limits[1]:
+                raise ValueError(f"frame must have limits (low, high) twice, got {self.frame!r}")
+        if self.frame is not None and len(self.frame) != 2:
+            raise ValueError(f"frame must have limits of two positions, got {self.frame!r}")
+        if self.cell is not None and not (is_number(self.cell) and self.cell > 0):
+            raise ValueError(f"cell must be above 0, got {self.cell!r}")
+
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    try:
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's; everything else as it is."""
+    is_scalar = hasattr(value, "item") and getattr(value, "ndim", None) == 0
+    return value.item() if is_scalar else value

@@ -46,8 +46,9 @@ def from_numbers(nodes: NDArray[Any], num_positions: int = 2) -> CloudSchema:
         *(f"feature {n}" for n in range(min(3, positions) + 1, count + 1)),
     ]
     features = tuple(
-        Feature(name, position=column < positions, tail=_tail(values), offset=_offset(values))
+        Feature(name, position=column < positions, tail=_tail(values - offset), offset=offset)
         for column, (name, values) in enumerate(zip(names, nodes.T, strict=True))
+        for offset in (_offset(values),)
     )
     changes = CHANGES if positions == 2 else ()
     schema = CloudSchema(features, changes=changes)
@@ -106,7 +107,8 @@ def distance_factors(schema: CloudSchema, nodes: NDArray[Any]) -> NDArray[np.flo
     if schema.distance is not None:
         return np.array(schema.distance)
     with np.errstate(over="ignore", invalid="ignore"):
-        variances = nodes.astype(np.float64).var(0)  # (F,)
+        # relative to the first node: else the variance of a constant is not quite 0
+        variances = (nodes.astype(np.float64) - nodes[0]).var(0)  # (F,)
     groups = [("position", f.unit) if f.position else ("further", f.name) for f in schema.features]
     shared = np.array(
         [

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gconvae import datasets, files, losses, metrics, neighbors
+from gconvae.caller_state import Shared, neutral
 from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.conversion import as_dataset
@@ -62,6 +63,7 @@ NUM_SAMPLES = 100
 PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning", "numpy", "scipy")
 
 
+@neutral()
 def fit(
     model: VAE,
     data: CloudDataset | Tensor | Any,
@@ -509,29 +511,43 @@ def _described(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
 
 @contextmanager
 def deterministic(threads: int | None) -> Iterator[None]:
-    """Deterministic algorithms and the wanted threads inside the block, as before after it."""
+    """Deterministic algorithms and the wanted threads inside the block, as before after it.
+
+    Several threads may train at once; what the process had is set again after the last of them.
+    """
+    had_threads = torch.get_num_threads()
+    with _DETERMINISTIC.held():
+        torch.set_num_threads(threads or had_threads)
+        try:
+            with _convolutions_in_float32():
+                yield
+        finally:
+            torch.set_num_threads(had_threads)
+
+
+def _determinism() -> Callable[[], None]:
     was_on = torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic
     filled = settings.fill_uninitialized_memory
-    had_threads = torch.get_num_threads()
     had_workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS wants it for reproducible sums
     torch.use_deterministic_algorithms(True)
     # nothing here reads memory that was not written; filling it costs a tenth of a training step
     settings.fill_uninitialized_memory = False
-    torch.set_num_threads(threads or had_threads)
-    try:
-        with _convolutions_in_float32():
-            yield
-    finally:
+
+    def restore() -> None:
         torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
         settings.fill_uninitialized_memory = filled
-        torch.set_num_threads(had_threads)
         if had_workspace is None:
-            os.environ.pop("CUBLAS_WORKSPACE_CONFIG")
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         else:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = had_workspace
+
+    return restore
+
+
+_DETERMINISTIC = Shared(_determinism)
 
 
 @contextmanager

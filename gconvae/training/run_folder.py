@@ -131,7 +131,7 @@ def pretrained() -> list[str]:
 def _located(folder: str | os.PathLike[str]) -> Path:
     """The folder itself, or that of a bundled model."""
     if not str(folder).startswith(PRETRAINED):
-        return Path(folder)
+        return Path(folder).expanduser()
     name = str(folder).removeprefix(PRETRAINED)
     if name not in pretrained():
         known = ", ".join(PRETRAINED + known for known in pretrained())
@@ -185,7 +185,7 @@ def save(model: VAE, folder: str | os.PathLike[str]) -> Path:
         True
     """
     check_saveable(model)
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     _new_folder(folder)
     save_model(model, folder)
     return folder
@@ -194,7 +194,9 @@ def save(model: VAE, folder: str | os.PathLike[str]) -> Path:
 def save_model(model: VAE, folder: Path) -> None:
     """Writes ``model.safetensors``, then ``model.json``: a model never lacks its weights."""
     check_saveable(model)
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # a copy of each: weights that two parts share are written for both
+    state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+    state = {key: value.contiguous() for key, value in state.items()}
     with files.whole(folder / "model.safetensors") as temporary:
         temporary.write_bytes(write_tensors(state))  # save_file would hide it from other users
     described = models.describe(model) | {"extent": model.scaling.extent}
@@ -239,7 +241,7 @@ def begin(
         FolderTakenError: If the folder of a new run exists.
         ValueError: If a begun run was begun with something else.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if resume:
         begun = read_manifest(folder)
         _check_same(begun, manifest, folder)

@@ -5,6 +5,7 @@ import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gconvae.schema import (
@@ -188,11 +189,15 @@ def test_a_schema_can_be_hashed_and_pickled(schema: CloudSchema) -> None:
         {"features": [{"name": "x", "position": True}], "order": 5},
         {"features": [{"name": "x", "position": True}], "picture": {"frame": 5}},
         {"features": [{"name": "x", "position": True}], "more": 1},
+        {"features": [{"name": "x", "position": True}], "classes": "abc"},
+        {"features": [{"name": "x", "position": True}], "name": 5},
+        {"features": [{"name": "x", "position": True}], "extent": 10**400},
+        {"features": [{"name": "x", "position": True}], "picture": {"frame": [["a", "b"]] * 2}},
     ],
     ids=str,
 )
 def test_what_is_no_schema_is_one_clear_error(content: Any) -> None:
-    with pytest.raises(ValueError, match=r"schema|features|feature"):
+    with pytest.raises(ValueError, match=r"schema|feature|classes|name|extent|frame"):
         CloudSchema.from_dict(content)
 
 
@@ -240,3 +245,14 @@ def test_what_contradicts_itself_is_refused(make: Any, message: str) -> None:
 
 def test_a_picture_says_nothing_by_itself() -> None:
     assert Picture() == Picture(None, False, None, False)
+
+
+def test_lists_and_numbers_of_numpy_become_plain() -> None:
+    feature = Feature("x", position=True, low=np.float32(0.5), high=np.int64(2))
+    schema = CloudSchema([feature], classes=["a"], distance=[np.float64(2.0)])
+    assert CloudSchema.from_json(schema.to_json()) == schema
+    assert hash(schema) == hash(schema.replace())
+
+
+def test_a_class_that_is_none_has_no_name_of_another() -> None:
+    assert JETS.with_classes(["gluon", "top"]).class_name(-1) == "-1"

@@ -91,6 +91,14 @@ def test_single_precision_gets_none_since_its_digits_are_gone() -> None:
     assert from_numbers(values).features[0].offset == 0.0
 
 
+def test_a_heavy_tail_far_from_zero_bends_where_the_data_lie() -> None:
+    values = 1e8 + np.random.default_rng(6).pareto(1.5, size=(5000, 1))
+    feature = from_numbers(values).features[0]
+    assert feature.offset > 0.99e8
+    assert feature.tail is not None
+    assert feature.tail.scale < 1e3
+
+
 def test_a_given_schema_keeps_all_but_its_offsets() -> None:
     schema = points("x y", "charge", unit="mm")
     found = with_offsets(schema, 1e8 + np.random.default_rng(5).uniform(size=(100, 3)))
@@ -112,5 +120,6 @@ def test_a_schema_that_says_its_distances_is_followed() -> None:
 
 def test_a_feature_that_never_changes_has_the_factor_one() -> None:
     values = nodes()
-    values[:, 2] = 5.0
+    values = np.tile(values, (13, 1))
+    values[:, 2] = 0.1  # whose mean over so many nodes is not quite itself
     assert distance_factors(points("x y", "charge"), values)[2] == 1.0
