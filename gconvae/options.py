@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
@@ -98,6 +98,9 @@ class TrainingOptions:
         kl_cycle: Epochs of a cycle, over whose first half it does so again and again.
         free_bits: Nats of each latent that the KL term leaves free.
         joint_prior: Train the prior with the network; else it is fitted afterwards on the latents.
+        prior_steps: Steps of a prior that is a flow; null = its own.
+        likelihood_steps: Steps of a likelihood with a network, such as autoregressive; null = its
+            own.
     """
 
     loss: str = "third_axis"
@@ -118,12 +121,15 @@ class TrainingOptions:
     kl_cycle: int = 0
     free_bits: float = 0.0
     joint_prior: bool = False
+    prior_steps: int | None = None
+    likelihood_steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
+        """Refuses values out of range; numbers of numpy and torch become Python's."""
+        _make_plain(self)
         for name in ("epochs", "batch_size"):
             _check_count(name, getattr(self, name))
-        for name in ("patience", "threads"):
+        for name in ("patience", "threads", "prior_steps", "likelihood_steps"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         for name in ("seed", "workers", "kl_warmup", "kl_cycle"):
@@ -166,8 +172,19 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
+        _make_plain(self)
         _check_count("count", self.count)
         _check_count("seed", self.seed, least=0)
+
+
+def _make_plain(options: Any) -> None:
+    """Scalars of numpy, pandas or torch as Python's, in place."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+            object.__setattr__(options, field.name, value.item())
+        elif isinstance(value, str) and type(value) is not str:  # numpy's texts
+            object.__setattr__(options, field.name, str(value))
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:

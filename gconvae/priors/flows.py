@@ -59,6 +59,9 @@ class Flow(Prior):
           arXiv:1505.05770
     """
 
+    fit_steps: int | None = None
+    """Steps of :meth:`fit`; None = :data:`STEPS`."""
+
     family: ClassVar[str]
     """Name of the flow in ``zuko.flows``."""
 
@@ -135,9 +138,10 @@ class Flow(Prior):
         held_out_context: Tensor | None,
     ) -> None:
         optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        steps = STEPS if self.fit_steps is None else self.fit_steps
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         best, best_weights, stale = -math.inf, copy.deepcopy(self.state_dict()), 0
-        for step, (z, context) in zip(range(STEPS + 1), batches, strict=False):
+        for step, (z, context) in zip(range(steps + 1), batches, strict=False):
             if step % CHECK_EVERY == 0:
                 reached = self._score(held_out, held_out_context)
                 stale += 1

@@ -6,14 +6,9 @@ import copy
 import dataclasses
 import hashlib
 import logging
-import math
 import os
-import sys
-import time
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +17,55 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from gconvae import datasets, files, losses, metrics, neighbors
-from gconvae.caller_state import Shared, neutral
-from gconvae.clouds import Clouds
+from gconvae import losses, metrics, neighbors
+from gconvae.caller_state import neutral
 from gconvae.datasets.cloud_dataset import CloudDataset
-from gconvae.datasets.conversion import as_dataset
 from gconvae.options import Device, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
-from gconvae.scaling import FeatureScaling
-from gconvae.training import batches, run_folder
+from gconvae.training import batches, outcome, run_folder
+from gconvae.training.callbacks import STATE, ProgressBar, SaveState
+from gconvae.training.determinism import deterministic, keep_freed_memory, quiet_lightning
+from gconvae.training.preparation import (
+    VALID_FRACTION,
+    check_trainable,
+    describe,
+    identity,
+    on_device,
+    resolved_device,
+    set_budget,
+    train_and_valid,
+    training_clouds,
+    warn_of_slow,
+)
 from gconvae.training.run_folder import Run
 from gconvae.training.stages.likelihood import fit_likelihood
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.prior import fit_prior
 from gconvae.vae import VAE
 
-__all__ = ["check_trainable", "deterministic", "fit", "identity", "train_and_valid"]
+__all__ = [
+    "STATE",
+    "VALID_FRACTION",
+    "check_trainable",
+    "deterministic",
+    "fit",
+    "identity",
+    "train_and_valid",
+]
 
-VALID_FRACTION = 0.17
-"""Share of the clouds kept for validation when no validation set is given."""
 
 SMALLEST_REPORT = 4
 """Validation clouds below which halves of them say nothing about a floor."""
 
-STATE = "last.ckpt"
-"""The run folder's file to resume from, a Lightning checkpoint without code."""
-
-SAVE_EVERY = 1.0
-"""Seconds of training that may be lost where an epoch takes less: a state of 45 MB takes longer to
-write than an epoch on a GPU."""
 
 LIKELIHOOD_STATE = "likelihood.ckpt"
 """Likewise of a likelihood that is trained after the network, while it is."""
 
 NUM_SAMPLES = 100
 """Generated clouds whose checksum the manifest keeps."""
+
+_LOGGER = logging.getLogger("gconvae.training")
 
 PACKAGES = ("gconvae", "torch", "torch-geometric", "torch-cluster", "lightning", "numpy", "scipy")
 
@@ -86,6 +93,8 @@ def fit(
     kl_cycle: int = 0,
     free_bits: float = 0.0,
     joint_prior: bool = False,
+    prior_steps: int | None = None,
+    likelihood_steps: int | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
@@ -132,6 +141,9 @@ def fit(
         joint_prior: Whether the model's prior is trained with the network, by
             :func:`losses.kl_monte_carlo`. Else the network is trained with N(0, 1) and the prior,
             if it is another, fitted to the latents afterwards.
+        prior_steps: Steps of the stage of a prior that is a flow; None = its own.
+        likelihood_steps: Steps of the stage of a likelihood with a network of its own, such as
+            that of ``convae-flow``; None = its own. ``epochs`` are those of the network alone.
         out: The new folder of the run: ``model.safetensors`` and ``model.json`` (best epoch),
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
@@ -166,6 +178,8 @@ def fit(
         kl_cycle=kl_cycle,
         free_bits=free_bits,
         joint_prior=joint_prior,
+        prior_steps=prior_steps,
+        likelihood_steps=likelihood_steps,
         standardize=standardize,
         epochs=epochs,
         batch_size=batch_size,
@@ -179,15 +193,16 @@ def fit(
         threads=threads,
         workers=workers,
     )
-    _warn_of_slow(precision, _device(device))
+    warn_of_slow(precision, resolved_device(device))
     train, valid = train_and_valid(data, valid, seed)
     trained = copy.deepcopy(model).train()
-    _described(trained, train, scaling)
+    describe(trained, train, scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     sets = [
-        _training_clouds(trained, train, "data"),
-        _training_clouds(trained, valid, "valid"),
+        training_clouds(trained, train, "data"),
+        training_clouds(trained, valid, "valid"),
     ]
+    set_budget(trained, options)
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
     trained.likelihood.set_lattice(train.points, train.mask)
     if isinstance(loss, str):
@@ -204,12 +219,12 @@ def fit(
         begun = run_folder.read_manifest(out)
     elif resume:
         raise ValueError("resume needs the folder of the run as out, got None")
-    _keep_freed_memory()
+    keep_freed_memory()
     with deterministic(begun["threads"]):
-        with _quiet_lightning():
+        with quiet_lightning():
             loaders = [
                 batches.loader(
-                    part if workers else _on_device(part, _device(device)),
+                    part if workers else on_device(part, resolved_device(device)),
                     batch_size=batch_size,
                     seed=seed,
                     shuffle=number == 0,
@@ -220,11 +235,14 @@ def fit(
             size = trained.conditioning.num_points
             full = all(part.mask.shape[1] == size and part.mask.all() for part in sets)
             task = NetworkStage(trained, loss, options, loaders[0], full)
+            _say_stage("network", epochs, "epochs")
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
         if not isinstance(trained.prior, StandardNormal) and not joint_prior:
+            _say_stage("prior", getattr(trained.prior, "fit_steps", None))
             fit_prior(trained, train, valid, seed=seed)
+        _say_stage("likelihood", getattr(trained.likelihood, "fit_steps", None))
         fit_state = None if out is None else out / LIKELIHOOD_STATE
         fit_likelihood(trained, train, valid, seed=seed, progress=progress, state=fit_state)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
@@ -238,6 +256,7 @@ def fit(
         run = Run(trained, task.history, manifest, out)
         if out is not None:
             _finish(run, out, valid, seed)
+        outcome.warn_of_doubts(run, valid, options)
     return run
 
 
@@ -272,7 +291,7 @@ def _manifest(
     config: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What a training is begun with."""
-    device = _device(options.device)
+    device = resolved_device(options.device)
     return {
         "config": dict(dataclasses.asdict(options) if config is None else config),
         "options": dataclasses.asdict(options),
@@ -300,78 +319,14 @@ def _finish(run: Run, out: Path, valid: CloudDataset, seed: int) -> None:
     run_folder.save_model(run.model, out)
 
 
-class _SaveState(Callback):
-    """All that is needed to go on, and after every epoch the history for whoever watches."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.saved = -math.inf
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert isinstance(task, NetworkStage)
-        run_folder.write_history(task.history, self.folder / "history.csv")
-        last = trainer.should_stop or task.current_epoch + 1 == trainer.max_epochs
-        if not last and time.monotonic() - self.saved < SAVE_EVERY:
-            return
-        with files.whole(self.folder / STATE) as temporary:
-            trainer.save_checkpoint(temporary)
-        self.saved = time.monotonic()
-
-
-class _ProgressBar(Callback):
-    """One bar over all steps, with the losses of the last epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.bar: tqdm[Any] | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        # a log file gets a line every 10 s, a terminal a moving bar
-        interval = 0.1 if sys.stderr.isatty() else 10.0
-        assert isinstance(task, NetworkStage)
-        steps = task.order.num_batches
-        self.bar = tqdm(
-            total=self.epochs * steps,
-            initial=task.current_epoch * steps,
-            unit="step",
-            mininterval=interval,
-            dynamic_ncols=True,
-        )
-        task.after_step = self.bar.update
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert isinstance(task, NetworkStage)
-        if self.bar is not None:
-            train, valid = (task.history[f"{stage}_loss"][-1] for stage in ("train", "valid"))
-            self.bar.set_description(
-                f"epoch {task.current_epoch + 1}/{self.epochs}", refresh=False
-            )
-            self.bar.set_postfix_str(
-                f"loss {train:.1f}, valid {valid:.1f}, best epoch {task.best_epoch}", refresh=False
-            )
-
-    def on_train_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        self._close()
-
-    def on_exception(
-        self, trainer: pl.Trainer, task: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-
 def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.Trainer:
     callbacks: list[Callback] = []
     if out is not None:
-        callbacks.append(_SaveState(out))
+        callbacks.append(SaveState(out))
     if progress:
-        callbacks.append(_ProgressBar(options.epochs))
+        callbacks.append(ProgressBar(options.epochs))
     return pl.Trainer(
-        accelerator={"cuda": "gpu", "cpu": "cpu"}[_device(options.device)],
+        accelerator={"cuda": "gpu", "cpu": "cpu"}[resolved_device(options.device)],
         devices=1,
         max_epochs=options.epochs,
         callbacks=callbacks,
@@ -383,214 +338,13 @@ def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.T
     )
 
 
-def _training_clouds(model: VAE, data: CloudDataset, name: str) -> Clouds:
-    """Clouds in order and in scaled units, on the CPU."""
-    clouds = model.prepare(data, name=name)
-    labels = model.conditioning.check_labels(clouds.labels, len(data), f"labels of {name}")
-    scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
-    return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
-
-
-def _on_device(clouds: Clouds, device: str) -> Clouds:
-    """Where the network is, so that no batch has to be brought there."""
-    points, mask, labels = (None if part is None else part.to(device) for part in clouds)
-    assert points is not None
-    assert mask is not None
-    return Clouds(points, mask, labels)
-
-
-def check_trainable(
-    model: VAE, options: TrainingOptions, data: CloudDataset, *, with_loss: bool = True
-) -> None:
-    """Refuses what would fail in the first step: a prior or loss that does not fit.
-
-    Args:
-        model: Untrained.
-        options: Those of the training.
-        data: Training clouds.
-        with_loss: Whether the loss is one that ``options`` name.
-    Raises:
-        ValueError: If the prior cannot be trained so, or the loss does not take such clouds.
-    """
-    if options.joint_prior and isinstance(model.prior, StandardNormal):
-        raise ValueError("joint_prior needs a prior that can be trained, got standard_normal")
-    if options.joint_prior and options.free_bits:
-        raise ValueError(
-            f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
-            f"got {options.free_bits:g}"
-        )
-    if not with_loss:
-        return
-    loss = losses.create(options.loss, backend=options.neighbors)
-    if isinstance(loss, losses.ThirdAxisChamfer | losses.MatchedIntensityChamfer):
-        return  # they take clouds of any sizes
-    clouds = data[:2].clouds
-    made = model.conditioning.nodes(clouds.mask)  # (2, N)
-    output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])
-    masks = () if clouds.mask.all() and made.all() else (clouds.mask, made)
-    try:
-        loss(clouds.points, output, *masks)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"loss must fit clouds and model, {options.loss}: {error}") from None
-
-
-def _device(wanted: str) -> str:
-    """``auto`` resolved: a GPU if there is one."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
-
-
-def _warn_of_slow(precision: str, device: str) -> None:
-    if precision != "bfloat16":
-        return
-    if device == "cuda":
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif hasattr(torch.cpu, "get_capabilities"):  # oneDNN takes such numbers on more CPUs
-        has_it = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
-    else:
-        return  # older torch cannot tell
-    if not has_it:
-        warnings.warn(
-            "precision='bfloat16' is emulated on this device, which has no instructions for it: "
-            "precision='float32' is faster",
-            stacklevel=3,
-        )
-
-
 def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, CloudDataset]:
-    """The clouds that :func:`fit` trains on, and those that choose its best epoch.
-
-    Args:
-        data: As :func:`fit` takes it.
-        valid: Likewise; None = a seeded 17 % of ``data``.
-        seed: Of the split.
-    Raises:
-        ValueError: If clouds are not valid, or too few to be split.
-    Example:
-        >>> train, valid = train_and_valid(torch.rand(100, 25, 3), None, seed=0)
-        >>> len(train), len(valid)
-        (83, 17)
-    """
-    data = as_dataset(data, "data")
-    if valid is None:
-        return datasets.split(data, VALID_FRACTION, seed=seed)
-    valid = as_dataset(valid, "valid", data.schema)
-    unlike = data.schema.difference(valid.schema)
-    if unlike:
-        raise ValueError(f"valid must have the schema of data, {unlike}")
-    return data, valid
-
-
-def identity(data: CloudDataset) -> dict[str, Any]:
-    """What a manifest says of clouds, so that the same ones can be told from others."""
-    described = data.schema.to_dict()
-    return {"clouds": len(data), "schema": described, "sha256": data.checksum()}
-
-
-def _described(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
-    """Gives a model the schema of its training clouds, and feature ranges that hold them."""
-    wanted, given = model.schema.num_features, train.schema.num_features
-    if wanted != given:
-        raise ValueError(
-            f"data must have {wanted} features a node like the model, got {given}; "
-            f"models.create(num_features={given}) makes one for them"
-        )
-    model.schema = train.schema
-    if scaling == "keep":
-        return
-    fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=scaling == "auto")
-    model.scaling = fitted.to(model.scaling.low)
-
-
-@contextmanager
-def deterministic(threads: int | None) -> Iterator[None]:
-    """Deterministic algorithms and the wanted threads inside the block, as before after it.
-
-    Several threads may train at once; what the process had is set again after the last of them.
-    """
-    had_threads = torch.get_num_threads()
-    with _DETERMINISTIC.held():
-        torch.set_num_threads(threads or had_threads)
-        try:
-            with _convolutions_in_float32():
-                yield
-        finally:
-            torch.set_num_threads(had_threads)
-
-
-def _determinism() -> Callable[[], None]:
-    was_on = torch.are_deterministic_algorithms_enabled()
-    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    settings: Any = torch.utils.deterministic
-    filled = settings.fill_uninitialized_memory
-    had_workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS wants it for reproducible sums
-    torch.use_deterministic_algorithms(True)
-    # nothing here reads memory that was not written; filling it costs a tenth of a training step
-    settings.fill_uninitialized_memory = False
-
-    def restore() -> None:
-        torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
-        settings.fill_uninitialized_memory = filled
-        if had_workspace is None:
-            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-        else:
-            os.environ["CUBLAS_WORKSPACE_CONFIG"] = had_workspace
-
-    return restore
-
-
-_DETERMINISTIC = Shared(_determinism)
-
-
-@contextmanager
-def _convolutions_in_float32() -> Iterator[None]:
-    """Not in TF32, which cuDNN takes where nobody forbids it, but not torch's matrix products."""
-    try:
-        allowed = torch.cuda.is_available() and torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # set operation by operation, by somebody who knows what to want
-        allowed = False
-    if not allowed:
-        yield
-        return
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = True
-
-
-def _keep_freed_memory() -> None:
-    """Lets glibc keep what a step frees for the next one.
-
-    Else it may return gradients to the system and fetch them anew in every step, page by page. It
-    stops once it has seen a larger piece freed, of at most 32 MB; nothing happens elsewhere.
-    """
-    torch.empty(2**25 - 2**13, dtype=torch.uint8)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silences Lightning's hints that do not apply here; errors and all other warnings pass."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # the clouds lie in memory, so worker processes would only cost time
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-            yield
-    finally:
-        logger.setLevel(level)
+def _say_stage(stage: str, budget: int | None, unit: str = "steps") -> None:
+    """For whoever listens: a training may have stages that take longer than its epochs."""
+    _LOGGER.info("stage %s: %s", stage, "" if budget is None else f"at most {budget:,} {unit}")
 
 
 def _used_search(loss: nn.Module, device: str, num_nodes: int) -> str | None:

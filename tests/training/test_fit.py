@@ -30,8 +30,7 @@ from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.nn.conv import ConvDecoder
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import SUPERPIXELS, superpixels
-from gconvae.training import batches
-from gconvae.training import fit as training
+from gconvae.training import batches, callbacks
 from gconvae.training.run_folder import Run
 from gconvae.training.stages import network
 from gconvae.vae import VAE
@@ -367,7 +366,7 @@ def stopped(
 ) -> None:
     """A training that breaks off when its scripted values run out, its last epoch saved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "SAVE_EVERY", 0.0)
+        patch.setattr(callbacks, "SAVE_EVERY", 0.0)
         with pytest.raises(IndexError):
             scripted(eights, values, epochs=epochs, out=folder, **options)
 
@@ -393,7 +392,7 @@ def test_patience_counts_the_epochs_before_the_stop(eights: CloudDataset, tmp_pa
 def test_short_epochs_are_not_all_saved_and_done_again(
     eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "SAVE_EVERY", 1000.0)
+    monkeypatch.setattr(callbacks, "SAVE_EVERY", 1000.0)
     with pytest.raises(IndexError):
         scripted(eights, [5.0, 4.0, 6.0], epochs=5, out=tmp_path / "run")
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + 3
@@ -480,7 +479,7 @@ EPOCHS = 4
 
 
 def killable(folder: Path, call: int | None, *, resume: bool = False) -> Run:
-    training.SAVE_EVERY = 0.0  # in a process of its own
+    callbacks.SAVE_EVERY = 0.0  # in a process of its own
     data = SuperpixelMNIST(8, "test")[:120]
     options = {"batch_size": 20, "epochs": EPOCHS, "threads": 1, "resume": resume}
     return quick(data, loss=Killing(call), out=folder, **options)

@@ -1,0 +1,169 @@
+"""What happens before the first step: data sets, schema and scaling, and what would fail later."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from gconvae import datasets, losses
+from gconvae.clouds import Clouds
+from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.conversion import as_dataset
+from gconvae.options import Scaling, TrainingOptions
+from gconvae.priors.base import StandardNormal
+from gconvae.scaling import FeatureScaling
+from gconvae.vae import VAE
+
+__all__ = [
+    "VALID_FRACTION",
+    "check_trainable",
+    "describe",
+    "identity",
+    "on_device",
+    "resolved_device",
+    "set_budget",
+    "train_and_valid",
+    "training_clouds",
+    "warn_of_slow",
+]
+
+VALID_FRACTION = 0.17
+"""Share of the clouds kept for validation when no validation set is given."""
+
+
+def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, CloudDataset]:
+    """The clouds that :func:`fit` trains on, and those that choose its best epoch.
+
+    Args:
+        data: As :func:`fit` takes it.
+        valid: Likewise; None = a seeded 17 % of ``data``.
+        seed: Of the split.
+    Raises:
+        ValueError: If clouds are not valid, or too few to be split.
+    Example:
+        >>> train, valid = train_and_valid(torch.rand(100, 25, 3), None, seed=0)
+        >>> len(train), len(valid)
+        (83, 17)
+    """
+    data = as_dataset(data, "data")
+    if valid is None:
+        return datasets.split(data, VALID_FRACTION, seed=seed)
+    valid = as_dataset(valid, "valid", data.schema)
+    unlike = data.schema.difference(valid.schema)
+    if unlike:
+        raise ValueError(f"valid must have the schema of data, {unlike}")
+    return data, valid
+
+
+def identity(data: CloudDataset) -> dict[str, Any]:
+    """What a manifest says of clouds, so that the same ones can be told from others."""
+    described = data.schema.to_dict()
+    return {"clouds": len(data), "schema": described, "sha256": data.checksum()}
+
+
+def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
+    """Gives a model the schema of its training clouds, and feature ranges that hold them."""
+    wanted, given = model.schema.num_features, train.schema.num_features
+    if wanted != given:
+        raise ValueError(
+            f"data must have {wanted} features a node like the model, got {given}; "
+            f"models.create(num_features={given}) makes one for them"
+        )
+    model.schema = train.schema
+    if scaling == "keep":
+        return
+    fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=scaling == "auto")
+    model.scaling = fitted.to(model.scaling.low)
+
+
+def training_clouds(model: VAE, data: CloudDataset, name: str) -> Clouds:
+    """Clouds in order and in scaled units, on the CPU."""
+    clouds = model.prepare(data, name=name)
+    labels = model.conditioning.check_labels(clouds.labels, len(data), f"labels of {name}")
+    scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
+    return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
+
+
+def on_device(clouds: Clouds, device: str) -> Clouds:
+    """Where the network is, so that no batch has to be brought there."""
+    points, mask, labels = (None if part is None else part.to(device) for part in clouds)
+    assert points is not None
+    assert mask is not None
+    return Clouds(points, mask, labels)
+
+
+def check_trainable(
+    model: VAE, options: TrainingOptions, data: CloudDataset, *, with_loss: bool = True
+) -> None:
+    """Refuses what would fail in the first step: a prior or loss that does not fit.
+
+    Args:
+        model: Untrained.
+        options: Those of the training.
+        data: Training clouds.
+        with_loss: Whether the loss is one that ``options`` name.
+    Raises:
+        ValueError: If the prior cannot be trained so, or the loss does not take such clouds.
+    """
+    if options.joint_prior and isinstance(model.prior, StandardNormal):
+        raise ValueError("joint_prior needs a prior that can be trained, got standard_normal")
+    if options.joint_prior and options.free_bits:
+        raise ValueError(
+            f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
+            f"got {options.free_bits:g}"
+        )
+    if not with_loss:
+        return
+    loss = losses.create(options.loss, backend=options.neighbors)
+    if isinstance(loss, losses.ThirdAxisChamfer | losses.MatchedIntensityChamfer):
+        return  # they take clouds of any sizes
+    clouds = data[:2].clouds
+    made = model.conditioning.nodes(clouds.mask)  # (2, N)
+    output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])
+    masks = () if clouds.mask.all() and made.all() else (clouds.mask, made)
+    try:
+        loss(clouds.points, output, *masks)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"loss must fit clouds and model, {options.loss}: {error}") from None
+
+
+def set_budget(model: VAE, options: TrainingOptions) -> None:
+    """Gives the stages after the network the steps that were asked for."""
+    for part, steps in (("prior", options.prior_steps), ("likelihood", options.likelihood_steps)):
+        if steps is None:
+            continue
+        if not hasattr(getattr(model, part), "fit_steps"):
+            name = type(getattr(model, part)).__name__
+            raise ValueError(
+                f"{part}_steps must be None for {name}, which takes none, got {steps}"
+            )
+        getattr(model, part).fit_steps = steps
+
+
+def resolved_device(wanted: str) -> str:
+    """``auto`` resolved: a GPU if there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def warn_of_slow(precision: str, device: str) -> None:
+    """Says if a device has no instructions for a precision, which makes training slower."""
+    if precision != "bfloat16":
+        return
+    if device == "cuda":
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif hasattr(torch.cpu, "get_capabilities"):  # oneDNN takes such numbers on more CPUs
+        has_it = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    else:
+        return  # older torch cannot tell
+    if not has_it:
+        warnings.warn(
+            "precision='bfloat16' is emulated on this device, which has no instructions for it: "
+            "precision='float32' is faster",
+            stacklevel=3,
+        )
