@@ -82,7 +82,7 @@ def main(
     """Trains, compares, prints and draws."""
     out.mkdir(parents=True, exist_ok=True)
     data = DataOptions(data=few(settings, out), digit=settings.digit)
-    found = gconvae.studies.compare(
+    found = gconvae.studies.rank(
         variants,
         out,
         seeds=settings.seeds,
@@ -94,7 +94,7 @@ def main(
     if only is not None:
         return
     (out / "table.md").write_text(found.to_markdown() + "\n")
-    gconvae.plots.save(gconvae.plots.variants(found.to_dict()), out / "comparison.png")
+    gconvae.plots.save(gconvae.plots.leaderboard(found.to_dict()), out / "comparison.png")
     _, test = gconvae.studies.train_and_test(data)
     for name in variants:
         draw(name, gconvae.studies.folder_of(out, name, settings.seeds[0]), test)

@@ -17,7 +17,7 @@ from gconvae import metrics, plots
 from gconvae.metrics import Report
 from gconvae.options import TrainingOptions
 from gconvae.studies.experiment import Experiment, Splits
-from gconvae.studies.sweep import Setting, Sweep
+from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
 
 SPACE = {

@@ -21,6 +21,7 @@ from test_rooms import STANDS_ON
 
 import gconvae
 from gconvae.cli import main as cli
+from gconvae.cli.train import free_run_folder
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -248,14 +249,14 @@ def test_a_command_of_a_page_is_understood(
     for _, text in blocks(DOCS / "cli.md", "yaml"):
         (tmp_path / text.split()[1]).write_text(text)
     words = shlex.split(line, comments=True)
-    cli._parser().parse_args(cli._underscored(words[words.index("gconvae") + 1 :]))
+    cli.parser().parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
 
 
 def test_the_run_folder_of_the_pages_is_the_default_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    default = cli._default_folder(cli._parser().parse_args(["train"]).train).as_posix()
+    default = free_run_folder(cli.parser().parse_args(["train"]).train).as_posix()
     named = {
         line.split("--out", 1)[1].split()[0]
         for _, line in COMMANDS

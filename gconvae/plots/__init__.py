@@ -1,20 +1,16 @@
-"""Figures of clouds, features, trainings and comparisons: arrays in, matplotlib figures out."""
+"""Figures of clouds, features, trainings and comparisons: arrays in, matplotlib figures out.
+
+Every function returns the :class:`matplotlib.figure.Figure` and draws into ``figure`` if one is
+given. None shows a window, and none touches the global style or backend.
+"""
 
 from __future__ import annotations
 
-from gconvae.plots.clouds import (
-    check_path,
-    cloud_grid,
-    compare_grids,
-    feature_histograms,
-    images_and_clouds,
-    intensity_histogram,
-    loss_curves,
-    report,
-    save,
-    settings,
-    variants,
-)
+from gconvae.plots.clouds import cloud_grid, compare_grids, images_and_clouds
+from gconvae.plots.features import feature_histograms, intensity_histogram
+from gconvae.plots.reports import leaderboard, report, settings
+from gconvae.plots.style import check_path, save
+from gconvae.plots.training import loss_curves
 
 __all__ = [
     "check_path",
@@ -23,9 +19,9 @@ __all__ = [
     "feature_histograms",
     "images_and_clouds",
     "intensity_histogram",
+    "leaderboard",
     "loss_curves",
     "report",
     "save",
     "settings",
-    "variants",
 ]

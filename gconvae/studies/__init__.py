@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 from gconvae.lazy import attach
 
 if TYPE_CHECKING:
-    from gconvae.studies.comparisons import MAIN, Comparison, Variant
     from gconvae.studies.experiment import Experiment, Splits, train_and_test
-    from gconvae.studies.leaderboard import compare, folder_of, judge
+    from gconvae.studies.judging import judge
+    from gconvae.studies.leaderboard import MAIN, Leaderboard, Variant
+    from gconvae.studies.ranking import folder_of, rank
     from gconvae.studies.reproduction import Difference, Reproduction, reproduce
     from gconvae.studies.search_space import Plan, Range, read_option, row_name
-    from gconvae.studies.sweep import Setting, Sweep
+    from gconvae.studies.settings import Setting, Sweep
 
 __all__ = [
-    "Comparison",
     "Difference",
     "Experiment",
+    "Leaderboard",
     "MAIN",
     "Plan",
     "Range",
@@ -26,9 +27,9 @@ __all__ = [
     "Splits",
     "Sweep",
     "Variant",
-    "compare",
     "folder_of",
     "judge",
+    "rank",
     "read_option",
     "reproduce",
     "row_name",
@@ -43,16 +44,16 @@ _HOMES = {
     "Range": "search_space",
     "read_option": "search_space",
     "row_name": "search_space",
-    "compare": "leaderboard",
-    "folder_of": "leaderboard",
-    "judge": "leaderboard",
-    "Comparison": "comparisons",
-    "MAIN": "comparisons",
-    "Variant": "comparisons",
+    "folder_of": "ranking",
+    "judge": "judging",
+    "rank": "ranking",
+    "Leaderboard": "leaderboard",
+    "MAIN": "leaderboard",
+    "Variant": "leaderboard",
     "Difference": "reproduction",
     "Reproduction": "reproduction",
     "reproduce": "reproduction",
-    "Setting": "sweep",
-    "Sweep": "sweep",
+    "Setting": "settings",
+    "Sweep": "settings",
 }
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,352 +1,224 @@
-"""A list of variants trained under one budget and judged alike."""
+"""The table of many variants: figures over seeds, what is best, and what real clouds reach."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import re
-import shutil
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gconvae import metrics
-from gconvae.metrics.report import Report, Row
-from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.studies.comparisons import Comparison, Variant
-from gconvae.studies.experiment import Experiment, Splits
-from gconvae.training import run_folder
-from gconvae.training.fit import LIKELIHOOD_STATE, NUM_SAMPLES, STATE, deterministic
-from gconvae.training.stages.likelihood import fit_likelihood
-from gconvae.training.stages.prior import fit_prior
-from gconvae.vae import VAE
+from gconvae import files
+from gconvae.metrics.report import Row, badness
 
-__all__ = ["compare", "folder_of", "judge"]
+__all__ = ["MAIN", "Leaderboard", "Variant"]
 
-SET_CLOUDS = 300
-"""Clouds on each side of the metrics of sets, whose cost grows as the square of it."""
+MAIN = (
+    *("x W1", "y W1", "intensity W1", "matching coverage", "matching 1-NNA"),
+    *("embedding Frechet", "embedding AUC", "points AUC", "training proximity"),
+)
+"""Metrics that a table shows; the file has all."""
 
-BUDGET = ("epochs", "patience", "seed", "device", "threads", "workers")
-"""Options that are the same for all variants."""
+_ARROWS = {"lower": "↓", "higher": "↑", "0": "→ 0", "0.5": "→ 0.5"}
+"""Where values of a metric are better."""
 
-_SPLITS = {"sets": 100, "classifier": 2}
-"""Splits behind the floors of one run's report, where not 20: the table has floors of its own."""
+_HEADS = ("variant", "parameters", "s / epoch")
+_FLOOR = "real against real"
 
 
-def compare(
-    variants: Mapping[str, Mapping[str, Any]],
-    out: str | os.PathLike[str],
-    *,
-    seeds: int | Sequence[int] = (0, 1, 2),
-    data: DataOptions = DataOptions(),  # noqa: B008 - frozen
-    model: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
-    training: TrainingOptions = TrainingOptions(),  # noqa: B008 - frozen
-    only: Sequence[str] | None = None,
-    groups: Sequence[str] = metrics.GROUPS,
-    progress: bool = True,
-) -> Comparison:
-    """Trains every variant with every seed for the same number of epochs, and judges them alike.
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What the trainings of one variant came to, one a seed.
 
-    Each training has a run folder ``out/<variant>/seed-<n>``, with ``report.json`` of its clouds
-    against the test clouds. What is finished is not done again, and what was stopped goes on after
-    its last saved epoch, so a call is repeated until it returns. Variants that differ in
-    nothing but a prior that is fitted afterwards, or in the likelihood, share one network: it is
-    trained for the first of them, and the others come to the bits of a training of their own.
-
-    Several processes may share ``out`` if no two of them have a variant and a seed in common: give
-    each its ``only`` or its ``seeds``, and make the table by a last call with all. A process waits
-    for no other: a network that is to be shared and is not finished yet is trained again.
-
-    Args:
-        variants: Name to options, named as on the command line: those of
-            :class:`~gconvae.options.ModelOptions` and :class:`~gconvae.options.TrainingOptions`.
-        out: Folder of the run folders, of ``floors.json``, and of ``comparison.json``, which only
-            a call without ``only`` writes.
-        seeds: How many (0, 1, ...), or which.
-        data: Which clouds; a split into training and validation clouds a seed.
-        model: What a variant's options leave open.
-        training: Likewise, and the budget: epochs. The best epoch by validation is kept, and none
-            stops early.
-        only: Names of the variants to train; None = all.
-        groups: Groups of :func:`gconvae.metrics.compare`.
-        progress: Show a progress bar a training.
-    Returns:
-        The table of the trained variants.
-    Raises:
-        ValueError: If an option is unknown, part of the budget or out of range, a name is unknown,
-            or a run folder holds a training with other options.
-    Example:
-        >>> import tempfile
-        >>> small = ModelOptions(hidden=8, channels=(4, 4), padding=2)
-        >>> with tempfile.TemporaryDirectory() as out:
-        ...     found = compare({"slides": {}, "mixture": {"prior": "gmm(components=2)"}}, out,
-        ...                     seeds=1, model=small, training=TrainingOptions(epochs=1),
-        ...                     groups=["features"], progress=False)
-        >>> [variant.name for variant in found.variants], list(found.floors)[:2]
-        (['slides', 'mixture'], ['x W1', 'y W1'])
+    Attributes:
+        name: Its name.
+        options: Its options, where they differ from the defaults.
+        parameters: Numbers that are trained, the prior's included.
+        seconds: Mean seconds an epoch.
+        best_epochs: The epoch that was kept, one a seed.
+        values: Metric to its values, one a seed.
+        errors: Metric to their standard errors.
+        failure: Why a training has no values, or None.
     """
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    wanted = list(variants) if only is None else list(only)
-    _check_names(variants, wanted, numbers)
-    base = Experiment(data, model, dataclasses.replace(training, patience=None))
-    planned = {name: _with(base, name, options) for name, options in variants.items()}
-    out = Path(out)
-    found: dict[str, list[tuple[Path, Report] | str]] = {name: [] for name in wanted}
-    for seed in numbers:
-        splits = _seeded(base, seed).splits  # once for all variants
-        for name in wanted:
-            experiment = _seeded(planned[name], seed)
-            shared = _shared_network(planned, name, out, seed)
-            place = folder_of(out, name, seed)
-            try:
-                _train(experiment, place, shared, splits, progress)
-            except FloatingPointError as error:
-                found[name].append(str(error))
-                continue
-            found[name].append((place, _judged(place, splits, seed, groups)))
-    floors = _floors(out, _seeded(base, 0).splits, groups)
-    comparison = Comparison(
-        variants=tuple(_variant(name, variants[name], found[name]) for name in wanted),
-        floors={_name(row): row for row in floors.rows},
-        seeds=numbers,
-        epochs=base.training.epochs,
-        data=dataclasses.asdict(data),
-        left_out=floors.left_out,
-    )
-    if only is None:
-        comparison.save(out / "comparison.json")
-    return comparison
+
+    name: str
+    options: Mapping[str, Any]
+    parameters: int
+    seconds: float
+    best_epochs: tuple[int, ...] = ()
+    values: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    failure: str | None = None
+
+    def mean(self, metric: str) -> float:
+        """Mean over seeds; not a number where there is no value."""
+        values = self.values.get(metric, ())
+        return statistics.fmean(values) if values else math.nan
+
+    def stddev(self, metric: str) -> float:
+        """Standard deviation over seeds; not a number for a single seed."""
+        values = self.values.get(metric, ())
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    def error(self, metric: str) -> float:
+        """Standard error of the mean; of a single seed that of the report."""
+        values = self.values.get(metric, ())
+        if len(values) == 1:
+            return self.errors[metric][0]
+        return self.stddev(metric) / math.sqrt(max(1, len(values)))
 
 
-def folder_of(out: str | os.PathLike[str], name: str, seed: int) -> Path:
-    """The run folder of a variant and a seed.
+@dataclasses.dataclass(frozen=True)
+class Leaderboard:
+    """Variants in a table, as :func:`gconvae.studies.rank` makes it.
 
-    Example:
-        >>> folder_of("runs", "third axis + 0.5 matching", 0).as_posix()
-        'runs/third_axis_+_0.5_matching/seed-0'
+    Attributes:
+        variants: In the order of the list.
+        floors: Metric to its row of real against real clouds, whose floor is the table's.
+        seeds: Seeds of each variant.
+        epochs: Passes over the training clouds, the same for all.
+        data: Which clouds.
+        left_out: Group of metrics to the reason why it could not be had.
     """
-    return Path(out) / re.sub(r"[^\w=.,+()-]", "_", name) / f"seed-{seed}"
 
+    variants: tuple[Variant, ...]
+    floors: Mapping[str, Row]
+    seeds: tuple[int, ...]
+    epochs: int
+    data: Mapping[str, Any]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-def judge(
-    generated: Any,
-    splits: Splits,
-    *,
-    seed: int = 0,
-    groups: Sequence[str] = metrics.GROUPS,
-    num_splits: int | None = None,
-) -> Report:
-    """Compares generated with test clouds in all that :func:`gconvae.metrics.compare` has.
+    def best(self, metric: str) -> list[str]:
+        """The best variant, then those that lie within one combined error of it.
 
-    It is meant for many models: the metrics of sets look at :data:`SET_CLOUDS` clouds, and floors,
-    which are the same for all, have few splits.
+        Raises:
+            ValueError: If there is no such metric.
+        """
+        better = self._row(metric).better
+        known = [variant for variant in self.variants if variant.values.get(metric)]
+        if not known:
+            return []
+        known.sort(key=lambda variant: badness(variant.mean(metric), better))
+        first = known[0]
 
-    Args:
-        generated: As many clouds as there are test clouds, at best.
-        splits: Training, validation and test clouds.
-        seed: Of all draws.
-        groups: Groups of metrics, ``"features"`` among them.
-        num_splits: Splits behind every floor; None = few.
-    Returns:
-        A report; a group that cannot be had is left out.
-    """
-    clouds = metrics.as_sample(generated, "generated")
-    reports: list[Report] = []
-    left_out: dict[str, str] = {}
-    for group in metrics.GROUPS:
-        if group not in groups:
-            continue
-        most = SET_CLOUDS if group == "sets" else len(clouds.points)
-        try:
-            report = metrics.compare(
-                splits.test,
-                (clouds.points[:most], clouds.mask[:most]),
-                splits.valid,
-                training=splits.train,
-                metrics=group,
-                seed=seed,
-                num_splits=num_splits or _SPLITS.get(group, 20),
-            )
-        except (ValueError, ModuleNotFoundError) as error:
-            if group == "features":  # which all clouds have
-                raise
-            left_out[group] = str(error)
-            continue
-        reports.append(report)
-        left_out |= report.left_out
-    rows = tuple(row for report in reports for row in report.rows)
-    return dataclasses.replace(reports[0], rows=rows, left_out=left_out)
+        def is_near(variant: Variant) -> bool:
+            worse = badness(variant.mean(metric), better) - badness(first.mean(metric), better)
+            return worse <= math.hypot(first.error(metric), variant.error(metric))
 
+        return [first.name, *(variant.name for variant in known[1:] if is_near(variant))]
 
-def _train(
-    experiment: Experiment, place: Path, shared: Path | None, splits: Splits, progress: bool
-) -> None:
-    """Leaves a finished run folder: found, gone on with, or made."""
-    if (place / "model.json").exists():  # the last file of a training
-        _check_same(experiment, place)
-        return
-    begun = (place / STATE).exists()
-    if place.exists() and not begun:  # stopped before the end of its first epoch
-        shutil.rmtree(place)
-    if shared is not None and not begun:
-        _refit(experiment, place, shared, splits)
-    else:
-        experiment.run(place, clouds=splits[:2], resume=begun, progress=progress)
-        for state in (STATE, LIKELIHOOD_STATE):  # large, and nothing is left to resume
-            (place / state).unlink(missing_ok=True)
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, ready for JSON and for :func:`gconvae.plots.leaderboard`."""
+        rows = {
+            name: {
+                "unit": row.unit,
+                "better": row.better,
+                "floor": row.floor,
+                "floor_95": row.floor_95,
+                "best": self.best(name),
+            }
+            for name, row in self.floors.items()
+        }
+        return {
+            "seeds": list(self.seeds),
+            "epochs": self.epochs,
+            "data": dict(self.data),
+            "metrics": rows,
+            "variants": [_variant_dict(variant) for variant in self.variants],
+            "left_out": dict(self.left_out),
+        }
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the table as JSON, whole or not at all."""
+        with files.whole(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
-def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) -> None:
-    """The run folder that a training would leave, from one that has the same network.
+    def to_markdown(self, metrics: Sequence[str] | None = None) -> str:
+        """The table for a page: mean +- standard deviation over seeds, the best in bold.
 
-    What follows repeats the end of :func:`gconvae.fit`, whose prior begins with its own initial
-    weights, so that the result has the same bits.
-    """
-    train, valid, seed = splits.train, splits.valid, experiment.training.seed
-    trained, model = run_folder.load(shared), experiment.untrained(train)
-    manifest = run_folder.read_manifest(shared)
-    described = run_folder.describe(model, with_scaling=experiment.training.scaling == "keep")
-    begun = {"config": experiment.config(), "model": described, "network_of": str(shared)}
-    run_folder.begin(place, manifest | begun)
-    model.encoder, model.decoder = trained.encoder, trained.decoder
-    model.scaling, model.conditioning = trained.scaling, trained.conditioning
-    model.likelihood.set_lattice(train.points, train.mask)
-    model.eval()
-    with deterministic(manifest["threads"]):
-        fit_prior(model, train, valid, seed=seed)
-        fit_likelihood(model, train, valid, seed=seed)
-        samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
-    digest = hashlib.sha256(samples.tobytes()).hexdigest()
-    run_folder.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")
-    shutil.copyfile(shared / "history.csv", place / "history.csv")
-    run_folder.save_model(model, place)
+        Args:
+            metrics: Columns; None = those of :data:`MAIN` that there are.
+        Raises:
+            ValueError: If there is no such metric.
+        """
+        head, *lines = self._table(metrics, "**{}**", "{}")
+        rule = ["---", *["---:"] * (len(head) - 1)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
-
-def _shared_network(
-    planned: Mapping[str, Experiment], name: str, out: Path, seed: int
-) -> Path | None:
-    """A finished run with the network that this variant would train, or None."""
-    for other, experiment in planned.items():
-        place = folder_of(out, other, seed)
-        if other == name:
-            continue
-        if _network(experiment) == _network(planned[name]) and (place / "model.json").exists():
-            _check_same(_seeded(experiment, seed), place)
-            return place
-    return None
-
-
-def _network(experiment: Experiment) -> Any:
-    """What decides about the trained network: all options, less those of a later step."""
-    config = experiment.config()
-    later = [] if config["joint_prior"] else ["prior"]
-    likelihood = config["likelihood"] or "mean"
-    # a lattice, and the fine one of this likelihood, dequantize clouds in another way
-    if "lattice" not in likelihood and not likelihood.startswith("autoregressive"):
-        later.append("likelihood")
-    return {key: value for key, value in config.items() if key not in later}
-
-
-def _judged(place: Path, splits: Splits, seed: int, groups: Sequence[str]) -> Report:
-    """The report of a finished run, found or made."""
-    file = place / "report.json"
-    if file.exists():
-        return Report.load(file)
-    generated = run_folder.load(place).sample_clouds(len(splits.test), seed=seed)
-    report = judge(generated, splits, seed=seed, groups=groups)
-    report.save(file)
-    return report
-
-
-def _floors(out: Path, splits: Splits, groups: Sequence[str]) -> Report:
-    """The validation clouds judged as if they were generated, with floors of many splits."""
-    file = out / "floors.json"
-    if file.exists():
-        return Report.load(file)
-    report = judge(splits.valid, splits, groups=groups, num_splits=200)
-    report.save(file)
-    return report
-
-
-def _variant(
-    name: str, options: Mapping[str, Any], found: Sequence[tuple[Path, Report] | str]
-) -> Variant:
-    finished = [entry for entry in found if not isinstance(entry, str)]
-    failures = [entry for entry in found if isinstance(entry, str)]
-    if not finished:
-        return Variant(name, dict(options), 0, math.nan, failure=failures[0])
-    manifests = [run_folder.read_manifest(place) for place, _ in finished]
-    rows = [{_name(row): row for row in report.rows} for _, report in finished]
-    return Variant(
-        name=name,
-        options=dict(options),
-        parameters=_num_parameters(run_folder.load(finished[0][0])),
-        seconds=statistics.fmean(m["seconds"] / m["epochs_run"] for m in manifests),
-        best_epochs=tuple(m["best_epoch"] for m in manifests),
-        values={metric: tuple(row[metric].value for row in rows) for metric in rows[0]},
-        errors={metric: tuple(row[metric].error for row in rows) for metric in rows[0]},
-        failure=failures[0] if failures else None,
-    )
-
-
-def _num_parameters(model: VAE) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _with(base: Experiment, name: str, options: Mapping[str, Any]) -> Experiment:
-    """The base with the options of a variant."""
-    kinds = ModelOptions, TrainingOptions
-    fields = [{field.name for field in dataclasses.fields(kind)} for kind in kinds]
-    for option in options:
-        if option in BUDGET:
-            raise ValueError(f"options of {name!r} must leave the budget alone, got {option}")
-        if option not in fields[0] | fields[1]:
-            known = ", ".join(sorted(fields[0] | fields[1] - set(BUDGET)))
-            raise ValueError(f"options of {name!r} must be among {known}, got {option}")
-    chosen = [{key: value for key, value in options.items() if key in kind} for kind in fields]
-    return dataclasses.replace(
-        base,
-        model=dataclasses.replace(base.model, **chosen[0]),
-        training=dataclasses.replace(base.training, **chosen[1]),
-    )
-
-
-def _seeded(experiment: Experiment, seed: int) -> Experiment:
-    training = dataclasses.replace(experiment.training, seed=seed)
-    return dataclasses.replace(experiment, training=training)
-
-
-def _check_names(variants: Mapping[str, Any], wanted: Sequence[str], seeds: Sequence[int]) -> None:
-    if not variants or not seeds:
-        raise ValueError(
-            f"variants and seeds must be at least one, got {len(variants)} and {len(seeds)}"
+    def __str__(self) -> str:
+        """The main metrics as an aligned table; a star for the best and what is as good."""
+        lines = list(self._table(None, "{}*", "{} "))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = [
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+            for line in lines
+        ]
+        head = (
+            f"{len(self.seeds)} seeds, {self.epochs} epochs; * = best, or within one error of it"
         )
-    unknown = [name for name in wanted if name not in variants]
-    if unknown or not wanted:
-        raise ValueError(f"only must name some of {', '.join(variants)}, got {list(wanted)}")
-    folders = [folder_of("", name, 0) for name in variants]
-    if len(set(folders)) < len(folders):
-        raise ValueError(
-            "variants must have names that differ in more than the characters that no folder's "
-            f"name may have, got {', '.join(variants)}"
-        )
+        missing = [f"left out: {group}: {why}" for group, why in self.left_out.items()]
+        failed = [f"{v.name}: {v.failure}" for v in self.variants if v.failure]
+        return "\n".join([head, *(line.rstrip() for line in aligned), *missing, *failed])
+
+    def _table(self, chosen: Sequence[str] | None, best: str, other: str) -> Iterator[list[str]]:
+        """Head, a line a variant, and the floors."""
+        names = [name for name in MAIN if name in self.floors] if chosen is None else list(chosen)
+        rows = [self._row(name) for name in names]
+        yield [*_HEADS, *(_heading(name, row) for name, row in zip(names, rows, strict=True))]
+        winners = {name: self.best(name) for name in names}
+        for variant in self.variants:
+            cells = [
+                (best if variant.name in winners[name] else other).format(_cell(variant, name))
+                for name in names
+            ]
+            yield [variant.name, f"{variant.parameters:,}", f"{variant.seconds:.2g}", *cells]
+        yield [_FLOOR, "", "", *(other.format(f"{row.floor:.3g}") for row in rows)]
+
+    def _row(self, metric: str) -> Row:
+        if metric not in self.floors:
+            raise ValueError(f"metric must be one of {', '.join(self.floors)}, got {metric!r}")
+        return self.floors[metric]
 
 
-def _check_same(experiment: Experiment, place: Path) -> None:
-    """Refuses a finished run with other options; what changes no result may differ."""
-    saved = run_folder.read_manifest(place)["config"]
-    wanted = json.loads(json.dumps(experiment.config()))
-    for option, old, new in run_folder.differences(saved, wanted):
-        if option not in ("workers", "threads", "device"):
-            raise ValueError(
-                f"{place} must hold a training with the same options, "
-                f"got {option} = {new!r}, was {old!r}"
-            )
+def _variant_dict(variant: Variant) -> dict[str, Any]:
+    """A variant for JSON, which has no infinite and no missing numbers."""
+    summary = {
+        metric: {
+            "mean": _finite(variant.mean(metric)),
+            "stddev": _finite(variant.stddev(metric)),
+            "error": _finite(variant.error(metric)),
+            "values": list(values),
+        }
+        for metric, values in variant.values.items()
+    }
+    return {
+        "name": variant.name,
+        "options": dict(variant.options),
+        "parameters": variant.parameters,
+        "seconds": _finite(variant.seconds),
+        "best_epochs": list(variant.best_epochs),
+        "metrics": summary,
+        "failure": variant.failure,
+    }
 
 
-def _name(row: Row) -> str:
-    return f"{row.name} {row.metric}"
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _heading(name: str, row: Row) -> str:
+    unit = f" ({row.unit})" if row.unit else ""
+    return f"{name}{unit} {_ARROWS[row.better]}"
+
+
+def _cell(variant: Variant, metric: str) -> str:
+    """``mean ± deviation``, the mean with as many digits as the deviation's two."""
+    mean, spread = variant.mean(metric), variant.stddev(metric)
+    if math.isnan(mean):
+        return "-"
+    if not spread > 0:
+        return f"{mean:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(spread)))
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"

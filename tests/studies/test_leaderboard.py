@@ -1,230 +1,84 @@
-"""Variants: one budget, one yardstick, and nothing done twice."""
+"""The table of variants: what is best, what is as good, and how it is written."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from gconvae import datasets
-from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.schema import SUPERPIXELS
-from gconvae.studies import leaderboard
-from gconvae.studies.comparisons import Comparison
-from gconvae.studies.experiment import Experiment
-from gconvae.studies.leaderboard import compare, folder_of
-from gconvae.training import run_folder
-
-MODEL = ModelOptions(hidden=16, channels=(4, 4), padding=2, latent_dim=3)
-TRAINING = TrainingOptions(epochs=2, learning_rate=0.01)
+from gconvae.metrics.report import Row
+from gconvae.studies.leaderboard import Leaderboard, Variant
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataOptions:
-    points = torch.rand(90, 8, 3, generator=torch.Generator().manual_seed(0))
-    points[..., :2] = (points[..., :2] * 28).floor()  # on whole pixels
-    return DataOptions(
-        data=str(
-            datasets.to_file(datasets.from_points(points, schema=SUPERPIXELS), tmp_path / "d.npz")
-        )
+def found(values: dict[str, tuple[float, ...]], better: str = "lower") -> Leaderboard:
+    """A comparison by one metric, ``"x W1"``."""
+    return Leaderboard(
+        variants=tuple(
+            Variant(name, {}, 10, 0.5, (1,), {"x W1": v}, {"x W1": (0.1,) * len(v)})
+            for name, v in values.items()
+        ),
+        floors={"x W1": Row("x", "W1", "px", 0.1, 0.01, 0.05, 0.09, better)},
+        seeds=(0, 1),
+        epochs=3,
+        data={"digit": 8},
     )
 
 
-def small(variants: dict[str, Any], out: Path, data: DataOptions, **options: Any) -> Comparison:
-    given: dict[str, Any] = {
-        "seeds": 1,
-        "data": data,
-        "model": MODEL,
-        "training": TRAINING,
-        "groups": ["features", "kernel"],
-        "progress": False,
-    }
-    return compare(variants, out, **(given | options))
-
-
-# ---- training
-
-
-def test_every_variant_is_trained_for_the_same_epochs_and_judged(
-    tmp_path: Path, data: DataOptions
-) -> None:
-    table = small({"slides": {}, "wide": {"beta": 0.1}}, tmp_path / "out", data, seeds=2)
-    assert [variant.name for variant in table.variants] == ["slides", "wide"]
-    for variant in table.variants:
-        assert len(variant.values["x W1"]) == 2
-        assert all(value > 0 for value in variant.values["x W1"])
-        for seed in (0, 1):
-            place = folder_of(tmp_path / "out", variant.name, seed)
-            assert run_folder.read_history(place / "history.csv")["epoch"] == [1, 2]
-            assert not (place / "last.ckpt").exists()
-    assert table.variants[0].values != table.variants[1].values
-    saved = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert saved == json.loads(json.dumps(table.to_dict()))
-
-
-def test_a_run_is_that_of_the_experiment_with_these_options(
-    tmp_path: Path, data: DataOptions
-) -> None:
-    small({"low": {"beta": 0.1, "latent_dim": 2}}, tmp_path / "out", data, seeds=[3])
-    model = dataclasses.replace(MODEL, latent_dim=2)
-    training = dataclasses.replace(TRAINING, beta=0.1, seed=3, patience=None)
-    direct = Experiment(data, model, training).run(progress=False)
-    made = run_folder.load(folder_of(tmp_path / "out", "low", 3))
-    assert torch.equal(made.sample(5), direct.model.sample(5))
-
-
-def test_a_second_call_trains_and_judges_nothing_again(
-    tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = small({"slides": {}, "mixture": {"prior": "gmm"}}, tmp_path / "out", data)
-    for forbidden in ("_refit", "judge"):
-        monkeypatch.delattr(leaderboard, forbidden)
-    monkeypatch.delattr(Experiment, "run")
-    assert small({"slides": {}, "mixture": {"prior": "gmm"}}, tmp_path / "out", data) == first
-
-
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, data: DataOptions) -> None:
-    small({"slides": {}}, tmp_path / "whole", data)
-
-    class Stop(Exception):
-        pass
-
-    def stop(*given: Any) -> None:
-        raise Stop
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gconvae.training.fit._finish", stop)
-        with pytest.raises(Stop):
-            small({"slides": {}}, tmp_path / "out", data)
-    place = folder_of(tmp_path / "out", "slides", 0)
-    assert (place / "last.ckpt").exists()
-    small({"slides": {}}, tmp_path / "out", data)
-    whole = run_folder.load(folder_of(tmp_path / "whole", "slides", 0))
-    assert torch.equal(run_folder.load(place).sample(5), whole.sample(5))
-
-
-@pytest.mark.parametrize("name", ["slides", "mixture"])
-def test_a_run_that_was_killed_before_its_first_epoch_ended_begins_again(
-    tmp_path: Path, data: DataOptions, name: str
-) -> None:
-    both: dict[str, Any] = {"slides": {}, "mixture": {"prior": "gmm"}}
-    first = small(both, tmp_path / "out", data)
-    place = folder_of(tmp_path / "out", name, 0)
-    for file in place.iterdir():
-        if file.name != "manifest.json":
-            file.unlink()
-    again = small(both, tmp_path / "out", data)
-    for one, other in zip(first.variants, again.variants, strict=True):
-        assert one.values == other.values
-
-
 @pytest.mark.parametrize(
-    "options",
+    ("better", "values", "best"),
     [
-        {"prior": "gmm(components=2)"},
-        {"prior": "nsf(transforms=1, hidden=[8])", "likelihood": "gaussian"},
-        {"likelihood": "gaussian"},
-    ],
-)
-def test_a_shared_network_gives_the_bits_of_a_training_of_its_own(
-    tmp_path: Path, data: DataOptions, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small({"own": options}, tmp_path / "direct", data)
-    small({"slides": {}}, tmp_path / "out", data)
-    monkeypatch.delattr(Experiment, "run")  # nothing is trained from here on
-    small({"slides": {}, "own": options}, tmp_path / "out", data)
-    places = [folder_of(tmp_path / name, "own", 0) for name in ("direct", "out")]
-    direct, shared = map(run_folder.load, places)
-    for key, value in direct.state_dict().items():
-        assert torch.equal(value, shared.state_dict()[key]), key
-    assert torch.equal(direct.sample(5), shared.sample(5))
-    manifests = [run_folder.read_manifest(place) for place in places]
-    for key in ("config", "model", "samples_sha256", "best_epoch"):
-        assert manifests[0][key] == manifests[1][key]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"prior": "gmm(components=2)", "joint_prior": True},
-        {"likelihood": "mean(lattice=None)"},
-        {"beta": 0.5},
-    ],
-)
-def test_a_network_is_not_shared_where_the_training_differs(
-    tmp_path: Path, data: DataOptions, options: dict[str, Any]
-) -> None:
-    small({"slides": {}, "other": options}, tmp_path / "out", data, groups=["features"])
-    manifest = run_folder.read_manifest(folder_of(tmp_path / "out", "other", 0))
-    assert "network_of" not in manifest
-
-
-def test_processes_can_share_a_folder_by_names_and_seeds(
-    tmp_path: Path, data: DataOptions
-) -> None:
-    both: dict[str, Any] = {"slides": {}, "wide": {"beta": 0.1}}
-    part = small(both, tmp_path / "out", data, only=["wide"], seeds=[1])
-    assert [variant.name for variant in part.variants] == ["wide"]
-    assert not (tmp_path / "out" / "comparison.json").exists()
-    assert not folder_of(tmp_path / "out", "slides", 0).exists()
-    table = small(both, tmp_path / "out", data, seeds=2)
-    alone = small(both, tmp_path / "alone", data, seeds=2)
-    for one, other in zip(table.variants, alone.variants, strict=True):
-        assert one.values == other.values
-
-
-def test_a_training_that_diverges_leaves_the_others(
-    tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Experiment.run
-
-    def diverge(self: Experiment, *given: Any, **options: Any) -> Any:
-        if self.training.beta == 9.0:
-            raise FloatingPointError("the train loss is nan")
-        return run(self, *given, **options)
-
-    monkeypatch.setattr(Experiment, "run", diverge)
-    table = small({"slides": {}, "wild": {"beta": 9.0}}, tmp_path / "out", data)
-    assert table.best("x W1") == ["slides"]
-    assert "wild: the train loss is nan" in str(table)
-    assert table.to_dict()["variants"][1]["failure"] == "the train loss is nan"
-
-
-# ---- what is refused
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"variants": {}}, "variants and seeds must be at least one, got 0 and 1"),
-        ({"seeds": []}, "variants and seeds must be at least one, got 1 and 0"),
-        ({"only": ["b"]}, r"only must name some of a, got \['b'\]"),
-        ({"variants": {"a": {"epochs": 3}}}, "options of 'a' must leave the budget alone.*epochs"),
         (
-            {"variants": {"a": {"depth": 3}}},
-            "options of 'a' must be among batch_size, .*got depth",
+            "lower",
+            {"a": (3.0, 3.2), "b": (1.0, 1.2), "c": (1.1, 1.3), "d": (1.4, 1.4)},
+            ["b", "c"],
         ),
-        ({"variants": {"a": {"beta": -1.0}}}, "beta must be at least 0"),
-        ({"variants": {"a b": {}, "a/b": {}}}, "variants must have names that differ"),
+        ("higher", {"a": (0.1, 0.12), "b": (0.5, 0.51)}, ["b"]),
+        ("0.5", {"a": (0.3, 0.31), "b": (0.55, 0.56), "c": (0.9, 0.9)}, ["b"]),
+        ("lower", {"a": (1.0,), "b": (1.1,), "c": (1.2,)}, ["a", "b"]),  # errors of the reports
     ],
 )
-def test_wrong_lists_are_refused(
-    tmp_path: Path, data: DataOptions, given: dict[str, Any], message: str
+def test_the_best_is_named_with_those_as_good(
+    better: str, values: dict[str, tuple[float, ...]], best: list[str]
 ) -> None:
-    given = {"variants": {"a": {}}} | given
-    with pytest.raises(ValueError, match=message):
-        small(given.pop("variants"), tmp_path / "out", data, **given)
-    assert not (tmp_path / "out").exists()
+    assert found(values, better).best("x W1") == best
 
 
-def test_a_folder_with_another_training_is_refused(tmp_path: Path, data: DataOptions) -> None:
-    small({"slides": {}}, tmp_path / "out", data)
-    longer = dataclasses.replace(TRAINING, epochs=3)
-    with pytest.raises(
-        ValueError, match=r"must hold a training with the same options.*epochs = 3"
-    ):
-        small({"slides": {}}, tmp_path / "out", data, training=longer)
+def test_mean_spread_and_error_are_those_over_seeds() -> None:
+    (variant,) = found({"a": (1.0, 2.0, 3.0)}).variants
+    assert variant.mean("x W1") == 2.0
+    assert variant.stddev("x W1") == pytest.approx(1.0)
+    assert variant.error("x W1") == pytest.approx(1 / math.sqrt(3))
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metric must be one of x W1, got 'z W1'"):
+        found({"a": (1.0,)}).best("z W1")
+
+
+def test_markdown_has_a_line_a_variant_and_the_best_in_bold() -> None:
+    head, rule, *lines = found({"a": (1.0, 1.2), "b": (3.0, 3.2)}).to_markdown().splitlines()
+    assert head == "| variant | parameters | s / epoch | x W1 (px) ↓ |"
+    assert rule == "| --- | ---: | ---: | ---: |"
+    assert lines == [
+        "| a | 10 | 0.5 | **1.10 ± 0.14** |",
+        "| b | 10 | 0.5 | 3.10 ± 0.14 |",
+        "| real against real |  |  | 0.05 |",
+    ]
+
+
+def test_the_printed_table_is_aligned_and_stars_the_best() -> None:
+    head, *lines = str(found({"a": (1.0, 1.2), "longer name": (3.0, 3.2)})).splitlines()
+    assert head.startswith("2 seeds, 3 epochs")
+    assert lines[1].endswith("1.10 ± 0.14*")
+    assert lines[2].startswith("longer name")
+    assert lines[1].index("±") == lines[2].index("±")
+
+
+def test_a_comparison_is_plain_json(tmp_path: Path) -> None:
+    table = found({"a": (1.0,), "b": ()})
+    table.save(tmp_path / "table.json")
+    saved = json.loads((tmp_path / "table.json").read_text())
+    assert saved["variants"][0]["metrics"]["x W1"]["stddev"] is None
+    assert saved["metrics"]["x W1"]["best"] == ["a"]

@@ -25,10 +25,10 @@ from gconvae import datasets
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
 from gconvae.metrics import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.studies import experiment, sweep
+from gconvae.studies import experiment, storage, sweep, trials
 from gconvae.studies.experiment import Experiment
 from gconvae.studies.search_space import Range, read_option
-from gconvae.studies.sweep import Setting, Sweep
+from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
 
 # one thread, so that processes with other settings give the same bits
@@ -218,7 +218,7 @@ def test_a_storage_that_is_no_database_in_reach_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     url: str,
 ) -> None:
-    monkeypatch.setattr(sweep, "ATTEMPTS", 1)
+    monkeypatch.setattr(storage, "ATTEMPTS", 1)
     with pytest.raises(ValueError, match="storage must be the URL of a database"):
         quick(GRID, eights, tmp_path / "sweep", storage=url.format(tmp_path))
     assert trained == []
@@ -411,7 +411,7 @@ def test_the_same_sweep_in_another_folder_gives_the_same_bits(
 def test_a_folder_of_any_name_holds_its_storage(
     eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(sweep, "ATTEMPTS", 1)
+    monkeypatch.setattr(storage, "ATTEMPTS", 1)
     quick({"beta": [1.0]}, eights, tmp_path / name, experiment=changed(epochs=1))
     assert (tmp_path / name / "sweep.db").stat().st_size > 0
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -735,8 +735,8 @@ def test_a_trial_killed_before_its_first_sign_of_life_is_run_again(
         assert sum(waits) < 10, "waits for a trial that nobody runs"
         time.sleep(seconds)
 
-    monkeypatch.setattr(sweep, "HEARTBEAT", 1)
-    monkeypatch.setattr(sweep, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(trials, "time", SimpleNamespace(sleep=sleep))
     found = quick(GRID, eights, tmp_path / "sweep")
     assert all(setting.values for setting in found.settings)
 
@@ -765,13 +765,13 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 from gconvae import losses
-from gconvae.studies import experiment, sweep
+from gconvae.studies import experiment, storage, sweep
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.studies.experiment import Experiment
 from gconvae.options import ModelOptions, TrainingOptions
 
 place, kill_after = Path(sys.argv[1]), int(sys.argv[2])
-sweep.HEARTBEAT = 4
+storage.HEARTBEAT = 4
 forward, fit, steps = losses.ThirdAxisChamfer.forward, experiment.fit, []
 
 def counting(self, *arguments, **more):
@@ -826,7 +826,7 @@ def test_a_killed_sweep_comes_to_the_same_bits_and_repeats_no_training(
     (begun,) = (tmp_path / "sweep" / "runs").glob("beta=0.1-*")
     assert (begun / "last.ckpt").exists()
     # its last sign of life is to be a while ago
-    monkeypatch.setattr(sweep, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
     found = quick(GRID, eights, tmp_path / "sweep", seeds=2)
     assert trained == [(0.1, 0), (0.1, 1)]
     assert figures(found) == figures(whole)
@@ -850,7 +850,7 @@ def test_two_processes_share_the_work_and_agree(
         return fit(*arguments, **options)
 
     monkeypatch.setattr(experiment, "fit", shared)
-    monkeypatch.setattr(sweep, "HEARTBEAT", 4)
+    monkeypatch.setattr(storage, "HEARTBEAT", 4)
     with process(tmp_path) as other:
         while not (tmp_path / "theirs").exists():  # it has begun a training, and waits for ours
             assert other.poll() is None

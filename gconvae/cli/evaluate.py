@@ -1,0 +1,143 @@
+"""``gconvae evaluate``: generated against real clouds, in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae.cli.command import Command, check_free, options_of
+from gconvae.options import DataOptions, SampleOptions
+
+if TYPE_CHECKING:
+    from gconvae.datasets import CloudDataset
+
+__all__ = ["COMMAND"]
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Compares generated clouds with real ones, each figure with its error and "
+        "beside it the same between two real samples.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "made",
+        type=str,
+        help="run folder of gconvae train, pretrained:eights, or npz file of clouds",
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        help="npz file of real clouds; by default the test clouds of the run, or the bundled ones",
+    )
+    parser.add_argument(
+        "--digit", type=int | list[int] | None, default=8, help="bundled digit for an npz file"
+    )
+    parser.add_argument(
+        "--metrics",
+        type=str | None,
+        help="of features, sets, frechet, kernel, classifier, copies, with commas; "
+        "by default all that apply",
+    )
+    parser.add_class_arguments(SampleOptions)
+    parser.add_argument("--out", type=str | None, help="json file for the report")
+    parser.add_argument("--figure", type=str | None, help="picture of it (png, pdf, svg)")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    drawn = options_of(SampleOptions, options)
+    out, figure = (None if name is None else Path(name) for name in (options.out, options.figure))
+    check_free(out, figure, overwrite=options.overwrite)
+    for file in (out, figure):
+        if file is not None and not file.parent.is_dir():
+            raise FileNotFoundError(f"out and figure must lie in an existing folder, got {file}")
+    from gconvae import datasets, metrics, plots
+    from gconvae.training import run_folder
+
+    if figure is not None:
+        plots.check_path(figure)
+    made = Path(options.made)
+    if "digit" in explicit and (made.suffix != ".npz" or options.against is not None):
+        raise ValueError("digit must be given with an npz file and without --against only")
+    if drawn.label is not None and made.suffix == ".npz":
+        raise ValueError("label must be given with a run folder, an npz file has its clouds")
+    if made.suffix == ".npz":
+        generated = datasets.from_file(made)
+        samples = _real_clouds(options)
+    else:
+        model = run_folder.load(made)
+        clouds = model.sample_clouds(drawn.count, seed=drawn.seed, label=drawn.label)
+        generated = datasets.from_points(*clouds, schema=model.schema)
+        samples = _held_out(made, options.against)
+        if drawn.label is not None:
+            samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
+    unlike = samples["real"].schema.difference(generated.schema)
+    if unlike:
+        raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
+    groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
+    report = metrics.compare(
+        samples.pop("real"), generated, **samples, metrics=groups, seed=drawn.seed
+    )
+    print(f"{made} against {_origin(options, made)}: {sizes} clouds\n{report}")
+    if out is not None:
+        report.save(out)
+        print(f"report: {out}")
+    if figure is not None:
+        plots.save(plots.report(report), figure)
+        print(f"figure: {figure}")
+
+
+COMMAND = Command(_run, _parser, "generated against real clouds, in full")
+
+
+def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
+    """What the clouds of a run's model are compared with."""
+    from gconvae import datasets
+    from gconvae.studies.experiment import Experiment
+    from gconvae.training import run_folder
+
+    if against is not None:
+        return {"real": datasets.from_file(against)}
+    manifest = run_folder.read_manifest(run)
+    try:
+        experiment = Experiment.from_config(manifest["config"])
+    except ValueError as error:
+        raise ValueError(f"{run} needs --against, its own clouds are not known: {error}") from None
+    train, valid, test = experiment.splits
+    for name, part in (("train", train), ("valid", valid)):
+        if part.checksum() != manifest[name]["sha256"]:
+            raise ValueError(
+                f"{experiment.data.data} must hold the clouds of the run, which has other {name} "
+                "clouds; --against compares with any"
+            )
+    return {"real": test, "reference": valid, "training": train}
+
+
+def _of_label(data: CloudDataset, label: int) -> CloudDataset:
+    """What clouds of one label are compared with; clouds without labels are taken for them."""
+    return data if data.labels is None else data.copy(data.labels == label)
+
+
+def _origin(options: Namespace, made: Path) -> str:
+    """Where the real clouds come from, in words."""
+    if options.against is not None:
+        return str(options.against)
+    return (
+        f"bundled digit {options.digit}" if made.suffix == ".npz" else "held-out clouds of the run"
+    )
+
+
+def _real_clouds(options: Namespace) -> dict[str, CloudDataset]:
+    """What the clouds of a file are compared with."""
+    from gconvae import datasets
+    from gconvae.studies.experiment import Experiment
+
+    if options.against is not None:
+        return {"real": datasets.from_file(options.against)}
+    _, valid, test = Experiment(DataOptions(digit=options.digit)).splits
+    return {"real": test, "reference": valid}

@@ -1,0 +1,31 @@
+"""``gconvae reproduce``: runs a training again and compares it bit by bit."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae.cli.command import Command
+
+__all__ = ["COMMAND"]
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Runs a training again from its run folder and compares bit by bit. "
+        "Exit code 0 if identical, 1 if not.",
+        exit_on_error=False,
+    )
+    parser.add_argument("run", type=str, help="run folder of gconvae train")
+    parser.add_argument("--epochs", type=int | None, help="only so many of its epochs")
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> int:
+    from gconvae.studies.reproduction import reproduce
+
+    result = reproduce(options.run, epochs=options.epochs)
+    print(result)
+    return 0 if result.identical else 1
+
+
+COMMAND = Command(_run, _parser, "run a training again, bit by bit")

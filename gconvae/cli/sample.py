@@ -1,0 +1,72 @@
+"""``gconvae sample``: new clouds from a trained model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae.cli.command import Command, check_free, image_size, options_of
+from gconvae.options import SampleOptions
+
+if TYPE_CHECKING:
+    from gconvae.clouds import Clouds
+
+__all__ = ["COMMAND"]
+
+PATIENCE = 2.0
+"""Seconds of silence before a bar says how long drawing will take."""
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Draws new clouds from a trained model.", exit_on_error=False
+    )
+    parser.add_argument("run", type=str, help="run folder of gconvae train, or pretrained:eights")
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_class_arguments(SampleOptions)
+    parser.add_argument("--out", type=str, default="samples.npz", help="npz file to write")
+    parser.add_argument(
+        "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
+    )
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    drawn = options_of(SampleOptions, options)
+    out = Path(options.out)
+    figure = None if options.figure is None else Path(options.figure)
+    check_free(out, figure, overwrite=options.overwrite)
+    from gconvae import datasets, plots
+    from gconvae.training import run_folder
+
+    if figure is not None:
+        plots.check_path(figure)
+    model = run_folder.load(options.run)
+    size = image_size(model.schema)
+    parts = model.iter_samples(drawn.count, seed=drawn.seed, label=drawn.label)
+    first = next(parts)
+    shown = _watched(itertools.chain([first], parts), drawn.count)
+    datasets.to_file_in_parts(shown, out)
+    print(f"{drawn.count} clouds: {out}")
+    if figure is not None:
+        grid = plots.cloud_grid(first.points, first.mask, image_size=size)
+        plots.save(grid, figure)
+        print(f"figure: {figure}")
+
+
+COMMAND = Command(_run, _parser, "new clouds from a trained model")
+
+
+def _watched(parts: Iterator[Clouds], count: int) -> Iterator[Clouds]:
+    """With a bar for whoever has to wait."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="cloud", delay=PATIENCE, leave=False, dynamic_ncols=True) as bar:
+        for part in parts:
+            yield part
+            bar.update(len(part.points))

@@ -1,0 +1,79 @@
+"""``gconvae sweep``: trains over options and seeds, and compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
+from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+
+__all__ = ["COMMAND"]
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Trains every setting of some options with several seeds and compares them on "
+        "validation clouds. Started again, or a second time beside it, it goes on and shares "
+        "the work.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "options",
+        type=str,
+        nargs="+",
+        help="what to vary: beta=0.03,0.1,0.3 or learning_rate=1e-4..1e-2:log",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    add_recipe(parser, "slides")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each setting")
+    parser.add_argument(
+        "--metric",
+        type=str,
+        default="intensity W1",
+        help="row of a report, or column of a history such as valid_rec",
+    )
+    parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
+    parser.add_argument(
+        "--storage", type=str | None, help="URL of a database; by default a file in the folder"
+    )
+    parser.add_argument("--out", type=str, default="runs/sweep", help="folder of the sweep")
+    for kind in (DataOptions, ModelOptions):
+        parser.add_class_arguments(kind)
+    parser.add_class_arguments(TrainingOptions, skip={"seed"})
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    from gconvae.studies.search_space import read_option
+
+    follow_recipe(options, explicit)
+    varied = [read_option(words) for words in options.options]
+    space = dict(varied)
+    for name, _ in varied:
+        if name in explicit or len(space) < len(varied):
+            raise ValueError(f"options must name each option once, got {name} twice")
+    training = options_of(TrainingOptions, options, seed=0)
+    from gconvae import plots
+    from gconvae.studies import sweep
+    from gconvae.studies.experiment import Experiment
+
+    data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
+    result = sweep.sweep(
+        space,
+        experiment=Experiment(data, model, training),
+        seeds=options.seeds,
+        metric=options.metric,
+        trials=options.trials,
+        out=options.out,
+        storage=options.storage,
+    )
+    print(result)
+    for option in space:
+        figure = Path(options.out) / f"{option}.png"
+        plots.save(plots.settings(result.to_dict(), option), figure)
+        print(f"figure: {figure}")
+
+
+COMMAND = Command(_run, _parser, "train over options and seeds, and compare")

@@ -1,0 +1,160 @@
+"""``gconvae train``: trains, samples, compares with held-out clouds and draws."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae import recipes
+from gconvae.cli.command import Command, add_recipe, follow_recipe, image_size, options_of
+from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from gconvae.datasets import CloudDataset
+    from gconvae.metrics.report import Report
+    from gconvae.training.run_folder import Run
+
+__all__ = ["COMMAND", "free_run_folder"]
+
+DIGIT_NAMES = (
+    "zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"
+)  # fmt: skip
+"""Run folders of the bundled digits."""
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Trains a model, samples from it, compares with held-out clouds and draws.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    add_recipe(parser, recipes.DEFAULT)
+    for kind in (DataOptions, ModelOptions, TrainingOptions):
+        parser.add_class_arguments(kind)
+    # one seed for all, and all labels, since all are compared
+    parser.add_class_arguments(SampleOptions, skip={"seed", "label"})
+    parser.add_argument(
+        "--out", type=str | None, help="new run folder; by default a free one in runs/"
+    )
+    parser.add_argument(
+        "--resume", type=str | None, help="go on with the stopped training in this run folder"
+    )
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    started = time.perf_counter()
+    if options.resume is not None:
+        options = _as_begun(options.resume, explicit)
+    else:
+        follow_recipe(options, explicit)
+    # before the slow imports: both check their values
+    training = options_of(TrainingOptions, options)
+    drawn = options_of(SampleOptions, options, label=None)
+    folder = Path(options.out) if options.out is not None else free_run_folder(options)
+    from gconvae.studies.experiment import Experiment
+    from gconvae.training.run_folder import FolderTakenError
+
+    data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
+    experiment = Experiment(data, model, training)
+    train, valid, test = experiment.splits
+    print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
+    config = _config(experiment.config(), drawn)
+    try:
+        run = experiment.run(folder, resume=options.resume is not None, config=config)
+    except FolderTakenError:
+        if options.out is not None:
+            raise
+        # another process took it a moment ago
+        folder = free_run_folder(options)
+        run = experiment.run(folder, config=config)
+    _describe(run, valid, test, drawn)
+    print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
+
+
+COMMAND = Command(_run, _parser, "train, sample, compare and draw")
+
+
+def free_run_folder(options: Namespace) -> Path:
+    """A new folder in ``runs/``, named by the clouds."""
+    from gconvae.training.run_folder import free_folder
+
+    if options.data is not None:
+        return free_folder(Path("runs") / Path(options.data).stem)
+    if options.digit is None:
+        return free_folder(Path("runs") / "digits")
+    digits = [options.digit] if isinstance(options.digit, int) else options.digit
+    names = [DIGIT_NAMES[digit] for digit in digits if digit in range(10)]
+    return free_folder(Path("runs") / "-".join(names))
+
+
+def _config(experiment: dict[str, Any], drawn: SampleOptions) -> dict[str, Any]:
+    """What ``--config`` takes to run the same again into another folder."""
+    return {k: v for k, v in (experiment | asdict(drawn)).items() if k != "label"}
+
+
+def _as_begun(folder: str, explicit: Namespace) -> Namespace:
+    """The settings that a run was begun with; what is given again has to be the same."""
+    from gconvae.training.run_folder import CHANGEABLE, read_manifest
+
+    begun = read_manifest(folder)["config"]
+    if not {field.name for field in fields(DataOptions)} <= begun.keys():
+        raise ValueError(f"resume must name a run of gconvae train, {folder} is another")
+    if "recipe" in explicit:
+        raise ValueError(f"recipe must not be given with resume, got {explicit.recipe}")
+    for name, value in vars(explicit).items():
+        value = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
+        if name == "out" and value != folder:
+            raise ValueError(f"out must not be given with resume, got {value}")
+        if name in CHANGEABLE:
+            begun[name] = value
+        if name in begun and value != begun[name]:
+            raise ValueError(f"resume must keep {name} = {begun[name]!r}, got {value!r}")
+    return Namespace(**begun, out=folder, resume=folder)
+
+
+def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
+    """Samples, compares with held-out clouds, draws and prints."""
+    from gconvae import datasets, metrics, plots
+
+    assert run.folder is not None  # the command always names one
+    folder, model = run.folder, run.model
+    samples = {
+        "reconstructed": model.reconstruct_clouds(test),
+        "generated": model.sample_clouds(options.count, seed=options.seed),
+    }
+    size = image_size(test.schema)
+    made = {
+        name: datasets.from_points(*sample, schema=test.schema) for name, sample in samples.items()
+    }
+    datasets.to_file(made["generated"], folder / "samples.npz")
+    reports = {
+        name: metrics.compare(test, sample, reference=valid, metrics="features", seed=options.seed)
+        for name, sample in made.items()
+    }
+    for name, report in reports.items():
+        report.save(folder / f"report_{name}.json")
+    samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
+    plots.save(plots.compare_grids(samples, image_size=size), folder / "clouds.png")
+    if size is not None:
+        images = plots.compare_grids(samples, image_size=size, pixels=True)
+        plots.save(images, folder / "images.png")
+    plots.save(plots.feature_histograms(samples, image_size=size), folder / "features.png")
+    plots.save(plots.loss_curves(run.history), folder / "losses.png")
+    _print_result(run, reports)
+
+
+def _print_result(run: Run, reports: dict[str, Report]) -> None:
+    manifest = run.manifest
+    print(
+        f"best epoch {manifest['best_epoch']} of {manifest['epochs_run']}, "
+        f"{manifest['seconds']:.0f} s, neighbor search {manifest['neighbor_search']}, "
+        f"{manifest['threads']} threads, {manifest['machine']['device']}"
+    )
+    for name, report in reports.items():
+        print(f"\n{name} against held-out real clouds\n{report}")
+    print()

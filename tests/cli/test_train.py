@@ -1,0 +1,352 @@
+"""The command ``gconvae train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import (
+    COMMAND,
+    SMALL,
+    TINY,
+    assert_one_error,
+    foreign,
+    history,
+    samples,
+)
+from torch import Tensor
+
+import gconvae
+from gconvae import datasets, losses, options
+from gconvae.cli import main as cli
+from gconvae.cli import train
+
+
+class Finished:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: str, err: str, folder: Path) -> None:
+        self.code, self.out, self.err, self.folder = code, out, err, folder
+
+
+@pytest.fixture(scope="module")
+def eights(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The main job, small, in a process and a folder of its own."""
+    place = tmp_path_factory.mktemp("fresh")
+    words = ("train", "--epochs", "1", "--batch-size", "500", "--hidden", "32", "--count", "50")
+    words += ("--likelihood", "autoregressive(steps=10, width=16)")
+    done = subprocess.run(
+        [COMMAND, *words],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    folders = list((place / "runs").iterdir()) if (place / "runs").is_dir() else [place]
+    return Finished(done.returncode, done.stdout, done.stderr, folders[0])
+
+
+def test_the_main_job_ends_well(eights: Finished) -> None:
+    assert eights.code == 0, eights.err
+    assert "Traceback" not in eights.err
+    assert "Warning" not in eights.err
+
+
+def test_the_main_job_shows_a_progress_bar_over_all_steps(eights: Finished) -> None:
+    assert "10/10" in eights.err  # 4,857 clouds in batches of 500, the last one partial
+
+
+def test_the_main_job_goes_to_runs_eights_if_not_said(eights: Finished) -> None:
+    assert eights.folder.relative_to(eights.folder.parents[1]) == Path("runs/eights")
+
+
+def test_the_main_job_prints_the_run_folder_and_a_table_at_its_end(eights: Finished) -> None:
+    lines = eights.out.splitlines()
+    assert str(eights.folder.relative_to(eights.folder.parents[1])) in lines[-1]
+    for part in ("reconstructed", "generated"):
+        table = eights.out.split(f"{part} against")[1]
+        for name in ("x", "y", "intensity"):
+            assert re.search(rf"^{name} W1 .*\d.*floor \d", table, flags=re.MULTILINE)
+
+
+def test_the_main_job_says_which_neighbour_search_was_used(eights: Finished) -> None:
+    assert "torch-cluster" in eights.out
+
+
+def test_the_main_job_trains_on_the_bundled_eights(eights: Finished) -> None:
+    manifest = json.loads((eights.folder / "manifest.json").read_text())
+    learned, valid = datasets.split(datasets.SuperpixelMNIST(8, "train"))
+    assert manifest["train"] == {"clouds": 4857, "image_size": 28, "sha256": learned.checksum()}
+    assert manifest["valid"] == {"clouds": 994, "image_size": 28, "sha256": valid.checksum()}
+
+
+def test_the_run_folder_holds_everything(eights: Finished) -> None:
+    files = {path.name: path.stat().st_size for path in eights.folder.iterdir()}
+    wanted = {
+        *("config.yaml", "manifest.json", "history.csv", "model.json", "model.safetensors"),
+        *("samples.npz", "report_generated.json", "report_reconstructed.json"),
+        *("clouds.png", "features.png", "losses.png"),
+    }
+    assert wanted <= files.keys()
+    assert all(files.values())
+
+
+def test_the_model_of_the_run_folder_gives_the_samples_in_it(eights: Finished) -> None:
+    made = gconvae.load(eights.folder).sample(50, seed=0)
+    assert torch.equal(datasets.from_points(made).points, samples(eights.folder))
+
+
+def test_the_report_is_the_w1_against_the_test_set(eights: Finished) -> None:
+    test = datasets.SuperpixelMNIST(8, "test")
+    made = gconvae.load(eights.folder).reconstruct(test.points)
+    report = gconvae.metrics.Report.load(eights.folder / "report_reconstructed.json")
+    for i, feature in enumerate(("x", "y", "intensity")):
+        # samples of equal size: W1 is the mean gap between their sorted values
+        first, second = (points[..., i].flatten().sort().values for points in (made, test.points))
+        wanted = (first - second).abs().mean().item()
+        assert report.row(feature).value == pytest.approx(wanted, rel=1e-4)
+
+
+def test_own_points_train_sample_and_plot(jets_run: Path, jets_file: Path) -> None:
+    manifest = json.loads((jets_run / "manifest.json").read_text())
+    data = datasets.from_file(jets_file)
+    clouds = manifest["train"]["clouds"] + manifest["valid"]["clouds"]
+    assert clouds == 80  # a fifth is the test set
+    made = samples(jets_run)
+    assert made.shape == (30, 12, 3)  # as many nodes as the largest cloud
+    low, high = data.points[data.mask].amin(0), data.points[data.mask].amax(0)
+    slack = 1e-5 * (high - low)
+    assert (made >= low - slack).all()
+    assert (made <= high + slack).all()
+    assert (jets_run / "clouds.png").stat().st_size > 1000
+
+
+def test_own_points_with_long_tails_train(tmp_path: Path) -> None:
+    points = torch.randn(80, 12, 3, generator=torch.Generator().manual_seed(3))
+    points[..., 2] = points[..., 2].exp()
+    file = datasets.to_file(datasets.from_points(points), tmp_path / "own.npz")
+    words = ["train", "--data", str(file), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main(words) == 0
+
+
+def test_the_saved_config_runs_the_same_again(
+    jets_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--config", str(jets_run / "config.yaml"), "--out", str(tmp_path / "again")]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    assert history(tmp_path / "again") == history(jets_run)
+    assert torch.equal(samples(tmp_path / "again"), samples(jets_run))
+
+
+def test_a_config_can_be_written_by_hand_and_a_flag_wins_over_it(
+    jets_file: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "own.yaml"
+    lines = ("recipe: slides", f"data: {jets_file}", "hidden: 16", "channels: [2, 3]")
+    config.write_text("\n".join([*lines, "epochs: 3", "beta: 0.5", "count: 7"]))
+    out = tmp_path / "run"
+    assert cli.main(["train", "--config", str(config), "--epochs", "1", "--out", str(out)]) == 0
+    saved = json.loads((out / "manifest.json").read_text())["options"]
+    assert (saved["epochs"], saved["beta"]) == (1, 0.5)
+    assert len(samples(out)) == 7
+
+
+def test_every_training_option_reaches_the_training(jets_file: Path, tmp_path: Path) -> None:
+    wanted = {
+        "loss": "matched_intensity",
+        "beta": 0.25,
+        "standardize": True,
+        "epochs": 1,
+        "batch_size": 17,
+        "learning_rate": 0.002,
+        "patience": 3,
+        "seed": 4,
+        "neighbors": "dense",
+        "scaling": "range",
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 1,
+        "workers": 1,
+        "kl_warmup": 2,
+        "kl_cycle": 0,
+        "free_bits": 0.125,
+        "joint_prior": False,
+    }
+    assert wanted.keys() == {field.name for field in dataclasses.fields(options.TrainingOptions)}
+    flags = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]
+    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *SMALL, *flags]
+    assert cli.main([*words, "--count", "5", "--latent-dim", "3", "--num-points", "14"]) == 0
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["options"] == wanted
+    model = gconvae.load(tmp_path / "run")
+    assert model.sample_clouds(1).points.shape == (1, 14, 3)
+    assert model.encode(foreign(2).points).mean.shape == (2, 3)
+
+
+def test_a_folder_that_exists_is_refused_and_left_untouched(
+    jets_run: Path, jets_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in jets_run.iterdir()}
+    words = ["train", "--data", str(jets_file), "--out", str(jets_run), *TINY]
+    assert_one_error(words, r"out must be .*own", capsys)
+    assert {path: path.read_bytes() for path in jets_run.iterdir()} == before
+
+
+def test_default_folders_are_numbered(
+    jets_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "jets").mkdir(parents=True)
+    assert cli.main(["train", "--data", str(jets_file), *TINY, "--epochs", "1"]) == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"jets", "jets-2"}
+
+
+def interrupted_run(jets_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of 6 epochs that is stopped by the user in its 4th."""
+    forward, calls = losses.ThirdAxisChamfer.forward, [0]
+
+    def stop(self: Any, *arguments: Any, **more: Any) -> Tensor:
+        calls[0] += 1
+        if calls[0] == 11:  # 2 training steps and 1 validation step an epoch
+            raise KeyboardInterrupt
+        return forward(self, *arguments, **more)
+
+    words = ["train", "--data", str(jets_file), "--out", str(folder), *TINY, "--epochs", "6"]
+    with monkeypatch.context() as patch:
+        patch.setattr(losses.ThirdAxisChamfer, "forward", stop)
+        try:
+            cli.main(words)
+        except (KeyboardInterrupt, SystemExit):
+            pass
+    assert len(history(folder)) == 3
+
+
+def test_a_stopped_training_resumes_to_the_bits_of_one_that_was_never_stopped(
+    jets_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = ["train", "--data", str(jets_file), "--out", str(whole), *TINY, "--epochs", "6"]
+    assert cli.main(words) == 0
+    interrupted_run(jets_file, stopped, monkeypatch)
+    assert cli.main(["train", "--resume", str(stopped)]) == 0
+    assert history(stopped) == history(whole)
+    assert torch.equal(samples(stopped), samples(whole))
+
+
+def test_a_killed_training_resumes_to_the_same_bits(jets_file: Path, tmp_path: Path) -> None:
+    words = [COMMAND, "train", "--data", str(jets_file), *SMALL, "--batch-size", "5"]
+    words += ["--epochs", "40", "--count", "30"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    subprocess.run(
+        [*words, "--out", str(folders["whole"])], env=environment, check=True, capture_output=True
+    )
+    killed = subprocess.Popen(
+        [*words, "--out", str(folders["killed"])], env=environment, stderr=subprocess.DEVNULL
+    )
+    while not (folders["killed"] / "last.ckpt").exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert not (folders["killed"] / "model.json").exists()
+    resume = [COMMAND, "train", "--resume", str(folders["killed"])]
+    subprocess.run(resume, env=environment, check=True, capture_output=True)
+    for file in ("history.csv", "model.safetensors", "samples.npz"):
+        whole, resumed = ((folder / file).read_bytes() for folder in folders.values())
+        assert whole == resumed, file
+
+
+def test_resume_takes_its_own_config(jets_run: Path) -> None:
+    config = str(jets_run / "config.yaml")
+    assert cli.main(["train", "--resume", str(jets_run), "--config", config]) == 0
+
+
+def test_resume_refuses_changed_options(
+    jets_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupted_run(jets_file, tmp_path / "run", monkeypatch)
+    capsys.readouterr()
+    words = ["train", "--resume", str(tmp_path / "run"), "--beta", "0.5"]
+    assert_one_error(words, "beta", capsys)
+
+
+def test_a_training_that_explodes_is_one_error_without_traceback(
+    jets_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main([*words, "--learning-rate", "1e20"]) == 2
+    err = capsys.readouterr().err
+    assert re.search(r"^gconvae: error: .*learning_rate", err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def test_a_wrong_word_ends_the_process_with_code_2_and_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [COMMAND, "train", "--digit", "eleven"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"gconvae: error: [^\n]+\n", done.stderr)
+
+
+def test_a_file_of_too_few_clouds_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.npz"
+    np.savez(path, points=np.random.default_rng(0).random((14, 12, 3)))
+    words = ["train", "--data", str(path), "--out", str(tmp_path / "run"), *TINY]
+    assert_one_error(words, "data must hold at least 15 clouds", capsys)
+    np.savez(path, points=np.random.default_rng(0).random((15, 12, 3)))
+    assert cli.main(words) == 0
+
+
+def test_a_default_folder_taken_a_moment_ago_is_left_alone(
+    jets_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    free, asked = train.free_run_folder, []
+
+    def late(given: Any) -> Path:
+        found = free(given)
+        if not asked:  # another process is faster, once
+            found.mkdir(parents=True)
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(train, "free_run_folder", late)
+    assert cli.main(["train", "--data", str(jets_file), *TINY]) == 0
+    assert [folder.name for folder in asked] == ["jets", "jets-2"]
+    assert not list(asked[0].iterdir())
+    assert (asked[1] / "model.json").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(
+    jets_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(self: Any, *arguments: Any, **more: Any) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", interrupt)
+    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main(words) == 130
+    assert "--resume" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Histograms."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from figures import (
+    eights,
+)
+from matplotlib.colors import to_rgba
+
+from gconvae import metrics, plots
+
+
+def test_histograms_are_shares_of_nodes_in_whole_pixels() -> None:
+    samples = {"real": eights(30), "generated": eights(50, seed=1)}
+    figure = plots.feature_histograms(samples)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["x (px)", "y (px)", "intensity"]
+    for i, axes in enumerate(figure.axes):
+        for sample, patch in zip(samples.values(), axes.patches, strict=True):
+            shares, edges, _ = patch.get_data()
+            wanted = np.arange(29) - 0.5 if i < 2 else np.linspace(0, 1, 33)
+            np.testing.assert_allclose(edges, wanted)
+            counts = np.histogram(sample[..., i].double().numpy(), wanted)[0]
+            np.testing.assert_allclose(shares, counts / (25 * len(sample)))
+
+
+def test_values_beyond_the_histogram_are_kept_in_its_outermost_bins() -> None:
+    far = eights(10) + torch.tensor([1000.0, 0.0, 0.0])
+    axes = plots.feature_histograms({"real": eights(10), "far": far}).axes[0]
+    shares = axes.patches[1].get_data()[0]
+    assert shares[-1] == 1.0
+
+
+def test_titles_of_histograms_hold_w1_to_the_first_sample() -> None:
+    samples = {"real": eights(30), "one": eights(30, seed=1), "two": eights(20, seed=2) * 0.9}
+    figure = plots.feature_histograms(samples)
+    for i, axes in enumerate(figure.axes):
+        found = [metrics.feature_w1(samples["real"], samples[name])[i] for name in ("one", "two")]
+        assert axes.get_title() == f"W1 to real\none: {found[0]:.2g}\ntwo: {found[1]:.2g}"
+
+
+def test_intensity_histogram_is_the_last_panel_of_the_features() -> None:
+    samples = {"real": eights(30), "generated": eights(50, seed=1)}
+    alone = plots.intensity_histogram(samples).axes
+    whole = plots.feature_histograms(samples).axes[2]
+    assert len(alone) == 1
+    assert alone[0].get_title() == whole.get_title()
+    for one, other in zip(alone[0].patches, whole.patches, strict=True):
+        np.testing.assert_array_equal(one.get_data()[0], other.get_data()[0])
+
+
+def test_samples_in_a_histogram_differ_in_colour_and_dashes() -> None:
+    samples = {"real": eights(5), "one": eights(5), "two": eights(5)}
+    _, one, two = plots.intensity_histogram(samples).axes[0].patches
+    assert to_rgba(one.get_edgecolor()) != to_rgba(two.get_edgecolor())
+    assert one.get_linestyle() != two.get_linestyle()
