@@ -191,7 +191,7 @@ def fit(
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
     trained.likelihood.set_lattice(train.points, train.mask)
     if isinstance(loss, str):
-        loss = losses.create(loss, backend=neighbors)
+        loss = losses.create(loss, backend=neighbors, num_positions=train.schema.num_positions)
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if standardize:
@@ -421,9 +421,10 @@ def check_trainable(
         )
     if not with_loss:
         return
-    loss = losses.create(options.loss, backend=options.neighbors)
-    if isinstance(loss, losses.ThirdAxisChamfer | losses.MatchedIntensityChamfer):
-        return  # they take clouds of any sizes
+    positions = data.schema.num_positions
+    loss = losses.create(options.loss, backend=options.neighbors, num_positions=positions)
+    if isinstance(loss, losses.ThirdAxisChamfer):
+        return  # it takes clouds of any sizes
     clouds = data[:2].clouds
     made = model.conditioning.nodes(clouds.mask)  # (2, N)
     output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])

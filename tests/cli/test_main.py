@@ -479,7 +479,7 @@ def assert_one_error(words: list[str], message: str, capsys: pytest.CaptureFixtu
         ("train --patience 0", "patience"),
         ("train --threads 0", "threads"),
         ("train --seed -1", "seed must be"),
-        ("train --loss chamfer", "third_axis, matched_intensity"),
+        ("train --loss mse", "third_axis, matched_intensity"),
         ("train --neighbors kdtree", "neighbors"),
         ("train --scaling unit", "scaling"),
         ("train --device tpu", "device"),
