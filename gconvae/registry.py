@@ -37,6 +37,9 @@ M = TypeVar("M", bound=nn.Module)
 
 _PARTS: dict[str, dict[str, type[nn.Module]]] = {kind: {} for kind in get_args(Kind)}
 
+_OTHER_NAMES: dict[str, dict[str, str]] = {kind: {} for kind in get_args(Kind)}
+"""Names that a part is found by beside its own, for each kind: other name to name."""
+
 
 _UNFIT = (TypeError, AttributeError, AssertionError, IndexError, RuntimeError)
 """What torch and others raise where an option has a wrong type or size."""
@@ -56,7 +59,7 @@ class Term(NamedTuple):
     options: dict[str, Any]
 
 
-def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
+def register(kind: Kind, name: str, *, also: str | None = None) -> Callable[[type[M]], type[M]]:
     """Class decorator that makes a part known by a name.
 
     From then on the part can be named wherever a model is made, on the command line too, and a
@@ -66,6 +69,7 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
     Args:
         kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"likelihood"`` or ``"loss"``.
         name: A Python identifier that no part of this kind has.
+        also: Another name that it is found by, which nothing lists or writes down.
     Raises:
         ValueError: If the kind is unknown, the name is taken or no identifier, or the constructor
             takes options that it does not name.
@@ -78,14 +82,19 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
         Term(weight=1.0, name='my_encoder', options={'latent_dim': 4})
     """
     known = _of_kind(kind)
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"name must be a Python identifier, got {name!r}")
+    others = _OTHER_NAMES[kind]
+    for wanted in (name,) if also is None else (name, also):
+        if not wanted.isidentifier() or keyword.iskeyword(wanted):
+            raise ValueError(f"name must be a Python identifier, got {wanted!r}")
 
     def add(part: type[M]) -> type[M]:
-        taken = known.get(name)
-        # a module that is run again, as in a notebook, defines its classes anew
-        if taken is not None and _origin(taken) != _origin(part):
-            raise ValueError(f"name must be free among the {kind}s, {name!r} is {_origin(taken)}")
+        for wanted in (name,) if also is None else (name, also):
+            taken = known.get(others.get(wanted, wanted))
+            # a module that is run again, as in a notebook, defines its classes anew
+            if taken is not None and _origin(taken) != _origin(part):
+                raise ValueError(
+                    f"name must be free among the {kind}s, {wanted!r} is {_origin(taken)}"
+                )
         signature = inspect.signature(part)
         if part.__init__ is not nn.Module.__init__ and len(_options_of(part)) < len(
             signature.parameters
@@ -93,6 +102,8 @@ def register(kind: Kind, name: str) -> Callable[[type[M]], type[M]]:
             raise ValueError(f"{part.__name__} must name its options, got {signature}")
         _remember_options(part)
         known[name] = part
+        if also is not None:
+            others[also] = name
         return part
 
     return add
@@ -267,12 +278,14 @@ def _single(kind: Kind, text: str) -> Term:
     terms = parse(text)
     if len(terms) != 1 or terms[0].weight != 1:
         raise ValueError(f"{kind} must be one part, not a sum, got {text!r}")
-    if terms[0].name not in _of_kind(kind):
+    known = _of_kind(kind)
+    name = _OTHER_NAMES[kind].get(terms[0].name, terms[0].name)
+    if name not in known:
         raise ValueError(
             f"{kind} must be one of {', '.join(available(kind))}, got {terms[0].name!r}; "
             "one of your own must be registered first (on the command line: --parts FILE)"
         )
-    return terms[0]
+    return terms[0]._replace(name=name)
 
 
 def _remember_options(part: type[nn.Module]) -> None:

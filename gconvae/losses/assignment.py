@@ -15,10 +15,7 @@ from torch import Tensor
 
 from gconvae import clouds
 
-__all__ = ["DIAMETER", "distance", "distances", "match"]
-
-DIAMETER = 27.0 * math.sqrt(3.0)
-"""Largest distance of two nodes (x px, y px, 27 x intensity) of a 28 x 28 image: 46.77."""
+__all__ = ["distance", "distances", "match"]
 
 Nodes = NDArray[np.float64]
 """Real nodes of one cloud or of several, cloud after cloud, shape (P, F)."""
@@ -67,7 +64,7 @@ def distance(
     target_mask: Any = None,
     output_mask: Any = None,
     *,
-    missing_cost: float = DIAMETER,
+    missing_cost: float | None = None,
 ) -> Tensor:
     r"""Exact matching (earth mover's) distance of each pair of clouds.
 
@@ -83,16 +80,18 @@ def distance(
     so symmetric, zero iff both are the same multiset, and with the triangle inequality, wherever
     no two nodes are farther apart than c. The earth mover's distance of uniform distributions is
     not taken there: it is blind to the number of nodes (every node twice costs nothing), and no
-    assignment but a linear program for every pair. The default is the smallest c that is no less
-    than any distance in a 28 x 28 image with intensities times 27. With a smaller one a model
-    could gain by leaving out nodes that it cannot place.
+    assignment but a linear program for every pair. With a c below the distances that occur a
+    model could gain by leaving out nodes that it cannot place. The default is the diagonal of the
+    box around all nodes of both samples, which none exceeds: values of two calls can be compared
+    where a c is given to both.
 
     Args:
         target: Clouds p, shape (B, N, F), finite.
         output: Clouds q, shape (B, M, F), in the same units.
         target_mask: True where a node is real, shape (B, N); None = all.
         output_mask: Likewise, shape (B, M).
-        missing_cost: Cost c of a node without a partner, in the units of the features.
+        missing_cost: Cost c of a node without a partner, in the units of the features; None =
+            the diagonal of the box around all nodes.
     Returns:
         Shape (B,), in the units of the features, without a gradient.
     Raises:
@@ -110,14 +109,17 @@ def distance(
         >>> distance(target, torch.tensor([[[0.0, 1.0]]]), missing_cost=10)  # (1 + 10) / 2
         tensor([5.5000])
     """
-    _check_missing_cost(missing_cost)
+    if missing_cost is not None:
+        _check_missing_cost(missing_cost)
     p, q = _checked_pair(target, output, target_mask, output_mask)
+    if missing_cost is None:
+        missing_cost = _diagonal(p, q)
     means = [_matched_mean(cdist(a, b), missing_cost) for a, b in _pairs(p, q)]
     return p.points.new_tensor(means)
 
 
 def distances(
-    nodes: Nodes, others: Nodes, starts: NDArray[np.intp], *, missing_cost: float = DIAMETER
+    nodes: Nodes, others: Nodes, starts: NDArray[np.intp], *, missing_cost: float
 ) -> NDArray[np.float64]:
     """:func:`distance` of one cloud to each of many, in packed form.
 
@@ -131,8 +133,9 @@ def distances(
     Raises:
         ValueError: If ``missing_cost`` is below 0 or not finite.
     Example:
-        >>> distances(np.zeros((2, 2)), np.array([[3.0, 4.0], [0, 1], [0, 2]]), np.array([0, 1]))
-        array([25.8826859,  1.5      ])
+        >>> others, starts = np.array([[3.0, 4.0], [0, 1], [0, 2]]), np.array([0, 1])
+        >>> distances(np.zeros((2, 2)), others, starts, missing_cost=10)  # (5 + 10) / 2
+        array([7.5, 1.5])
     """
     _check_missing_cost(missing_cost)
     blocks = np.split(cdist(nodes, others), starts[1:], axis=1)
@@ -156,6 +159,12 @@ def _checked_pair(
             f"got shapes {tuple(p.points.shape)} and {tuple(q.points.shape)}"
         )
     return p, q
+
+
+def _diagonal(p: clouds.Clouds, q: clouds.Clouds) -> float:
+    """No two nodes of the two samples are farther apart."""
+    nodes = np.concatenate([*_real_nodes(p), *_real_nodes(q)])  # (P, F)
+    return float(np.linalg.norm(nodes.max(0) - nodes.min(0)))
 
 
 def _check_missing_cost(missing_cost: float) -> None:

@@ -7,16 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gconvae.cuda_graphs import recording
+from gconvae.losses.pairs import checked_pair
 from gconvae.neighbors import native
 from gconvae.neighbors.dense import squared_distance
 from gconvae.neighbors.search import nearest_both, resolve_backend
-from gconvae.registry import register
+from gconvae.registry import check_counts, register
 
 __all__ = [
     "MatchedIntensityChamfer",
     "ThirdAxisChamfer",
-    "checked_pair",
     "matched_intensity_chamfer",
     "third_axis_chamfer",
 ]
@@ -34,10 +33,11 @@ def third_axis_chamfer(
     precision_weight: float = 1.0,
     backend: str = "torch-cluster",
 ) -> Tensor:
-    r"""Squared Chamfer distance with the intensity as a third coordinate, summed over nodes.
+    r"""Squared Chamfer distance in which every feature is a coordinate, summed over nodes.
 
     .. math:: a \sum_i w_i \min_j |p_i - q_j|^2 + b \sum_j v_j \min_i |p_i - q_j|^2
 
+    Eq. 1 of the slides, whose third axis is the intensity; here clouds have any features.
     Squared, because the gradient of a root at distance 0 is not a number. Blind to density: many
     output nodes on one target node cost nothing as long as every target node has a neighbour.
 
@@ -82,6 +82,7 @@ def matched_intensity_chamfer(
     target_mask: Tensor | None = None,
     output_mask: Tensor | None = None,
     *,
+    num_positions: int = 2,
     intensity_weight: float = 1.0,
     target_weight: Tensor | None = None,
     output_weight: Tensor | None = None,
@@ -89,21 +90,23 @@ def matched_intensity_chamfer(
     precision_weight: float = 1.0,
     backend: str = "torch-cluster",
 ) -> Tensor:
-    r"""Squared Chamfer distance of positions, plus the squared intensity gap of each matched pair.
+    r"""Squared Chamfer distance of positions, plus the squared gap of each pair's other features.
 
     .. math::
         a \sum_i w_i \left[ |x_i - u_{k(i)}|^2 + \lambda (I_i - J_{k(i)})^2 \right]
         + b \sum_j v_j \left[ |x_{k'(j)} - u_j|^2 + \lambda (I_{k'(j)} - J_j)^2 \right],
         \quad k(i) = \arg\min_j |x_i - u_j|^2, \; k'(j) = \arg\min_i |x_i - u_j|^2
 
-    The search sees positions only ("JR way" on the slides); a pair that ties keeps the node that
-    comes first. Not continuous where the nearest node changes.
+    Eq. 2 of the slides, with positions x, u and the intensity I, J; here all features behind the
+    positions count as I and J do. The search sees positions only ("JR way" on the slides); a pair
+    that ties keeps the node that comes first. Not continuous where the nearest node changes.
 
     Args:
-        target: Clouds (x, I), shape (B, N, F), F of at least 3: two positions, then intensities.
+        target: Clouds (x, I), shape (B, N, F): D positions, then at least one further feature.
         output: Clouds (u, J), shape (B, M, F).
         target_mask: True where a node is real, shape (B, N); None = all.
         output_mask: Likewise, shape (B, M).
+        num_positions: D, the features that decide which node is nearest.
         intensity_weight: The factor lambda; 1 on the slides.
         target_weight: Weight w of each target node's own term, shape (B, N); None = 1.
         output_weight: Weight v of each output node's own term, shape (B, M); None = 1.
@@ -113,8 +116,8 @@ def matched_intensity_chamfer(
     Returns:
         Shape (B,), units of feature squared.
     Raises:
-        ValueError: If shapes do not match, F is below 3, a cloud has no real node on one side,
-            or a factor is below 0.
+        ValueError: If shapes do not match, F is not above D, a cloud has no real node on one
+            side, or a factor is below 0.
     References:
         | ConVAE Results (B. Orzari), slides, eq. 2
     Example:
@@ -126,19 +129,23 @@ def matched_intensity_chamfer(
     target, output = checked_pair(target, output, target_mask, output_mask)
     _check_weights(intensity_weight=intensity_weight)
     _check_weights(coverage_weight=coverage_weight, precision_weight=precision_weight)
-    if target.shape[-1] < 3:
+    check_counts(num_positions=num_positions)
+    if target.shape[-1] <= num_positions:
         raise ValueError(
-            f"target must have two positions and an intensity, got {target.shape[-1]} features"
+            f"target must have a further feature behind {num_positions} positions for "
+            f"matched_intensity, got {target.shape[-1]} features; third_axis (also found as "
+            "chamfer) takes positions alone"
         )
 
     masks = target_mask, output_mask
-    forward, backward = _pair_terms(target, output, *masks, 2, intensity_weight, backend)
+    shape = num_positions, intensity_weight
+    forward, backward = _pair_terms(target, output, *masks, *shape, backend)
     coverage = _weighted_sum(forward, target_mask, target_weight, "target_weight")
     precision = _weighted_sum(backward, output_mask, output_weight, "output_weight")
     return _weighted(coverage_weight, coverage) + _weighted(precision_weight, precision)
 
 
-@register("loss", "third_axis")
+@register("loss", "third_axis", also="chamfer")
 class ThirdAxisChamfer(nn.Module):
     """:func:`third_axis_chamfer` as a module.
 
@@ -207,12 +214,14 @@ class MatchedIntensityChamfer(nn.Module):
     """:func:`matched_intensity_chamfer` as a module.
 
     Args:
-        intensity_weight: Factor of the intensity terms, at least 0; 1 on the slides.
+        intensity_weight: Factor of the terms of what are not positions, at least 0; 1 on the
+            slides.
         backend: Neighbour search, see :func:`gconvae.neighbors.nearest`.
         coverage_weight: Factor of the target's terms: is there an output node near each?
         precision_weight: Factor of the output's terms: is each near a target node?
+        num_positions: Features, the first ones, that decide which node is nearest.
     Raises:
-        ValueError: If a factor is below 0.
+        ValueError: If a factor is below 0, or ``num_positions`` below 1.
     Example:
         >>> target, output = torch.tensor([[[0.0, 0.0, 1.0]]]), torch.tensor([[[2.0, 0.0, 4.0]]])
         >>> MatchedIntensityChamfer(intensity_weight=0.5)(target, output)  # 2 * (4 + 9 / 2)
@@ -226,14 +235,17 @@ class MatchedIntensityChamfer(nn.Module):
         *,
         coverage_weight: float = 1.0,
         precision_weight: float = 1.0,
+        num_positions: int = 2,
     ) -> None:
         super().__init__()
+        check_counts(num_positions=num_positions)
         _check_weights(intensity_weight=intensity_weight)
         _check_weights(coverage_weight=coverage_weight, precision_weight=precision_weight)
         self.intensity_weight = intensity_weight
         self.backend = backend
         self.coverage_weight = coverage_weight
         self.precision_weight = precision_weight
+        self.num_positions = num_positions
 
     @property
     def recordable(self) -> bool:
@@ -256,6 +268,7 @@ class MatchedIntensityChamfer(nn.Module):
             output,
             target_mask,
             output_mask,
+            num_positions=self.num_positions,
             intensity_weight=self.intensity_weight,
             target_weight=target_weight,
             output_weight=output_weight,
@@ -269,50 +282,8 @@ class MatchedIntensityChamfer(nn.Module):
         return (
             f"intensity_weight={self.intensity_weight:g}, backend={self.backend!r}, "
             f"coverage_weight={self.coverage_weight:g}, "
-            f"precision_weight={self.precision_weight:g}"
+            f"precision_weight={self.precision_weight:g}, num_positions={self.num_positions}"
         )
-
-
-def checked_pair(
-    target: Tensor, output: Tensor, target_mask: Tensor | None, output_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Both sides with 0 in masked places, where anything may stand that must not spread.
-
-    Raises:
-        ValueError: If shapes do not match, or a cloud has no real node on one side.
-    """
-    target = _checked(target, target_mask, "target")
-    output = _checked(output, output_mask, "output")
-    if target.shape[0] != output.shape[0] or target.shape[2] != output.shape[2]:
-        raise ValueError(
-            "target and output must have the same number of clouds and features, got "
-            f"{tuple(target.shape)} and {tuple(output.shape)}"
-        )
-    return target, output
-
-
-def _checked(points: Tensor, mask: Tensor | None, name: str) -> Tensor:
-    if points.dim() != 3:
-        raise ValueError(
-            f"{name} must have shape (clouds, nodes, features), got {tuple(points.shape)}"
-        )
-    if points.shape[1] == 0:
-        raise ValueError(f"{name} must have at least one node, got shape {tuple(points.shape)}")
-    if mask is None:
-        return points
-    if mask.dtype != torch.bool or mask.shape != points.shape[:2]:
-        raise ValueError(
-            f"{name}_mask must hold booleans of shape {tuple(points.shape[:2])}, "
-            f"got {mask.dtype} of shape {tuple(mask.shape)}"
-        )
-    if recording(mask):
-        return points.masked_fill(~mask.unsqueeze(-1), 0.0)
-    empty = (~mask.any(1)).nonzero()
-    if len(empty):
-        raise ValueError(
-            f"{name}_mask must leave a node in every cloud, cloud {int(empty[0])} has none"
-        )
-    return points.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
 def _pair_terms(
@@ -326,7 +297,8 @@ def _pair_terms(
 ) -> tuple[Tensor, Tensor]:
     """Squared distance of each node to the nearest by its first features, (B, N) and (B, M).
 
-    The features behind the searched ones count by ``weight``.
+    The features behind the searched ones count by ``weight``. Every search and kernel takes any
+    number of either.
     """
     longest = max(target.shape[1], output.shape[1])
     if target.dtype != output.dtype or target.device != output.device:

@@ -1,8 +1,7 @@
-"""Losses that move mass one to one: exact matching, sliced Wasserstein and Sinkhorn."""
+"""Losses that move mass from node to node: exact matching, and Sinkhorn, which is softer."""
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from gconvae import randomness
-from gconvae.losses.chamfer import checked_pair
+from gconvae.losses.pairs import checked_pair, equal_counts
 from gconvae.neighbors.dense import squared_distance
-from gconvae.registry import check_counts, register
+from gconvae.registry import register
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Matching",
     "Sinkhorn",
-    "SlicedWasserstein",
     "matching_loss",
     "sinkhorn_loss",
-    "sliced_wasserstein",
 ]
 
 
@@ -64,65 +60,10 @@ def matching_loss(
         tensor([5.])
     """
     target, output = checked_pair(target, output, target_mask, output_mask)
-    _check_equal_counts(target, output, target_mask, output_mask)
+    equal_counts(target, output, target_mask, output_mask)
     partner = _partners(target, output, target_mask, output_mask).unsqueeze(-1)  # (B, N, 1)
     terms = squared_distance(target, output.gather(1, partner.expand_as(target)))  # (B, N)
     return (terms if target_mask is None else terms.masked_fill(~target_mask, 0.0)).sum(1)
-
-
-def sliced_wasserstein(
-    target: Tensor,
-    output: Tensor,
-    target_mask: Tensor | None = None,
-    output_mask: Tensor | None = None,
-    *,
-    num_projections: int = 64,
-    seed: int = 0,
-) -> Tensor:
-    r"""Squared distances of nodes matched along lines, as a mean over many directions.
-
-    .. math:: \frac{F}{R} \sum_r \min_\pi \sum_i \left( d_r \cdot (p_i - q_{\pi(i)}) \right)^2
-
-    On a line the best assignment is the order of the nodes, so that it costs O(N log N). The
-    factor F and directions with :math:`\sum_r d_r d_r^T = \frac RF 1` make it comparable with
-    :func:`matching_loss`: never above it, and equal to it where the output is the target moved
-    as a whole. The directions are functions of (R, F, seed): no step draws new ones.
-
-    Args:
-        target: Clouds p, shape (B, N, F), features in scaled units.
-        output: Clouds q, shape (B, M, F), same scaling.
-        target_mask: True where a node is real, shape (B, N); None = all.
-        output_mask: Likewise, shape (B, M).
-        num_projections: R, at least F.
-        seed: Of the directions.
-    Returns:
-        Shape (B,), units of feature squared.
-    Raises:
-        ValueError: If shapes do not match, a cloud has no real node, the numbers of real nodes
-            of its two sides differ, or there are fewer directions than features.
-    References:
-        | Sliced-Wasserstein Autoencoder (Kolouri et al., 2018), arXiv:1804.01947
-        | Point-set Distances for Learning Representations of 3D Point Clouds (Nguyen et al.,
-          2021), arXiv:2102.04014
-    Example:
-        >>> target = torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])
-        >>> sliced_wasserstein(target, target + torch.tensor([1.0, 2.0]))  # 2 * (1 + 4)
-        tensor([10.])
-    """
-    target, output = checked_pair(target, output, target_mask, output_mask)
-    counts = _check_equal_counts(target, output, target_mask, output_mask)
-    num_features = target.shape[-1]
-    lines = torch.from_numpy(_directions(num_projections, num_features, seed).T)  # (F, R)
-    kept = min(target.shape[1], output.shape[1])  # equal counts: no real node is beyond
-    along, other = (
-        _sorted_along(points @ lines.to(points), mask)[:, :kept]  # (B, kept, R)
-        for points, mask in ((target, target_mask), (output, output_mask))
-    )
-    terms = (along - other).square().mean(-1)  # (B, kept)
-    if target_mask is not None or output_mask is not None:
-        place = torch.arange(kept, device=target.device)
-        terms = terms.masked_fill(place >= counts.unsqueeze(-1), 0.0)
-    return num_features * terms.sum(1)
 
 
 def sinkhorn_loss(
@@ -209,49 +150,6 @@ class Matching(nn.Module):
         return matching_loss(target, output, target_mask, output_mask)
 
 
-@register("loss", "sliced_wasserstein")
-class SlicedWasserstein(nn.Module):
-    """:func:`sliced_wasserstein` as a module.
-
-    Args:
-        num_projections: Number of directions, at least the number of features.
-        seed: Of the directions.
-    Raises:
-        ValueError: If ``num_projections`` is below 1, or ``seed`` below 0.
-    Example:
-        >>> SlicedWasserstein()(torch.zeros(2, 5, 3), torch.ones(2, 5, 3))  # 5 * 3
-        tensor([15., 15.])
-    """
-
-    def __init__(self, num_projections: int = 64, seed: int = 0) -> None:
-        super().__init__()
-        check_counts(num_projections=num_projections)
-        randomness.derive_seed(seed, "checked before the first step")
-        self.num_projections = num_projections
-        self.seed = seed
-
-    def forward(
-        self,
-        target: Tensor,
-        output: Tensor,
-        target_mask: Tensor | None = None,
-        output_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Per-cloud loss, shape (B,); arguments as in :func:`sliced_wasserstein`."""
-        return sliced_wasserstein(
-            target,
-            output,
-            target_mask,
-            output_mask,
-            num_projections=self.num_projections,
-            seed=self.seed,
-        )
-
-    def extra_repr(self) -> str:
-        """Shown by ``print(loss)``, and kept in a run's manifest."""
-        return f"num_projections={self.num_projections}, seed={self.seed}"
-
-
 @register("loss", "sinkhorn")
 class Sinkhorn(nn.Module):
     """:func:`sinkhorn_loss` as a module.
@@ -297,28 +195,6 @@ class Sinkhorn(nn.Module):
         return f"blur={self.blur:g}, scaling={self.scaling:g}, diameter={self.diameter:g}"
 
 
-def _counts(points: Tensor, mask: Tensor | None) -> Tensor:
-    """Number of real nodes of each cloud, shape (B,)."""
-    if mask is None:
-        return torch.full(points.shape[:1], points.shape[1], device=points.device)
-    return mask.sum(1)
-
-
-def _check_equal_counts(
-    target: Tensor, output: Tensor, target_mask: Tensor | None, output_mask: Tensor | None
-) -> Tensor:
-    """The numbers of real nodes, shape (B,), which both sides must share."""
-    counts, others = _counts(target, target_mask), _counts(output, output_mask)
-    unequal = (counts != others).nonzero()
-    if len(unequal):
-        cloud = int(unequal[0])
-        raise ValueError(
-            "target and output must have equal numbers of real nodes, "
-            f"cloud {cloud} has {int(counts[cloud])} and {int(others[cloud])}"
-        )
-    return counts
-
-
 def _partners(
     target: Tensor, output: Tensor, target_mask: Tensor | None, output_mask: Tensor | None
 ) -> Tensor:
@@ -344,38 +220,6 @@ def _costs(target: Tensor, output: Tensor) -> NDArray[np.float64]:
     costs = squared_distance(p.unsqueeze(2), q.unsqueeze(1))
     # with a node that is not finite every assignment gives nan or inf, which the caller shall see
     return costs.nan_to_num_(nan=0.0, posinf=0.0).numpy()
-
-
-def _sorted_along(projected: Tensor, mask: Tensor | None) -> Tensor:
-    """Places on each line in ascending order, masked nodes last, shape (B, N, R)."""
-    if mask is None:
-        return projected.sort(dim=1, stable=True).values
-    places = projected.detach().masked_fill(~mask.unsqueeze(-1), math.inf)
-    return projected.gather(1, places.argsort(dim=1, stable=True))
-
-
-@functools.lru_cache(maxsize=16)
-def _directions(num_projections: int, num_features: int, seed: int) -> NDArray[np.float64]:
-    """Directions d, shape (R, F), in bases of F; an incomplete last one is evened out.
-
-    An array: a tensor that was made in inference mode could not be used in training.
-    """
-    if num_projections < num_features:
-        raise ValueError(
-            "num_projections must be at least the number of features, "
-            f"got {num_projections} for {num_features}"
-        )
-    draws = torch.randn(
-        math.ceil(num_projections / num_features),
-        num_features,
-        num_features,
-        generator=randomness.generator(seed, "directions of sliced wasserstein"),
-        dtype=torch.float64,
-    )
-    bases = torch.linalg.qr(draws).Q.mT.flatten(0, 1)[:num_projections]  # (R, F)
-    # the nearest matrix whose columns are orthogonal and of one length
-    left, _, right = torch.linalg.svd(bases, full_matrices=False)
-    return (left @ right * math.sqrt(num_projections / num_features)).numpy()
 
 
 def _half_squared_distances(a: Tensor, b: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def cross_matrix(
     distance: str = "chamfer",
     *,
     extent: float = EXTENT,
-    missing_cost: float = assignment.DIAMETER,
+    missing_cost: float = EXTENT * math.sqrt(3),
     workers: int | None = None,
 ) -> NDArray[np.float32]:
     r"""Distances between all clouds of two samples, on (x px, y px, 27 x intensity).

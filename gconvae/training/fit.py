@@ -206,7 +206,7 @@ def fit(
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
     trained.likelihood.set_lattice(train.points, train.mask)
     if isinstance(loss, str):
-        loss = losses.create(loss, backend=neighbors)
+        loss = losses.create(loss, backend=neighbors, num_positions=train.schema.num_positions)
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if standardize:

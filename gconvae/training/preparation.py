@@ -116,9 +116,10 @@ def check_trainable(
         )
     if not with_loss:
         return
-    loss = losses.create(options.loss, backend=options.neighbors)
-    if isinstance(loss, losses.ThirdAxisChamfer | losses.MatchedIntensityChamfer):
-        return  # they take clouds of any sizes
+    positions = data.schema.num_positions
+    loss = losses.create(options.loss, backend=options.neighbors, num_positions=positions)
+    if isinstance(loss, losses.ThirdAxisChamfer):
+        return  # it takes clouds of any sizes
     clouds = data[:2].clouds
     made = model.conditioning.nodes(clouds.mask)  # (2, N)
     output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])

@@ -98,7 +98,7 @@ def test_python_runs_the_module_as_the_command() -> None:
         ("train --patience 0", "patience"),
         ("train --threads 0", "threads"),
         ("train --seed -1", "seed must be"),
-        ("train --loss chamfer", "third_axis, matched_intensity"),
+        ("train --loss mse", "third_axis, matched_intensity"),
         ("train --neighbors kdtree", "neighbors"),
         ("train --scaling unit", "scaling"),
         ("train --device tpu", "device"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from gconvae.losses import assignment
-from gconvae.losses.assignment import DIAMETER
+
+DIAMETER = 27.0 * math.sqrt(3)
+"""No two nodes of a cube of side 27 are farther apart."""
 
 SIZES = [(1, 1), (2, 2), (5, 5), (6, 6), (1, 4), (6, 3), (4, 5)]
 
@@ -107,7 +110,7 @@ def test_ties_do_not_change_the_distance(kind: str) -> None:
 def test_distance_equals_that_of_pot(k: int) -> None:
     n, m = list(POT)[k]
     pair = uniform_cloud(n, 2 * k), uniform_cloud(m, 2 * k + 1)
-    found = assignment.distance(*(cloud[None] for cloud in pair))
+    found = assignment.distance(*(cloud[None] for cloud in pair), missing_cost=DIAMETER)
     assert float(found) == pytest.approx(POT[n, m], rel=1e-12)
 
 
@@ -143,8 +146,24 @@ def test_closest_nodes_part_where_that_helps_the_others() -> None:
 def test_each_missing_node_costs_its_price() -> None:
     target = random_clouds(1, 25, 3)
     for missing in range(25):
-        found = assignment.distance(target, target[:, missing:])
-        assert float(found) == pytest.approx(missing * DIAMETER / 25, abs=1e-12)
+        found = assignment.distance(target, target[:, missing:], missing_cost=40.0)
+        assert float(found) == pytest.approx(missing * 40.0 / 25, abs=1e-12)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 5])
+def test_a_missing_node_costs_the_diagonal_of_all_nodes_where_nothing_is_said(
+    features: int,
+) -> None:
+    target = random_clouds(3, 4, features)
+    nodes = target.flatten(0, 1)
+    diagonal = float((nodes.amax(0) - nodes.amin(0)).norm())
+    found = assignment.distance(target, target[:, 1:])
+    assert found.tolist() == pytest.approx([diagonal / 4] * 3)
+    assert diagonal >= float(torch.cdist(nodes, nodes).max())
+    # nodes behind a mask are no nodes
+    hidden = torch.cat([target, torch.full((3, 1, features), 1e6)], 1)
+    mask = torch.tensor([[True] * 4 + [False]] * 3)
+    assert torch.equal(assignment.distance(hidden, target[:, 1:], mask), found)
 
 
 def test_doubled_nodes_are_seen() -> None:
@@ -156,10 +175,11 @@ def test_doubled_nodes_are_seen() -> None:
 def test_leaving_a_node_out_is_never_cheaper_than_its_worst_place() -> None:
     target = random_clouds(50, 8, 3)
     corners = torch.tensor(list(itertools.product([0.0, 27.0], repeat=3)), dtype=torch.float64)
-    without = assignment.distance(target, target[:, 1:])
+    cost = {"missing_cost": DIAMETER}
+    without = assignment.distance(target, target[:, 1:], **cost)
     for corner in corners:
         wrong = torch.cat([corner.expand(50, 1, 3), target[:, 1:]], 1)
-        assert (assignment.distance(target, wrong) <= without).all()
+        assert (assignment.distance(target, wrong, **cost) <= without).all()
 
 
 def test_distance_is_symmetric() -> None:
@@ -185,7 +205,9 @@ def test_triangle_inequality_holds_with_unequal_numbers_of_nodes() -> None:
     clouds += [27.0 * rng.integers(0, 2, (int(rng.integers(1, 4)), 3)) for _ in range(20)]
     packed, sizes = np.vstack(clouds), [len(cloud) for cloud in clouds]
     starts = np.cumsum([0, *sizes[:-1]])
-    d = np.stack([assignment.distances(cloud, packed, starts) for cloud in clouds])
+    d = np.stack(
+        [assignment.distances(cloud, packed, starts, missing_cost=DIAMETER) for cloud in clouds]
+    )
     assert (d[:, None] <= d[:, :, None] + d[None] + 1e-12).all()  # d(i, k) <= d(i, j) + d(j, k)
 
 
@@ -196,11 +218,14 @@ def test_masked_nodes_are_ignored_whatever_they_hold() -> None:
         points.masked_fill(~mask.unsqueeze(-1), torch.nan)
         for points, mask in zip((p, q), masks, strict=True)
     ]
-    index, found = assignment.match(*spoiled, *masks), assignment.distance(*spoiled, *masks)
+    index = assignment.match(*spoiled, *masks)
+    found = assignment.distance(*spoiled, *masks, missing_cost=DIAMETER)
     assert torch.equal(index, assignment.match(p, q, *masks))
     for cloud in range(6):
         bare = p[cloud, masks[0][cloud]][None], q[cloud, masks[1][cloud]][None]
-        assert torch.equal(found[cloud : cloud + 1], assignment.distance(*bare))
+        assert torch.equal(
+            found[cloud : cloud + 1], assignment.distance(*bare, missing_cost=DIAMETER)
+        )
         places = masks[1][cloud].nonzero()[:, 0]
         partners = [int(places[j]) if j >= 0 else -1 for j in assignment.match(*bare)[0].tolist()]
         assert index[cloud, masks[0][cloud]].tolist() == partners
@@ -216,8 +241,9 @@ def test_packed_distances_equal_the_padded_ones() -> None:
     p, q = random_clouds(1, 9, 3, seed=0), random_clouds(12, 11, 3, seed=1)
     mask = ragged_mask(12, 11, 2)
     counts = mask.sum(1).numpy()
-    found = assignment.distances(p[0].numpy(), q[mask].numpy(), np.cumsum(counts) - counts)
-    wanted = assignment.distance(p.expand(12, -1, -1), q, None, mask)
+    starts, cost = np.cumsum(counts) - counts, {"missing_cost": DIAMETER}
+    found = assignment.distances(p[0].numpy(), q[mask].numpy(), starts, **cost)
+    wanted = assignment.distance(p.expand(12, -1, -1), q, None, mask, **cost)
     assert found.tolist() == wanted.tolist()
 
 
@@ -231,7 +257,6 @@ def test_gradients_are_not_asked_for() -> None:
     ("arguments", "message"),
     [
         ((torch.zeros(2, 3), torch.zeros(2, 5, 3)), "target must have shape"),
-        ((torch.zeros(2, 5, 3), torch.zeros(2, 5, 3).long()), "output must hold floating-point"),
         ((torch.zeros(2, 5, 3), torch.zeros(3, 5, 3)), "target and output must have the same"),
         ((torch.zeros(2, 5, 3), torch.zeros(2, 5, 2)), "target and output must have the same"),
         ((torch.zeros(2, 5, 3), torch.full((2, 5, 3), torch.nan)), "output must be finite"),

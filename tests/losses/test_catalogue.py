@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gconvae import losses, registry
 from gconvae.losses import (
@@ -52,7 +53,7 @@ def test_an_unknown_loss_is_refused() -> None:
 def test_losses_are_parts() -> None:
     assert losses.available() == registry.available("loss")
     assert losses.available()[:5] == [
-        *("third_axis", "matched_intensity", "matching", "sliced_wasserstein", "sinkhorn")
+        *("third_axis", "matched_intensity", "sliced_wasserstein", "matching", "sinkhorn")
     ]
     loss = losses.create("matched_intensity(intensity_weight=2)", backend="dense")
     described = registry.describe("loss", loss)
@@ -63,6 +64,7 @@ def test_losses_are_parts() -> None:
         "backend": "dense",
         "coverage_weight": 1.0,
         "precision_weight": 1.0,
+        "num_positions": 2,
     }
 
 
@@ -76,12 +78,52 @@ def test_losses_are_parts() -> None:
         (
             "matched_intensity(backend='dense', precision_weight=0.5)",
             "MatchedIntensityChamfer(intensity_weight=1, backend='dense', coverage_weight=1, "
-            "precision_weight=0.5)",
+            "precision_weight=0.5, num_positions=2)",
         ),
     ],
 )
 def test_a_loss_shows_all_its_options(text: str, shown: str) -> None:
     assert repr(losses.create(text)) == shown
+
+
+def test_chamfer_is_another_name_of_third_axis() -> None:
+    loss = losses.create("chamfer(coverage_weight=2)", backend="dense")
+    assert isinstance(loss, ThirdAxisChamfer)
+    assert (loss.backend, loss.coverage_weight) == ("dense", 2)
+    described = registry.describe("loss", loss)
+    assert described is not None
+    assert described.name == "third_axis"
+    assert "chamfer" not in losses.available()
+    terms = losses.create("0.5 * chamfer + third_axis").losses
+    assert [type(term) for term in terms] == [ThirdAxisChamfer, ThirdAxisChamfer]
+
+
+def test_each_name_of_the_wing_has_one_home() -> None:
+    rooms = ("assignment", "catalogue", "chamfer", "kl", "pairs", "sliced", "transport")
+    names = [name for room in rooms for name in import_module(f"gconvae.losses.{room}").__all__]
+    assert len(names) == len(set(names))
+    assert set(names) - {"equal_counts"} == set(losses.__all__)
+
+
+@pytest.mark.parametrize("name", ["matched_intensity", "third_axis", "third_axis + matching"])
+def test_the_number_of_positions_goes_to_the_losses_that_take_it(name: str) -> None:
+    loss = losses.create(name, backend="dense", num_positions=3)
+    assert getattr(loss, "num_positions", 3) == 3
+    assert float(loss(random_nodes(1, 5, 4), random_nodes(1, 5, 4, seed=1))) > 0
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 5])
+def test_losses_take_clouds_of_any_features(features: int) -> None:
+    points = random_nodes(2, 6, features)
+    for name in losses.available():
+        if name == "matched_intensity" and features == 1:
+            continue
+        loss = losses.create(name, backend="dense", num_positions=max(1, min(2, features - 1)))
+        assert loss(points, points).tolist() == [0.0, 0.0]
+        output = (points + 1).requires_grad_()
+        loss(points, output).sum().backward()
+        assert output.grad is not None
+        assert output.grad.abs().sum() > 0
 
 
 # Weighted sums
@@ -240,3 +282,23 @@ def test_a_standardized_loss_says_how_its_loss_searches() -> None:
 def test_wrong_statistics_are_refused(mean: Tensor, std: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         losses.Standardized(ThirdAxisChamfer(), mean, std)
+
+
+def test_another_name_of_a_loss_is_taken_too() -> None:
+    with pytest.raises(ValueError, match="free among the losss, 'chamfer' is .*ThirdAxisChamfer"):
+
+        @registry.register("loss", "chamfer")
+        class Mine(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+
+    with pytest.raises(ValueError, match="'matching' is .*Matching"):
+
+        @registry.register("loss", "my_loss", also="matching")
+        class Other(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+
+    with pytest.raises(ValueError, match="identifier, got 'two words'"):
+        registry.register("loss", "my_loss", also="two words")
+    assert "my_loss" not in losses.available()

@@ -111,6 +111,20 @@ def test_matched_intensity_equals_the_loop(
     close(got, wanted, tolerance)
 
 
+@pytest.mark.parametrize("backend", ["torch-cluster", "dense", "native"])
+@pytest.mark.parametrize(("positions", "features"), [(1, 2), (1, 4), (2, 5), (3, 4), (3, 6)])
+def test_matched_intensity_of_any_positions_equals_the_loop(
+    positions: int, features: int, backend: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    points = [random_nodes(4, n, features, seed=n, dtype=dtype) for n in (9, 7)]
+    masks = [random_mask(4, n, seed=n) for n in (9, 7)]
+    got = matched_intensity_chamfer(
+        *points, *masks, num_positions=positions, intensity_weight=0.3, backend=backend
+    )
+    wanted = chamfer_loop(*points, *masks, search=positions, intensity_weight=0.3)
+    close(got, wanted, tolerance)
+
+
 @pytest.mark.parametrize("shape", SHAPES[1:])
 def test_masks_and_weights_equal_the_loop(
     shape: tuple[int, int, int],
@@ -513,9 +527,14 @@ def test_shapes_that_do_not_match_are_refused(
         loss(torch.zeros(target), torch.zeros(output))
 
 
-def test_matched_intensity_needs_an_intensity() -> None:
-    with pytest.raises(ValueError, match="two positions and an intensity, got 2 features"):
-        matched_intensity_chamfer(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2))
+@pytest.mark.parametrize(("features", "positions"), [(2, 2), (3, 3), (1, 2)])
+def test_matched_intensity_needs_more_than_positions(features: int, positions: int) -> None:
+    points = torch.zeros(1, 4, features)
+    said = f"behind {positions} positions .* got {features} features; third_axis .*chamfer"
+    with pytest.raises(ValueError, match=said):
+        matched_intensity_chamfer(points, points, num_positions=positions)
+    with pytest.raises(ValueError, match="num_positions must be a whole number of at least 1"):
+        MatchedIntensityChamfer(num_positions=0)
 
 
 @pytest.mark.parametrize("side", ["target", "output"])

@@ -1,4 +1,4 @@
-"""Losses that move mass one to one: assignments, loops, entropic plans, translations."""
+"""Losses that move mass, ``transport`` and ``sliced`` together."""
 
 from __future__ import annotations
 
@@ -16,15 +16,9 @@ from properties import Problem, SetLoss, with_gradients
 from torch import Tensor
 
 from gconvae import losses
-from gconvae.losses import transport
-from gconvae.losses.transport import (
-    Matching,
-    Sinkhorn,
-    SlicedWasserstein,
-    matching_loss,
-    sinkhorn_loss,
-    sliced_wasserstein,
-)
+from gconvae.losses import sliced
+from gconvae.losses.sliced import SlicedWasserstein, sliced_wasserstein
+from gconvae.losses.transport import Matching, Sinkhorn, matching_loss, sinkhorn_loss
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "matching": matching_loss,
@@ -150,7 +144,7 @@ def test_sliced_wasserstein_equals_the_loop_over_directions(
     num_projections: int, dtype: torch.dtype, tolerance: float, device: torch.device
 ) -> None:
     problem = random_problem(device, dtype)
-    directions = transport._directions(num_projections, 3, 0)
+    directions = sliced._directions(num_projections, 3, 0)
     wanted = [sliced_loop(*real_nodes(problem, cloud), directions) for cloud in range(6)]
     got = sliced_wasserstein(*problem, num_projections=num_projections)
     assert got.dtype == dtype
@@ -236,7 +230,7 @@ def test_sinkhorn_nears_the_matching_as_the_blur_falls() -> None:
 @pytest.mark.parametrize("features", range(1, 7))
 @pytest.mark.parametrize("num_projections", [6, 7, 64])
 def test_directions_see_every_axis_alike(features: int, num_projections: int) -> None:
-    directions = transport._directions(num_projections, features, 0)
+    directions = sliced._directions(num_projections, features, 0)
     wanted = num_projections / features * np.eye(features)
     np.testing.assert_allclose(directions.T @ directions, wanted, atol=1e-12)
     lengths = np.linalg.norm(directions, axis=1)
@@ -249,21 +243,21 @@ def test_directions_see_every_axis_alike(features: int, num_projections: int) ->
 def test_directions_depend_on_their_seed_and_on_no_global_generator() -> None:
     target, output = random_nodes(2, 6, 3, seed=0), random_nodes(2, 6, 3, seed=1)
     before = torch.random.get_rng_state()
-    transport._directions.cache_clear()
+    sliced._directions.cache_clear()
     first = sliced_wasserstein(target, output)
     torch.manual_seed(5)
-    transport._directions.cache_clear()
+    sliced._directions.cache_clear()
     assert torch.equal(sliced_wasserstein(target, output), first)
     assert not torch.equal(sliced_wasserstein(target, output, seed=1), first)
     torch.random.set_rng_state(before)
-    transport._directions.cache_clear()
+    sliced._directions.cache_clear()
     sliced_wasserstein(target, output)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_directions_of_an_evaluation_serve_a_training() -> None:
     target, output = random_nodes(2, 6, 3, seed=0), random_nodes(2, 6, 3, seed=1)
-    transport._directions.cache_clear()
+    sliced._directions.cache_clear()
     with torch.inference_mode():
         sliced_wasserstein(target, output)
     with_gradients(sliced_wasserstein, target, output)

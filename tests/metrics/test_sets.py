@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,9 @@ def real_nodes(sample: Clouds, extent: float = 27.0) -> list[list[list[float]]]:
     ]
 
 
+_distance = partial(assignment.distance, missing_cost=27.0 * math.sqrt(3))
+
+
 def chamfer_loop(p: list[list[float]], q: list[list[float]]) -> float:
     def one_way(nodes: list[list[float]], others: list[list[float]]) -> float:
         gaps = [
@@ -68,7 +73,7 @@ def chamfer_loop(p: list[list[float]], q: list[list[float]]) -> float:
 
 
 def matching_loop(p: list[list[float]], q: list[list[float]]) -> float:
-    return float(assignment.distance(*(torch.tensor([nodes]).double() for nodes in (p, q))))
+    return float(_distance(*(torch.tensor([nodes]).double() for nodes in (p, q))))
 
 
 LOOPS = {"chamfer": chamfer_loop, "matching": matching_loop}

@@ -153,7 +153,7 @@ def test_an_empty_range_is_refused(low: float, high: float, log: bool) -> None:
         ({"epochs": Range(1.0, 3.0)}, {"trials": 1}, "epochs must be a whole number"),
         ({"learning_rate": Range(0.0, 0.1)}, {"trials": 1}, "learning_rate must be above 0"),
         ({"scaling": ["auto", "unit"]}, {}, "scaling must be one of"),
-        ({"loss": ["third_axis", "chamfer"]}, {}, "third_axis, matched_intensity"),
+        ({"loss": ["third_axis", "mse"]}, {}, "third_axis, matched_intensity"),
         ({"loss": Range(0, 1)}, {"trials": 1}, "loss"),
         ({"model": ["convae", "other"]}, {}, "convae"),
         ({"hidden": [8, 0]}, {}, "hidden must be a whole number"),

@@ -1059,7 +1059,7 @@ def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudD
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"seed": None}, "seed must be a whole number"),
-        ({"loss": "chamfer"}, "loss must be one of third_axis, matched.*, got 'chamfer'"),
+        ({"loss": "mse"}, "loss must be one of third_axis, matched.*, got 'mse'"),
         ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, native, auto"),
         ({"scaling": "unit"}, "scaling must be one of auto, range, keep"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
