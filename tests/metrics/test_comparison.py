@@ -13,9 +13,11 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from gconvae import clouds, datasets, metrics
-from gconvae.metrics import classifier, comparison, embeddings, sets
+from gconvae.metrics import classifier, embeddings, groups, sets
+from gconvae.schema import JETS, SUPERPIXELS, Feature, points, superpixels
 
-compare_features = partial(metrics.compare, metrics="features")
+compare = partial(metrics.compare, schema=SUPERPIXELS)
+compare_features = partial(compare, metrics="features")
 
 
 def gaussian_clouds(
@@ -56,7 +58,7 @@ def test_value_equals_scipy_on_pooled_nodes() -> None:
     real, generated, reference = (gaussian_clouds(40, seed) for seed in range(3))
     report = compare_features(real, generated, reference)
     everything = torch.ones(real.shape[:2], dtype=torch.bool)
-    for i, name in enumerate(clouds.FEATURES):
+    for i, name in enumerate(SUPERPIXELS.names):
         nodes = pooled(real, everything, i), pooled(generated, everything, i)
         assert report.row(name).value == pytest.approx(wasserstein_distance(*nodes), rel=1e-9)
 
@@ -65,7 +67,7 @@ def test_value_equals_scipy_on_ragged_clouds_with_ties() -> None:
     samples = [gaussian_clouds(30, 0).round(), gaussian_clouds(30, 1, num_nodes=17).round()]
     masks = [ragged_mask(30, 25, 0), ragged_mask(30, 17, 1)]
     report = compare_features((samples[0], masks[0]), (samples[1], masks[1]), samples[0] + 0)
-    for i, name in enumerate(clouds.FEATURES):
+    for i, name in enumerate(SUPERPIXELS.names):
         nodes = [pooled(*pair, i) for pair in zip(samples, masks, strict=True)]
         assert report.row(name).value == pytest.approx(wasserstein_distance(*nodes), rel=1e-9)
     sizes = [mask.sum(1).numpy() for mask in masks]
@@ -326,7 +328,7 @@ ROWS = {
     "frechet": [("embedding", "Frechet"), ("embedding", "Frechet limit")],
     "kernel": [("embedding", "kernel")],
     "classifier": [("embedding", "AUC"), ("points", "AUC")],
-    "copies": [("training", "proximity")],
+    "memorization": [("embedding", "memorization")],
 }
 
 
@@ -347,22 +349,27 @@ def rows_of(report: metrics.Report) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("size", "groups"),
-    [(10, ["features", "sets", "kernel", "classifier", "copies"]), (130, ["frechet", "kernel"])],
+    [
+        (10, ["features", "sets", "kernel", "classifier", "memorization"]),
+        (130, ["frechet", "kernel"]),
+    ],
 )
 def test_picking_groups_changes_no_figure(eights: Tensor, size: int, groups: list[str]) -> None:
     real, generated, reference, training = eights[: 4 * size].split(size)
     options = {"training": training, "num_splits": 2, "num_bootstrap": 2, "seed": 1}
-    together = metrics.compare(real, generated, reference, metrics=groups[::-1], **options)
+    together = compare(real, generated, reference, metrics=groups[::-1], **options)
     assert rows_of(together) == [label for group in groups for label in ROWS[group]]
     assert together.left_out == {}
     for group in groups:
-        alone = metrics.compare(real, generated, reference, metrics=group, **options)
+        alone = compare(real, generated, reference, metrics=group, **options)
         assert alone.rows == tuple(together.row(*label) for label in ROWS[group])
 
 
 def test_set_rows_are_the_values_of_set_metrics(eights: Tensor) -> None:
-    real, generated, reference = (clouds.as_clouds(part) for part in eights[:60].split(20))
-    report = metrics.compare(real, generated, reference, metrics="sets", num_splits=5)
+    real, generated, reference = (
+        clouds.as_clouds(part, schema=SUPERPIXELS) for part in eights[:60].split(20)
+    )
+    report = compare(real, generated, reference, metrics="sets", num_splits=5)
     for distance in sets.DISTANCES:
         pairs = (real, real), (real, generated), (generated, generated)
         wanted = sets.values(*(sets.cross_matrix(*pair, distance=distance) for pair in pairs))
@@ -372,7 +379,7 @@ def test_set_rows_are_the_values_of_set_metrics(eights: Tensor) -> None:
 
 def test_embedding_rows_are_the_values_of_feature_metrics(eights: Tensor) -> None:
     samples = eights[:390].split(130)
-    report = metrics.compare(*samples, metrics=["frechet", "kernel"], num_splits=2)
+    report = compare(*samples, metrics=["frechet", "kernel"], num_splits=2)
     pair = [classifier.features(sample).numpy() for sample in samples[:2]]
     found = [report.row("embedding", metric).value for metric in ("Frechet", "kernel")]
     wanted = embeddings.frechet_distance(*pair), embeddings.kernel_distance(*pair)
@@ -380,8 +387,8 @@ def test_embedding_rows_are_the_values_of_feature_metrics(eights: Tensor) -> Non
 
 
 def test_floor_of_sets_agrees_with_a_slow_loop_over_splits(eights: Tensor) -> None:
-    pool, size = clouds.as_clouds(eights[:40]), 20
-    report = metrics.compare(eights[:20], eights[40:60], eights[20:40], metrics="sets")
+    pool, size = clouds.as_clouds(eights[:40], schema=SUPERPIXELS), 20
+    report = compare(eights[:20], eights[40:60], eights[20:40], metrics="sets")
     matrix = sets.cross_matrix(pool, distance="matching")
     rng, oracle = np.random.default_rng(5), []
     for _ in range(100):
@@ -397,7 +404,7 @@ def test_floor_of_sets_agrees_with_a_slow_loop_over_splits(eights: Tensor) -> No
 def test_bad_side_of_a_floor_is_below_for_coverage_and_away_from_a_half_for_accuracy(
     eights: Tensor,
 ) -> None:
-    report = metrics.compare(eights[:20], eights[40:60], eights[20:40], metrics="sets")
+    report = compare(eights[:20], eights[40:60], eights[20:40], metrics="sets")
     coverage, accuracy = (report.row("chamfer", metric) for metric in ("coverage", "1-NNA"))
     assert (coverage.better, accuracy.better) == ("higher", "0.5")
     assert coverage.floor_95 < coverage.floor
@@ -405,17 +412,17 @@ def test_bad_side_of_a_floor_is_below_for_coverage_and_away_from_a_half_for_accu
 
 
 def test_95_percent_of_few_splits_are_those_of_students_t() -> None:
-    label, floor = comparison._Label("points", "AUC", better="0.5"), np.array([0.4, 0.6, 0.6, 0.4])
-    row = comparison._row(label, 0.7, 0.1, floor, num_clouds=10)
+    label, floor = groups._Label("points", "AUC", better="0.5"), np.array([0.4, 0.6, 0.6, 0.4])
+    row = groups._row(label, 0.7, 0.1, floor, num_clouds=10)
     assert row.floor_95 == pytest.approx(0.5 + 2.776 * 0.1, abs=1e-4)  # t table: 4 degrees, 0.975
-    many = comparison._row(label, 0.7, 0.1, np.tile(floor, 5), num_clouds=10)
+    many = groups._row(label, 0.7, 0.1, np.tile(floor, 5), num_clouds=10)
     assert many.floor_95 == pytest.approx(0.6, abs=1e-9)
 
 
 def test_error_of_sets_is_near_the_spread_over_fresh_samples(eights: Tensor) -> None:
     found = []
     for part in eights[:960].split(48):
-        report = metrics.compare(*part.split(16), metrics="sets", num_splits=2, num_bootstrap=40)
+        report = compare(*part.split(16), metrics="sets", num_splits=2, num_bootstrap=40)
         found.append([(row.value, row.error) for row in report.rows])
     values, errors = np.moveaxis(np.array(found), -1, 0)  # (20, 6)
     ratio = errors.mean(0) / values.std(0, ddof=1)
@@ -423,8 +430,8 @@ def test_error_of_sets_is_near_the_spread_over_fresh_samples(eights: Tensor) -> 
 
 
 def test_large_samples_are_cut_but_for_w1(eights: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "MOST_CLOUDS", 15)
-    report = metrics.compare(eights[:60], eights[60:90], metrics=["features", "sets"])
+    monkeypatch.setattr(groups, "MOST_CLOUDS", 15)
+    report = compare(eights[:60], eights[60:90], metrics=["features", "sets"])
     assert report.num_clouds == 30
     assert [row.num_clouds for row in report.rows] == [30] * 4 + [15] * 6
 
@@ -432,19 +439,19 @@ def test_large_samples_are_cut_but_for_w1(eights: Tensor, monkeypatch: pytest.Mo
 def test_clouds_of_other_sizes_are_compared_by_every_metric(eights: Tensor) -> None:
     mask = ragged_mask(12, 25, 0)
     others, options = (eights[12:24, :20], eights[24:36]), {"num_splits": 2, "num_bootstrap": 2}
-    report = metrics.compare((eights[:12], mask), *others, **options)
+    report = compare((eights[:12], mask), *others, **options)
     assert len(report.rows) == len(ROWS["features"] + ROWS["sets"] + ROWS["kernel"]) + 2
     # what the padding holds is no node
     spoiled = eights[:12].masked_fill(~mask.unsqueeze(-1), 99.0)
-    assert metrics.compare((spoiled, mask), *others, **options) == report
+    assert compare((spoiled, mask), *others, **options) == report
 
 
 def test_order_of_nodes_is_irrelevant_to_every_metric(eights: Tensor) -> None:
     real, generated, reference = eights[:36].split(12)
     order = torch.randperm(25, generator=torch.Generator().manual_seed(0))
     options = {"num_splits": 2, "num_bootstrap": 2}
-    report = metrics.compare(real, generated, reference, **options)
-    turned = metrics.compare(real, generated[:, order], reference, **options)
+    report = compare(real, generated, reference, **options)
+    turned = compare(real, generated[:, order], reference, **options)
     values = [[row.value for row in found.rows] for found in (report, turned)]
     np.testing.assert_allclose(values[0], values[1], atol=1e-5)
 
@@ -508,7 +515,7 @@ def test_sets_and_features_see_these_defects(
 ) -> None:
     real, reference, others = eights[:180].split(60)
     chosen = ["features", "sets"]
-    report = metrics.compare(real, spoil(others), reference, metrics=chosen, num_bootstrap=2)
+    report = compare(real, spoil(others), reference, metrics=chosen, num_bootstrap=2)
     check(report, seen, blind)
 
 
@@ -527,7 +534,7 @@ def test_embedding_sees_these_defects(
 ) -> None:
     real, reference, others = eights[:390].split(130)
     options = {"metrics": ["frechet", "kernel"], "num_splits": 40, "num_bootstrap": 2}
-    report = metrics.compare(real, spoil(others), reference, **options)
+    report = compare(real, spoil(others), reference, **options)
     check(report, seen, [label for label in EMBEDDING if not seen])
 
 
@@ -535,25 +542,25 @@ def test_coverage_falls_where_half_of_the_kinds_are_missing(eights: Tensor) -> N
     real, reference = (torch.cat([part, threes(part)]) for part in eights[:60].split(30))
     both = torch.cat([eights[60:90], held_out(3)[60:90]])
     for generated, is_beyond in ((both, False), (eights[60:120], True)):
-        report = metrics.compare(real, generated, reference, metrics="sets", num_bootstrap=2)
+        report = compare(real, generated, reference, metrics="sets", num_bootstrap=2)
         assert [report.row(*label).beyond for label in COVERAGE] == [is_beyond] * 2
 
 
 def test_copies_of_real_clouds_are_seen_by_neighbours_and_by_nothing_else(eights: Tensor) -> None:
     real, reference = eights[:80].split(40)
-    report = metrics.compare(real, real.flip(0), reference, metrics=["features", "sets"])
+    report = compare(real, real.flip(0), reference, metrics=["features", "sets"])
     check(report, NEIGHBORS, [*FEATURES, *COVERAGE, *MATCHED])
     assert [report.row(*label).value for label in NEIGHBORS] == [0.0, 0.0]
 
 
 def test_only_the_proximity_to_training_clouds_sees_that_they_are_repeated(eights: Tensor) -> None:
     real, reference, training = eights[:450].split(150)
-    chosen = ["features", "kernel", "copies"]
-    report = metrics.compare(real, training, reference, training=training, metrics=chosen)
-    check(report, ROWS["copies"], [*FEATURES, *ROWS["kernel"]])
-    assert report.row("training", "proximity").value == 1.0
-    fresh = metrics.compare(real, eights[450:600], reference, training=training, metrics="copies")
-    check(fresh, [], ROWS["copies"])
+    chosen = ["features", "kernel", "memorization"]
+    report = compare(real, training, reference, training=training, metrics=chosen)
+    check(report, ROWS["memorization"], [*FEATURES, *ROWS["kernel"]])
+    assert report.row("embedding", "memorization").value == 1.0
+    fresh = compare(real, eights[450:600], reference, training=training, metrics="memorization")
+    check(fresh, [], ROWS["memorization"])
 
 
 def test_classifier_sees_whole_pixels_in_points_and_not_in_the_embedding(eights: Tensor) -> None:
@@ -571,13 +578,13 @@ def test_classifier_sees_whole_pixels_in_points_and_not_in_the_embedding(eights:
 
 
 def test_without_training_clouds_the_report_says_what_is_left_out(eights: Tensor) -> None:
-    report = metrics.compare(eights[:8], eights[8:16], eights[16:24])
+    report = compare(eights[:8], eights[8:16], eights[16:24])
     assert rows_of(report) == ROWS["features"] + ROWS["sets"] + ROWS["kernel"]
     assert report.left_out == {
         "Frechet": "needs 128 clouds on each side, got 8",
         "AUC of embedding": "needs 10 clouds on each side, got 8",
         "AUC of points": "needs 10 clouds on each side, got 8",
-        "training proximity": "needs the training clouds, got no training",
+        "memorization": "needs the training clouds, got no training",
     }
     assert str(report).splitlines()[-4:] == [
         f"left out: {name}: {why}" for name, why in report.left_out.items()
@@ -601,12 +608,12 @@ def test_clouds_of_no_image_have_no_metrics_that_stand_on_one(
     eights: Tensor, change: Callable[[Tensor], Any], left_out: list[str]
 ) -> None:
     real, generated = (change(part) for part in eights[:40].split(20))
-    report = metrics.compare(real, generated, training=generated, num_splits=2, num_bootstrap=2)
-    assert list(report.left_out) == [*left_out, "training proximity"]
+    report = compare(real, generated, training=generated, num_splits=2, num_bootstrap=2)
+    assert list(report.left_out) == [*left_out, "memorization"]
 
 
 def test_generated_clouds_outside_the_image_are_judged(eights: Tensor) -> None:
-    report = metrics.compare(eights[:20], eights[20:40] + 20.0, metrics="kernel")
+    report = compare(eights[:20], eights[20:40] + 20.0, metrics="kernel")
     assert report.row("embedding", "kernel").beyond
 
 
@@ -614,10 +621,10 @@ def test_without_scikit_learn_the_classifier_is_left_out_or_an_error(
     eights: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    report = metrics.compare(eights[:20], eights[20:40], num_splits=2, num_bootstrap=2)
+    report = compare(eights[:20], eights[20:40], num_splits=2, num_bootstrap=2)
     assert 'pip install "gconvae[metrics]"' in report.left_out["AUC of points"]
     with pytest.raises(ModuleNotFoundError, match="needs scikit-learn"):
-        metrics.compare(eights[:20], eights[20:40], metrics="classifier", num_splits=2)
+        compare(eights[:20], eights[20:40], metrics="classifier", num_splits=2)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +633,7 @@ def test_without_scikit_learn_the_classifier_is_left_out_or_an_error(
         ("sets", "needs clouds of images"),
         ("frechet", "needs clouds of 28 x 28 images, got image_size None"),
         (["features", "kernel"], "needs clouds of 28 x 28 images"),
-        ("copies", "needs the training clouds"),
+        ("memorization", "needs the training clouds"),
         ("sharpness", "metrics must be out of features, sets, .*, got 'sharpness'"),
         ([], "metrics must be out of"),
     ],
@@ -636,7 +643,7 @@ def test_a_group_that_was_named_and_cannot_be_had_is_an_error(
 ) -> None:
     real = datasets.from_points(eights[:40])
     with pytest.raises(ValueError, match=message):
-        metrics.compare(real, eights[40:80], metrics=group)
+        compare(real, eights[40:80], metrics=group)
 
 
 def test_features_alone_need_neither_scikit_learn_nor_weights(
