@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -84,8 +84,8 @@ def cross_matrix(
         first: A clouds in data units.
         second: B clouds; None = ``first`` against itself, each pair computed once.
         distance: One of ``DISTANCES``.
-        factors: Of the features, shape (F,); None = those of the schema of ``first``, which is
-            made from its numbers where it has none (:func:`gconvae.schema.distance_factors`).
+        factors: Of the features, shape (F,); None = those of the schema of the samples, which
+            is made from the numbers of ``first`` where they have none (:func:`gconvae.schema.distance_factors`).
         missing_cost: Cost of a node without a partner, for ``"matching"``; None = the largest
             distance that the ranges of that schema, or the nodes of ``first``, allow.
         workers: Threads; None = as many as torch uses.
@@ -109,17 +109,22 @@ def cross_matrix(
     if distance not in DISTANCES:
         raise ValueError(f"distance must be one of {DISTANCES}, got {distance!r}")
     threads = _checked_workers(workers)
-    samples = {"first": first} | ({} if second is None else {"second": second})
+    samples = {
+        name: clouds.as_clouds(sample.points, sample.mask, name=name, schema=sample.schema)
+        for name, sample in (("first", first), ("second", second))
+        if sample is not None
+    }
     check_alike(samples)
-    scale = _checked_factors(factors, first)
+    first = samples["first"]
+    scale = _checked_factors(factors, samples)
     if missing_cost is None:
         missing_cost = diameter(resolved(samples), scale, real_nodes(first))
     measures: dict[str, Measure] = {
         "chamfer": _chamfer,
         "matching": partial(assignment.distances, missing_cost=missing_cost),
     }
-    rows = _nodes(first, scale, "first")
-    columns = rows if second is None else _nodes(second, scale, "second")
+    rows = _nodes(first, scale)
+    columns = rows if second is None else _nodes(samples["second"], scale)
     packed = np.concatenate(columns)  # (P, F)
     bounds = np.cumsum([0, *map(len, columns)])  # (B + 1,)
 
@@ -289,20 +294,19 @@ def _drawn(matrix: NDArray[Any], a: NDArray[np.intp], b: NDArray[np.intp]) -> Va
     return values(from_a[:, a], from_a[:, b], matrix[np.ix_(b, b)])
 
 
-def _nodes(sample: clouds.Clouds, factors: Vector, name: str) -> list[NDArray[np.float64]]:
+def _nodes(sample: clouds.Clouds, factors: Vector) -> list[NDArray[np.float64]]:
     """Scaled real nodes (N, F) of each cloud."""
-    sample = clouds.as_clouds(sample.points, sample.mask, name=name)
     points = sample.points.detach().cpu().double().numpy() * factors
     mask = sample.mask.cpu().numpy()
     return [cloud[real] for cloud, real in zip(points, mask, strict=True)]
 
 
-def _checked_factors(factors: ArrayLike | None, first: clouds.Clouds) -> Vector:
+def _checked_factors(factors: ArrayLike | None, samples: Mapping[str, clouds.Clouds]) -> Vector:
     """Of the features, shape (F,)."""
+    first = samples["first"]
     features = first.points.shape[-1]
     if factors is None:
-        schema = resolved({"first": first})
-        return schemas.distance_factors(schema, real_nodes(first))
+        return schemas.distance_factors(resolved(samples), real_nodes(first))
     checked = np.asarray(factors, dtype=np.float64)
     if checked.shape != (features,) or not ((checked > 0) & (checked < math.inf)).all():
         raise ValueError(f"factors must be {features} finite numbers above 0, got {factors!r}")
