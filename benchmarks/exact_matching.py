@@ -33,8 +33,9 @@ if __name__ == "__main__":
     parser.add_argument("--clouds", type=int, default=1000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args()
-    points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
-    pair = [clouds.as_clouds(part) for part in points[: 2 * given.clouds].split(given.clouds)]
+    data = gconvae.datasets.SuperpixelMNIST(digit=8, split="train")
+    parts = data.points[: 2 * given.clouds].split(given.clouds)
+    pair = [clouds.as_clouds(part, schema=data.schema) for part in parts]
     print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "

@@ -124,7 +124,7 @@ def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str
         "held-out": pooled.to_dict()["rows"] + vector_rows(points, generated, size, seed),
         "test": tested.to_dict()["rows"]
         + vector_rows(splits.test.points, generated, len(splits.test), seed),
-        "copies": {
+        "memorization": {
             "generated": float(np.median(copied.generated)),
             "real": float(np.median(copied.real)),
             "p_value": copied.p_value,
@@ -256,14 +256,14 @@ def cell(figure: list[float]) -> str:
     return f"{statistics.fmean(figure):.4f}{spread}"
 
 
-def print_copies(found: dict[str, list[dict]]) -> None:
+def print_memorization(found: dict[str, list[dict]]) -> None:
     """Distances to the nearest training cloud."""
     print(
         "\n| to the nearest training cloud | generated, median | test, median | p of each seed |"
     )
     print("|---|---:|---:|---|")
     for line, reports in found.items():
-        parts = [report["copies"] for report in reports]
+        parts = [report["memorization"] for report in reports]
         medians = [statistics.fmean(part[key] for part in parts) for key in ("generated", "real")]
         chances = ", ".join(f"{part['p_value']:.2g}" for part in parts)
         print(f"| {line} | {medians[0]:.3f} | {medians[1]:.3f} | {chances} |")
@@ -286,4 +286,4 @@ if __name__ == "__main__":
         real = floors(given.out, given.digit, seeds)
         for against in ("held-out", "test"):
             print_table(found, against, real)
-    print_copies(found)
+    print_memorization(found)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gconvae import clouds
 from gconvae.metrics import sets
+from gconvae.schema import SUPERPIXELS
 
 SHARES = (0.25, 0.5, 0.9)
 
@@ -36,7 +37,8 @@ def matrix(number: int, spread: float, distance: str, seed: int) -> NDArray[np.f
     """Distances between all clouds of a real and a generated sample, (2B, 2B)."""
     rng = np.random.default_rng([seed, 0])
     both = [toy_clouds(number, width, rng) for width in (1.0, spread)]
-    return sets.cross_matrix(clouds.as_clouds(torch.cat(both)), distance=distance)
+    sample = clouds.as_clouds(torch.cat(both), schema=SUPERPIXELS)
+    return sets.cross_matrix(sample, distance=distance)
 
 
 def draw(distances: NDArray[np.float32], share: float | None, seed: int) -> NDArray[np.float64]:

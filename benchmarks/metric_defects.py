@@ -26,7 +26,7 @@ TABLES = {
         ("embedding", "kernel"),
         ("embedding", "AUC"),
         ("points", "AUC"),
-        ("training", "proximity"),
+        ("embedding", "memorization"),
     ],
 }
 

@@ -38,7 +38,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--metrics",
         type=str | None,
-        help="of features, sets, frechet, kernel, classifier, copies, with commas; "
+        help="of features, sets, frechet, kernel, classifier, memorization, with commas; "
         "by default all that apply",
     )
     parser.add_class_arguments(SampleOptions)

@@ -15,7 +15,6 @@ from gconvae.metrics.memorization import CopyTest, copy_test, nearest_distances
 from gconvae.metrics.report import BETTER, Report, Row, badness
 from gconvae.metrics.sets import (
     DISTANCES,
-    EXTENT,
     Values,
     coverage,
     cross_matrix,
@@ -24,12 +23,12 @@ from gconvae.metrics.sets import (
     resample,
     values,
 )
+from gconvae.metrics.trained_embedding import trained_embedding
 
 __all__ = [
     "BETTER",
     "CopyTest",
     "DISTANCES",
-    "EXTENT",
     "Estimate",
     "GROUPS",
     "NUM_FEATURES",
@@ -55,5 +54,6 @@ __all__ = [
     "nearest_distances",
     "nearest_neighbor_accuracy",
     "resample",
+    "trained_embedding",
     "values",
 ]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from gconvae.clouds import Clouds, as_clouds
 from gconvae.randomness import initial_weights
-from gconvae.schema import SUPERPIXELS
+from gconvae.schema import SUPERPIXELS, CloudSchema
 
-__all__ = ["NUM_FEATURES", "ReferenceClassifier", "card", "features", "load"]
+__all__ = ["NUM_FEATURES", "ReferenceClassifier", "card", "features", "knows", "load"]
 
 NUM_FEATURES = 32
 """D: a Frechet distance has a floor that grows as D squared, and ten digits need no more."""
@@ -163,6 +163,25 @@ def load(device: str | torch.device = "cpu") -> ReferenceClassifier:
         model = ReferenceClassifier()
     model.load_state_dict(load_weights(content))
     return model.requires_grad_(False).to(device).eval()
+
+
+def knows(schema: CloudSchema, nodes: Tensor) -> bool:
+    """Whether the classifier was trained on clouds of this kind.
+
+    Args:
+        schema: What the features are.
+        nodes: Real nodes of real clouds, shape (P, F).
+    Returns:
+        True for superpixels of 28 x 28 images with no node outside of the image.
+    """
+    ranges = [(feature.low, feature.high) for feature in schema.features]
+    known = [(feature.low, feature.high) for feature in SUPERPIXELS.features]
+    if not schema.same_nodes(SUPERPIXELS) or ranges != known:
+        return False
+    last = float(SUPERPIXELS.extent)
+    highest = nodes.new_tensor([last + 0.5, last + 0.5, 1.0])
+    lowest = nodes.new_tensor([-0.5, -0.5, 0.0])
+    return not bool(((nodes < lowest) | (nodes > highest)).any())
 
 
 def card() -> dict[str, Any]:

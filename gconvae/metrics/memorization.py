@@ -42,7 +42,7 @@ def copy_test(generated: Any, real: Any, training: Any) -> CopyTest:
     """Compares how close generated and held-out real clouds come to training clouds.
 
     A model that repeats its training clouds makes clouds that lie closer to them than real ones;
-    one whose clouds lie farther off misses what real clouds have. The row ``training proximity``
+    one whose clouds lie farther off misses what real clouds have. The row ``memorization``
     of :func:`gconvae.metrics.compare` is the chance that a generated cloud is the closer one, with
     error and floor; here are the distances themselves, and a test of all of their distribution.
 

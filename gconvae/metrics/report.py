@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gconvae import files
+from gconvae.schema import CloudSchema
 
 __all__ = ["BETTER", "Report", "Row", "badness"]
 
@@ -97,6 +98,7 @@ class Report:
         num_bootstrap: Resamplings behind each error.
         seed: Seed of all of them.
         left_out: Metric to the reason why it could not be had.
+        schema: What the features of the clouds are; None in reports of earlier versions.
     """
 
     rows: tuple[Row, ...]
@@ -108,6 +110,7 @@ class Report:
     num_bootstrap: int
     seed: int
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    schema: CloudSchema | None = None
 
     def row(self, name: str, metric: str = "W1") -> Row:
         """The row of that name and metric.
@@ -156,7 +159,9 @@ class Report:
             values = json.loads(path.read_text())
             fields = [field.name for field in dataclasses.fields(Row)]
             rows = tuple(Row(**{key: row[key] for key in fields}) for row in values["rows"])
-            return cls(**(values | {"rows": rows}))
+            schema = values.get("schema")
+            schema = None if schema is None else CloudSchema.from_dict(schema)
+            return cls(**(values | {"rows": rows, "schema": schema}))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"path must hold a saved report, {path} does not: {error}") from None
 

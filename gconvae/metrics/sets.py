@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
 from gconvae import clouds
+from gconvae import schema as schemas
 from gconvae.losses import assignment
+from gconvae.metrics.geometry import check_alike, diameter, real_nodes, resolved
 
 __all__ = [
     "DISTANCES",
-    "EXTENT",
     "Values",
     "coverage",
     "cross_matrix",
@@ -31,12 +32,10 @@ __all__ = [
 DISTANCES = ("chamfer", "matching")
 """What :func:`cross_matrix` can put between two clouds."""
 
-EXTENT = 27.0
-"""Factor of the intensity, so that it spans as much as the pixels of a 28 x 28 image."""
-
 CHUNK_ENTRIES = 2**20
 """Distances of nodes that a thread holds at a time: 8 MB."""
 
+Vector = NDArray[np.float64]
 Measure = Callable[
     [NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]], NDArray[np.float64]
 ]
@@ -64,11 +63,11 @@ def cross_matrix(
     second: clouds.Clouds | None = None,
     distance: str = "chamfer",
     *,
-    extent: float = EXTENT,
-    missing_cost: float = EXTENT * math.sqrt(3),
+    factors: ArrayLike | None = None,
+    missing_cost: float | None = None,
     workers: int | None = None,
 ) -> NDArray[np.float32]:
-    r"""Distances between all clouds of two samples, on (x px, y px, 27 x intensity).
+    r"""Distances between all clouds of two samples, features times their factors.
 
     - ``"chamfer"``: squared, a mean over the nodes of each side,
 
@@ -85,8 +84,11 @@ def cross_matrix(
         first: A clouds in data units.
         second: B clouds; None = ``first`` against itself, each pair computed once.
         distance: One of ``DISTANCES``.
-        extent: Factor of the third feature, if there is one.
-        missing_cost: Cost of a node without a partner, for ``"matching"``.
+        factors: Of the features, shape (F,); None = those of the schema of the samples, which
+            is made from the numbers of ``first`` where they have none, see
+            :func:`gconvae.schema.distance_factors`.
+        missing_cost: Cost of a node without a partner, for ``"matching"``; None = the largest
+            distance that the ranges of that schema, or the nodes of ``first``, allow.
         workers: Threads; None = as many as torch uses.
     Returns:
         Shape (A, B); symmetric with zeros on the diagonal where ``second`` is None.
@@ -97,29 +99,33 @@ def cross_matrix(
         | PointFlow: 3D Point Cloud Generation with Continuous Normalizing Flows (Yang et al.,
           2019), arXiv:1906.12320
     Example:
+        >>> from gconvae.schema import SUPERPIXELS
         >>> points = torch.tensor([[[0.0, 0.0, 0.0]], [[3.0, 4.0, 0.0]], [[0.0, 0.0, 1.0]]])
-        >>> sample = clouds.as_clouds(points)
+        >>> sample = clouds.as_clouds(points, schema=SUPERPIXELS)
         >>> cross_matrix(sample, distance="matching")[0]
         array([ 0.,  5., 27.], dtype=float32)
         >>> cross_matrix(sample)[0]  # twice the square
         array([   0.,   50., 1458.], dtype=float32)
     """
+    if distance not in DISTANCES:
+        raise ValueError(f"distance must be one of {DISTANCES}, got {distance!r}")
+    threads = _checked_workers(workers)
+    samples = {
+        name: clouds.as_clouds(sample.points, sample.mask, name=name, schema=sample.schema)
+        for name, sample in (("first", first), ("second", second))
+        if sample is not None
+    }
+    check_alike(samples)
+    first = samples["first"]
+    scale = _checked_factors(factors, samples)
+    if missing_cost is None:
+        missing_cost = diameter(resolved(samples), scale, real_nodes(first))
     measures: dict[str, Measure] = {
         "chamfer": _chamfer,
         "matching": partial(assignment.distances, missing_cost=missing_cost),
     }
-    if distance not in measures:
-        raise ValueError(f"distance must be one of {DISTANCES}, got {distance!r}")
-    if not 0 < extent < math.inf:
-        raise ValueError(f"extent must be finite and above 0, got {extent}")
-    threads = _checked_workers(workers)
-    rows = _nodes(first, extent, "first")
-    columns = rows if second is None else _nodes(second, extent, "second")
-    if rows[0].shape[1] != columns[0].shape[1]:
-        raise ValueError(
-            f"second must have {rows[0].shape[1]} features a node like first, "
-            f"got {columns[0].shape[1]}"
-        )
+    rows = _nodes(first, scale)
+    columns = rows if second is None else _nodes(samples["second"], scale)
     packed = np.concatenate(columns)  # (P, F)
     bounds = np.cumsum([0, *map(len, columns)])  # (B + 1,)
 
@@ -289,13 +295,23 @@ def _drawn(matrix: NDArray[Any], a: NDArray[np.intp], b: NDArray[np.intp]) -> Va
     return values(from_a[:, a], from_a[:, b], matrix[np.ix_(b, b)])
 
 
-def _nodes(sample: clouds.Clouds, extent: float, name: str) -> list[NDArray[np.float64]]:
+def _nodes(sample: clouds.Clouds, factors: Vector) -> list[NDArray[np.float64]]:
     """Scaled real nodes (N, F) of each cloud."""
-    sample = clouds.as_clouds(sample.points, sample.mask, name=name)  # a copy
-    points = sample.points.detach().cpu().double().numpy()
-    points[..., 2:][..., :1] *= extent  # there may be no such feature
+    points = sample.points.detach().cpu().double().numpy() * factors
     mask = sample.mask.cpu().numpy()
     return [cloud[real] for cloud, real in zip(points, mask, strict=True)]
+
+
+def _checked_factors(factors: ArrayLike | None, samples: Mapping[str, clouds.Clouds]) -> Vector:
+    """Of the features, shape (F,)."""
+    first = samples["first"]
+    features = first.points.shape[-1]
+    if factors is None:
+        return schemas.distance_factors(resolved(samples), real_nodes(first))
+    checked = np.asarray(factors, dtype=np.float64)
+    if checked.shape != (features,) or not ((checked > 0) & (checked < math.inf)).all():
+        raise ValueError(f"factors must be {features} finite numbers above 0, got {factors!r}")
+    return checked
 
 
 def _parts(bounds: NDArray[np.intp], first: int, limit: int) -> Iterator[slice]:

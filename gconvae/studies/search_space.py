@@ -29,17 +29,20 @@ KINDS = {
     "Frechet limit": ("frechet", "0"),
     "kernel": ("kernel", "0"),
     "AUC": ("classifier", "0.5"),
-    "proximity": ("copies", "0.5"),
+    "memorization": ("memorization", "0.5"),
 }
 """Metrics of a report: their group in :func:`gconvae.metrics.compare`, and what is better."""
+
+EMBEDDINGS = ("embedding", "own embedding", "trained embedding")
+"""What the rows of an embedding may be called."""
 
 NAMES = {
     "features": (*SUPERPIXELS.names, "nodes"),
     "sets": sets.DISTANCES,
-    "frechet": ("embedding",),
-    "kernel": ("embedding",),
-    "classifier": ("embedding", "points"),
-    "copies": ("training",),
+    "frechet": EMBEDDINGS,
+    "kernel": EMBEDDINGS,
+    "classifier": (*EMBEDDINGS, "points"),
+    "memorization": EMBEDDINGS,
 }
 """What the metrics of a group are of."""
 

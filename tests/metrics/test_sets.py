@@ -27,6 +27,9 @@ from gconvae.metrics.sets import (
     resample,
     values,
 )
+from gconvae.schema import SUPERPIXELS
+
+DIAMETER = 27.0 * 3**0.5
 
 Matrix = NDArray[np.floating]
 
@@ -41,11 +44,21 @@ def toy_clouds(
     return torch.from_numpy(nodes)
 
 
+FACTORS = [1.0, 1.0, 27.0]
+"""Of superpixels."""
+
+
+def as_pixels(points: Any, mask: Any = None) -> Clouds:
+    """Clouds of superpixels; of plain numbers where there are not three features."""
+    clouds = as_clouds(points, mask)
+    return clouds._replace(schema=SUPERPIXELS) if clouds.points.shape[-1] == 3 else clouds
+
+
 def ragged(points: Tensor, seed: int) -> Clouds:
     """The same clouds with some nodes masked and at least one left, in any places."""
     mask = np.random.default_rng(seed).random(points.shape[:2]) < 0.6
     mask[np.arange(len(mask)), np.arange(len(mask)) % mask.shape[1]] = True
-    return as_clouds(points, torch.from_numpy(mask))
+    return as_pixels(points, torch.from_numpy(mask))
 
 
 def real_nodes(sample: Clouds, extent: float = 27.0) -> list[list[list[float]]]:
@@ -106,7 +119,7 @@ def random_matrices(number: int, seed: int, *, ties: bool = False) -> list[Matri
 
 
 def of_samples(real: Tensor, generated: Tensor, distance: str) -> Values:
-    r, g = as_clouds(real), as_clouds(generated)
+    r, g = as_pixels(real), as_pixels(generated)
     matrices = ((r, None), (r, g), (g, None))
     return values(*(cross_matrix(*pair, distance) for pair in matrices))
 
@@ -120,17 +133,18 @@ def test_matrix_equals_the_loop(distance: str, num_features: int) -> None:
     points = torch.from_numpy(np.random.default_rng(0).random((15, 9, num_features)))
     first, second = ragged(points[:7], 0), ragged(points[7:, :6], 1)
     wanted = [[LOOPS[distance](p, q) for q in real_nodes(second)] for p in real_nodes(first)]
-    found = cross_matrix(first, second, distance)
+    factors = [*FACTORS, 1.0, 1.0][:num_features]
+    found = cross_matrix(first, second, distance, factors=factors, missing_cost=DIAMETER)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_only_the_intensity_is_multiplied_and_by_the_given_extent(distance: str) -> None:
+def test_features_are_multiplied_by_the_given_factors(distance: str) -> None:
     sample = ragged(toy_clouds(6, 0), 0)
     nodes = real_nodes(sample, extent=3.0)
     wanted = [[LOOPS[distance](p, q) for q in nodes] for p in nodes]
-    found = cross_matrix(sample, distance=distance, extent=3.0)
+    found = cross_matrix(sample, distance=distance, factors=[1.0, 1.0, 3.0], missing_cost=DIAMETER)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
@@ -147,13 +161,13 @@ def test_chamfer_is_the_third_axis_loss_over_the_number_of_nodes() -> None:
     first, second = toy_clouds(4, 0), toy_clouds(4, 1)
     scale = torch.tensor([1.0, 1.0, 27.0])
     wanted = losses.third_axis_chamfer(first * scale, second * scale) / 5
-    found = cross_matrix(as_clouds(first), as_clouds(second)).diagonal()
+    found = cross_matrix(as_pixels(first), as_pixels(second)).diagonal()
     np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-6)
 
 
 def test_price_of_missing_nodes_is_handed_on() -> None:
-    whole = as_clouds(toy_clouds(1, 0))
-    half = as_clouds(whole.points[:, :2])
+    whole = as_pixels(toy_clouds(1, 0))
+    half = as_pixels(whole.points[:, :2])
     assert cross_matrix(whole, half, "matching", missing_cost=10.0).tolist() == [[6.0]]
 
 
@@ -185,16 +199,16 @@ def test_copies_lie_at_the_same_distance_from_others_to_the_bit(distance: str) -
     real, reals = toy_clouds(40, 0, num_nodes=9), toy_clouds(40, 1, num_nodes=9)
     rng = np.random.default_rng(2)
     copies = torch.stack([cloud[torch.from_numpy(rng.permutation(9))] for cloud in real])
-    ways = cross_matrix(as_clouds(real), as_clouds(reals), distance)
-    assert np.array_equal(cross_matrix(as_clouds(copies), as_clouds(reals), distance), ways)
-    assert np.array_equal(cross_matrix(as_clouds(reals), as_clouds(copies), distance).T, ways)
-    assert not cross_matrix(as_clouds(real), as_clouds(copies), distance).diagonal().any()
+    ways = cross_matrix(as_pixels(real), as_pixels(reals), distance)
+    assert np.array_equal(cross_matrix(as_pixels(copies), as_pixels(reals), distance), ways)
+    assert np.array_equal(cross_matrix(as_pixels(reals), as_pixels(copies), distance).T, ways)
+    assert not cross_matrix(as_pixels(real), as_pixels(copies), distance).diagonal().any()
 
 
 def test_points_are_left_as_they_were() -> None:
     points = toy_clouds(3, 0)
     before = points.clone()
-    cross_matrix(as_clouds(points))
+    cross_matrix(as_pixels(points))
     assert torch.equal(points, before)
 
 
@@ -267,7 +281,7 @@ def test_copies_of_one_real_cloud_tie_with_it(distance: str) -> None:
     real = toy_clouds(50, 0)
     found = of_samples(real, real[7].expand(50, -1, -1), distance)
     assert found.coverage == 1 / 50
-    rr = cross_matrix(as_clouds(real), distance=distance)
+    rr = cross_matrix(as_pixels(real), distance=distance)
     votes = 50 * 0.5  # each copy lies on the other copies and on the real cloud
     for i in set(range(50)) - {7}:
         nearest = min(rr[i, j] for j in range(50) if j != i)
@@ -349,7 +363,7 @@ def test_halves_without_replacement_err_on_the_safe_side() -> None:
     number, found, errors = 60, [], []
     for seed in range(60):
         both = torch.cat([toy_clouds(number, 2 * seed), toy_clouds(number, 2 * seed + 1)])
-        matrix = cross_matrix(as_clouds(both))
+        matrix = cross_matrix(as_pixels(both))
         rng = np.random.default_rng(seed)
         halves = np.stack([rng.permutation(number)[: number // 2] for _ in range(60)]).reshape(
             2, 30, -1
@@ -371,16 +385,17 @@ def test_halves_without_replacement_err_on_the_safe_side() -> None:
         ({"distance": "matching", "missing_cost": -1.0}, "missing_cost must be finite"),
         ({"workers": 0}, "workers must be an integer of at least 1 or None, got 0"),
         ({"workers": True}, "workers must be an integer"),
-        ({"extent": 0.0}, "extent must be finite and above 0, got 0.0"),
-        ({"extent": float("nan")}, "extent must be finite and above 0"),
-        ({"second": as_clouds(torch.zeros(3, 5, 2))}, "second must have 3 features a node"),
+        ({"factors": [1.0, 1.0, 0.0]}, "factors must be 3 finite numbers above 0, got"),
+        ({"factors": [1.0, 1.0, float("nan")]}, "factors must be 3 finite numbers above 0"),
+        ({"factors": [1.0]}, "factors must be 3 finite numbers above 0"),
+        ({"second": as_pixels(torch.zeros(3, 5, 2))}, "second must have 3 features a node"),
         ({"second": Clouds(torch.full((3, 5, 3), torch.nan), torch.ones(3, 5).bool())}, "second"),
         ({"first": Clouds(torch.zeros(3, 5, 3), torch.zeros(3, 5).bool())}, "first must have a"),
     ],
 )
 def test_wrong_argument_of_the_matrix_is_an_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        cross_matrix(**({"first": as_clouds(toy_clouds(3, 0))} | options))
+        cross_matrix(**({"first": as_pixels(toy_clouds(3, 0))} | options))
 
 
 @pytest.mark.parametrize("wrong", [[1.0], [[]], [["a"]], [[True]], np.zeros((2, 2, 2))])

@@ -40,7 +40,7 @@ def test_report_draws_what_is_worse_to_the_right_whatever_is_better() -> None:
         metrics.Row("chamfer", "coverage", "", 0.2, 0.02, 0.6, 0.5, "higher"),
         metrics.Row("chamfer", "coverage", "", 0.7, 0.02, 0.6, 0.5, "higher"),
         metrics.Row("points", "AUC", "", 0.9, 0.015, 0.52, 0.55, "0.5"),
-        metrics.Row("training", "proximity", "", 0.1, 0.015, 0.48, 0.45, "0.5"),
+        metrics.Row("embedding", "memorization", "", 0.1, 0.015, 0.48, 0.45, "0.5"),
         metrics.Row("chamfer", "MMD", "px", 1.5, 0.1, 2.0, 2.5),
     ]
     figure = plots.report(make_report(*rows))

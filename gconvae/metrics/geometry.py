@@ -1,0 +1,120 @@
+"""How clouds are measured: their common schema, periodic features, the farthest two nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from gconvae import schema as schemas
+from gconvae.clouds import Clouds
+from gconvae.schema import CloudSchema
+
+__all__ = ["check_alike", "diameter", "real_nodes", "resolved", "wrapped"]
+
+
+def check_alike(samples: Mapping[str, Clouds], schema: CloudSchema | None = None) -> None:
+    """Refuses samples whose nodes are not of one kind.
+
+    Args:
+        samples: Name to clouds; the first one with a schema is the one to agree with.
+        schema: What all of them must agree with; None = each other only.
+    Raises:
+        ValueError: If the numbers of features or the schemas differ; it names what differs.
+    """
+    model, *_ = samples
+    wanted = samples[model].points.shape[-1]
+    for name, sample in samples.items():
+        if sample.points.shape[-1] != wanted:
+            raise ValueError(
+                f"{name} must have {wanted} features a node like {model}, "
+                f"got {sample.points.shape[-1]}"
+            )
+    known = {name: sample.schema for name, sample in samples.items()}
+    known = known if schema is None else {"schema": schema, **known}
+    first, common = next(((n, s) for n, s in known.items() if s is not None), ("", None))
+    for name, own in known.items():
+        difference = "" if own is None or common is None else common.difference(own)
+        if difference:
+            raise ValueError(f"{name} must have the same nodes as {first}: {difference}")
+
+
+def resolved(samples: Mapping[str, Clouds]) -> CloudSchema:
+    """The first schema that a sample brings, else one made from the nodes of the first sample."""
+    known = [sample.schema for sample in samples.values() if sample.schema is not None]
+    return known[0] if known else schemas.from_numbers(real_nodes(next(iter(samples.values()))))
+
+
+def real_nodes(sample: Clouds) -> NDArray[np.floating]:
+    """Real nodes of all clouds, shape (P, F), in the dtype that they came in."""
+    nodes: NDArray[np.floating] = sample.points[sample.mask].detach().cpu().numpy()
+    return nodes
+
+
+def wrapped(samples: Mapping[str, Clouds], schema: CloudSchema) -> dict[str, Clouds]:
+    r"""Periodic features near the circular mean m of those of the first sample.
+
+    .. math:: x \mapsto x - P \left\lceil \frac{x - m}{P} - \frac12 \right\rceil
+        \in \left(m - \tfrac P2, m + \tfrac P2\right], \qquad
+        m = \frac{P}{2 \pi} \arg \sum_i e^{2 \pi i x_i / P},
+
+    so that two nodes on either side of the seam are near each other. Values that lie there
+    already keep their bits.
+
+    Args:
+        samples: Name to clouds; the first ones are the real ones.
+        schema: Says which features have which period.
+    Returns:
+        The samples under the same names, with the schema.
+    """
+    periods = [(i, f.period) for i, f in enumerate(schema.features) if f.period is not None]
+    near = {name: sample._replace(schema=schema) for name, sample in samples.items()}
+    real = next(iter(near.values()))
+    for column, period in periods:
+        angles = real.points[real.mask][:, column].double() * (2 * math.pi / period)
+        middle = torch.atan2(angles.sin().mean(), angles.cos().mean()).item()
+        centre = middle * period / (2 * math.pi)
+        near = {name: _turned(sample, column, period, centre) for name, sample in near.items()}
+    return near
+
+
+def _turned(sample: Clouds, column: int, period: float, centre: float) -> Clouds:
+    points = sample.points.clone()
+    values = points[..., column].double()
+    rounds = torch.ceil((values - centre) / period - 0.5)
+    moved = torch.where(rounds == 0, values, values - period * rounds).to(points)
+    points[..., column] = moved.masked_fill(~sample.mask, 0.0)
+    return sample._replace(points=points)
+
+
+def diameter(schema: CloudSchema, factors: ArrayLike, nodes: NDArray[np.floating]) -> float:
+    """The largest distance of two nodes: that of opposite corners of their box.
+
+    Args:
+        schema: Says the ranges of the features; what it leaves open is that of ``nodes``.
+        factors: Of the features in distances, shape (F,).
+        nodes: Real nodes, shape (P, F).
+    Returns:
+        In units of the distance; 1 where all nodes are the same.
+    Example:
+        >>> from gconvae.schema import points
+        >>> diameter(points("x y"), [1.0, 2.0], np.array([[0.0, 1.0], [3.0, 3.0]]))
+        5.0
+    """
+    nodes = nodes.astype(np.float64)
+    ends = zip(schema.features, nodes.min(0), nodes.max(0), strict=True)
+    lengths = np.array(
+        [
+            feature.high - feature.low
+            if feature.low is not None and feature.high is not None
+            else feature.period or high - low
+            for feature, low, high in ends
+        ]
+    )
+    sides = lengths * np.asarray(factors)
+    # the longest side outside of the root keeps the bits of a cube's diagonal
+    longest = float(sides.max())
+    return longest * math.sqrt(float(((sides / longest) ** 2).sum())) if longest > 0 else 1.0
