@@ -22,6 +22,7 @@ STANDS_ON: dict[str, set[str]] = {
     "files": set(),
     "lazy": set(),
     "cuda_graphs": set(),
+    "precision": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -38,8 +39,10 @@ STANDS_ON: dict[str, set[str]] = {
     "likelihoods": {"nn", "losses/assignment", "datasets/transforms"},
     "metrics": {"neighbors", "losses/assignment"},
     # floor 4
+    "autoencoder": {"scaling", "conditioning", "pieces"},
     "sampling": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
-    "vae": {"sampling"},
+    "evidence": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
+    "vae": {"autoencoder", "sampling", "evidence"},
     "plots": {"metrics"},
     # floor 5
     "models": {"vae", "nn"},
@@ -53,7 +56,7 @@ STANDS_ON: dict[str, set[str]] = {
 }
 """Which rooms a room is built on; it may import these and what they stand on."""
 
-FOR_ALL = {"schema", "registry", "randomness", "files", "lazy", "cuda_graphs"}
+FOR_ALL = {"schema", "registry", "randomness", "files", "lazy", "cuda_graphs", "precision"}
 """The ground floor, on which every room stands."""
 
 
