@@ -107,10 +107,10 @@ class Conditioning(nn.Module):
         if labels is None and self.num_classes:
             labels = counts.sum(1).multinomial(num_samples, True, generator=generator)
         if self.always_full:  # a draw from one number takes longer than all of a prior
-            return Drawn(labels, torch.ones(num_samples, self.num_points, dtype=torch.bool))
+            return Drawn(labels, self._places().expand(num_samples, -1) >= 0)
         weights = counts.expand(num_samples, -1) if labels is None else counts[labels]  # (B, N)
         sizes = weights.multinomial(1, generator=generator) + 1  # (B, 1)
-        return Drawn(labels, torch.arange(self.num_points) < sizes)
+        return Drawn(labels, self._places() < sizes)
 
     def check_wanted(self, label: int | Tensor | None, num_samples: int) -> Tensor | None:
         """Labels that somebody asks for, shape (num_samples,), on the CPU; None = any.
@@ -122,7 +122,7 @@ class Conditioning(nn.Module):
             return None
         if self.num_classes == 0:
             raise ValueError(f"label must be None for a model without labels, got {label}")
-        asked = torch.as_tensor(label).cpu()
+        asked = torch.as_tensor(label, device="cpu")
         labels = self.check_labels(asked, num_samples, "label")
         unseen = ~self.counts.cpu().any(1)[asked.long()]
         if unseen.any():
@@ -179,7 +179,8 @@ class Conditioning(nn.Module):
             return None
         if labels is None:
             raise ValueError(f"{name} must be given, the model has {self.num_classes} classes")
-        labels = torch.as_tensor(labels)
+        if not isinstance(labels, Tensor):
+            labels = torch.as_tensor(labels, device="cpu")
         whole = not labels.is_floating_point() and labels.dtype != torch.bool
         if labels.shape not in ((), (num_clouds,)) or not whole:
             raise ValueError(
@@ -192,6 +193,10 @@ class Conditioning(nn.Module):
                 f"{name} must be 0 to {self.num_classes - 1}, got {int(labels[outside][0])}"
             )
         return labels.long().expand(num_clouds)
+
+    def _places(self) -> Tensor:
+        """Numbers of the nodes, shape (N,), on the CPU whatever torch's default is."""
+        return torch.arange(self.num_points, device="cpu")
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

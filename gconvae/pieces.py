@@ -38,12 +38,7 @@ def pieces(clouds: Clouds, num_points: int | None = None) -> Iterator[Clouds]:
         most = min(PART, NODES // (num_points or clouds.points.shape[1]))
         size = max(CHUNK, most - most % CHUNK)  # noise is drawn to the same numbers so
     for start in range(0, len(clouds.points), size):
-        points, mask, labels = (
-            None if part is None else part[start : start + size] for part in clouds
-        )
-        assert points is not None
-        assert mask is not None
-        yield Clouds(points, mask, labels)
+        yield clouds.subset(slice(start, start + size))
 
 
 def joined(parts: Sequence[Clouds]) -> Clouds:
@@ -53,9 +48,8 @@ def joined(parts: Sequence[Clouds]) -> Clouds:
         parts: At least one.
     """
     points, masks, labels = zip(*parts, strict=True)
-    return Clouds(
-        torch.cat(points), torch.cat(masks), None if labels[0] is None else torch.cat(labels)
-    )
+    together = None if labels[0] is None else torch.cat(labels)
+    return Clouds(torch.cat(points), torch.cat(masks), together, parts[0].schema)
 
 
 def resized(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tensor]:

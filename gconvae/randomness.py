@@ -12,7 +12,7 @@ import torch
 
 from gconvae.caller_state import neutral
 
-__all__ = ["derive_seed", "generator", "initial_weights"]
+__all__ = ["derive_seed", "generator", "initial_weights", "standard_noise", "uniform_noise"]
 
 
 _GLOBAL_GENERATOR = threading.RLock()
@@ -50,6 +50,32 @@ def generator(seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> torc
         True
     """
     return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch=epoch, step=step))
+
+
+def standard_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """N(0, 1) in single precision, whatever torch's defaults are.
+
+    Args:
+        shape: Of the numbers.
+        generator: Where they come from, and on which device they lie.
+    Example:
+        >>> standard_noise((2, 3), generator(0, "latent")).dtype
+        torch.float32
+    """
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
+
+
+def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Numbers in [0, 1) in double precision, so that both precisions use the same ones.
+
+    Args:
+        shape: Of the numbers.
+        generator: Where they come from, and on which device they lie.
+    Example:
+        >>> uniform_noise((2, 3), generator(0, "order")).dtype
+        torch.float64
+    """
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
 
 
 @contextmanager

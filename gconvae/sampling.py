@@ -1,29 +1,36 @@
-"""New clouds of a model, drawn in pieces: memory is bounded however many are asked for."""
+"""Clouds of a model, each a function of (seed, its number), drawn some at a time."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gconvae import pieces
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
 from gconvae.likelihoods.base import Likelihood
+from gconvae.pieces import NODES, PART, joined, pieces, sent
+from gconvae.precision import full_precision
 from gconvae.priors.base import Prior
-from gconvae.randomness import generator
+from gconvae.randomness import generator, standard_noise
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
 
-__all__ = ["Generative", "samples"]
+__all__ = ["BLOCK", "Generative", "Given", "interpolations", "reconstructions", "samples"]
+
+BLOCK = 256
+"""Clouds whose random numbers come from one generator, and that go through a network at a time on
+a CPU. Matrix products of other sizes have other last bits, so it is never another number: too few
+are filled up."""
 
 
 class Generative(Protocol):
     """What can be drawn from: prior, decoder and likelihood."""
 
+    decoder: nn.Module
     prior: Prior
     likelihood: Likelihood
     scaling: FeatureScaling
@@ -34,82 +41,222 @@ class Generative(Protocol):
     def device(self) -> torch.device:
         """Where the model's numbers lie."""
 
+    def means(self, clouds: Clouds) -> Tensor:
+        """The posterior's mean of each prepared cloud, shape (B, L)."""
+
+    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Points relative to the schema's offsets in data units."""
+
+    def decode(
+        self, z: Tensor, labels: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Mean clouds in data units, shape (B, N, F)."""
+
     def decode_unit(
         self,
         z: Tensor,
         labels: Tensor | None = None,
         mask: Tensor | None = None,
-        noise: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        *,
+        full: bool | None = None,
     ) -> Tensor:
         """The decoder's own output, shape (B, L) to (B, N, F)."""
 
-    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Points relative to the schema's offsets in data units."""
+
+class Given(NamedTuple):
+    """What somebody asks for of each cloud; None = drawn.
+
+    Attributes:
+        labels: Shape (B,).
+        latents: Shape (B, L).
+        mask: Shape (B, N), as the decoder takes it.
+    """
+
+    labels: Tensor | None = None
+    latents: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class _Kind(NamedTuple):
+    """What a GPU would have to be waited for: looked at once and not in every piece."""
+
+    conditioning: Conditioning
+    always_full: bool
+    rounded: bool
+    rows: int
 
 
 def samples(
-    model: Generative, num_samples: int, seed: int, labels: Tensor | None
+    model: Generative, num_samples: int, seed: int, given: Given | None = None
 ) -> Iterator[Clouds]:
-    """New clouds in data units, some at a time.
+    r"""New clouds in data units, some at a time.
+
+    .. math:: x_i = f(\text{seed}, i, y_i, z_i)
+
+    with label, number of nodes, z and the noise of the likelihood drawn where they are not given.
+    Cloud i does not depend on how many are drawn, before it or after, nor on the sizes of pieces.
 
     Args:
         model: Where they are drawn from.
         num_samples: How many in all.
         seed: The same seed gives the same clouds.
-        labels: Shape (num_samples,), or None: as often as in training.
+        given: What is not to be drawn, a row a cloud.
     """
-    # looking at numbers on a GPU means waiting for it, so once and not in every part
-    conditions = copy.deepcopy(model.conditioning).cpu()
+    given = given or Given()
+    rows = BLOCK
+    if model.device.type == "cuda":  # where there is no cache to stay in
+        most = min(PART, NODES // model.conditioning.num_points)
+        rows = max(BLOCK, most - most % BLOCK)
+    known = copy.deepcopy(model.conditioning).cpu()
     own = type(model.likelihood).quantize is not Likelihood.quantize
-    kind = conditions, conditions.always_full, own or bool(model.likelihood.step.any())
-    for number, start in enumerate(range(0, num_samples, pieces.PART)):
-        rows = slice(start, min(start + pieces.PART, num_samples))
-        wanted = None if labels is None else labels[rows]
-        yield from _part(model, rows.stop - start, wanted, seed, number, *kind)
-
-
-def _part(
-    model: Generative,
-    count: int,
-    wanted: Tensor | None,
-    seed: int,
-    number: int,
-    known: Conditioning,
-    always_full: bool,
-    rounded: bool,
-) -> Iterator[Clouds]:
-    conditions, prior, *noises = (
-        generator(seed, purpose, step=number)
-        for purpose in ("conditions", "sample", "node noise of samples", "observation")
-    )
-    labels, mask = known.draw(count, conditions, wanted)
-    context = known.context(count, labels, mask)
-    told = () if context is None else (context.to(model.scaling.low),)
-    with torch.no_grad():
-        z = model.prior.sample(count, prior, *told).to(model.scaling.low.dtype)  # (B, L)
-    z, mask = pieces.sent(z, model.device), pieces.sent(mask, model.device)
-    labels = None if labels is None else pieces.sent(labels, model.device)
-    for part in pieces.pieces(Clouds(z, mask, labels), model.conditioning.num_points):
+    rounded = own or bool(model.likelihood.step.any())
+    kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
+    for start in range(0, num_samples, rows):
+        stop = min(start + rows, num_samples)
+        part = Given(*(None if each is None else each[start:stop] for each in given))
         with torch.no_grad():  # not around the yield, where the caller's code runs
-            drawn = _drawn(model, part, always_full, rounded, *noises)
-        yield drawn
+            piece = _piece(model, start, stop - start, seed, part, kind)
+        yield piece
 
 
-def _drawn(
-    model: Generative,
-    part: Clouds,
-    always_full: bool,
-    rounded: bool,
-    noise: torch.Generator,
-    random: torch.Generator,
+@torch.no_grad()
+def reconstructions(model: Generative, clouds: Clouds, seed: int | None) -> Clouds:
+    """Clouds decoded from their posteriors' means.
+
+    Args:
+        model: What encodes and decodes.
+        clouds: Prepared, in data units; with labels where the model has labels.
+        seed: Draw around the decoder's mean with this seed; None = the mean itself.
+    """
+    labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
+    z, nodes = model.means(clouds), model.conditioning.nodes(clouds.mask)
+    nodes = torch.ones_like(nodes) if model.conditioning.always_full else nodes
+    latents = Clouds(z, nodes, labels, model.schema)
+    return _decoded(model, latents) if seed is None else _around(model, latents, seed)
+
+
+@torch.no_grad()
+def interpolations(
+    model: Generative, first: Clouds, second: Clouds, steps: int, labels: Tensor | None
 ) -> Clouds:
-    """Clouds whose points are latents, decoded, with the noise of the likelihood."""
-    mask = None if always_full or part.mask.all() else part.mask
-    mean = model.decode_unit(part.points, part.labels, mask, noise)  # (b, N, F)
-    further = {} if mask is None else {"mask": mask}
-    unit = model.likelihood.sample(mean, random, **further)
+    """Clouds decoded from straight lines between the posteriors' means of two clouds each.
+
+    Args:
+        model: What encodes and decodes.
+        first: Where the lines begin, prepared, in data units.
+        second: Where they end, as many.
+        steps: Clouds of a line, at least 2.
+        labels: Of each line, shape (B,); None = those of both ends.
+    Returns:
+        One line after another, B * steps clouds.
+    Raises:
+        ValueError: If there are not as many ends as beginnings, or their labels differ.
+    """
+    count = len(first.points)
+    if len(second.points) != count:
+        raise ValueError(f"second must hold {count} clouds like first, got {len(second.points)}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
+        raise ValueError(f"steps must be a whole number of at least 2, got {steps!r}")
+    if labels is None and model.conditioning.num_classes:
+        ends = [model.conditioning.check_labels(each.labels, count) for each in (first, second)]
+        labels = ends[0]
+        if labels is None or ends[1] is None or not torch.equal(labels, ends[1]):
+            raise ValueError("labels must be given where those of first and second differ")
+    labels = model.conditioning.check_labels(labels, count)
+    share = torch.linspace(0, 1, steps, device=model.device, dtype=model.scaling.low.dtype)
+
+    def line(a: Tensor, b: Tensor) -> Tensor:
+        return torch.lerp(a.unsqueeze(1), b.unsqueeze(1), share.unsqueeze(-1)).flatten(0, 1)
+
+    z = line(model.means(first), model.means(second))  # (B * steps, L)
+    counts = [each.mask.sum(1, keepdim=True).to(share) for each in (first, second)]
+    sizes = line(*counts).round().clamp(max=model.conditioning.num_points)  # (B * steps, 1)
+    if model.conditioning.always_full:
+        sizes = torch.full_like(sizes, model.conditioning.num_points)
+    nodes = torch.arange(model.conditioning.num_points, device=model.device) < sizes
+    if labels is not None:
+        labels = labels.to(model.device).repeat_interleave(steps)
+    return _decoded(model, Clouds(z, nodes, labels, model.schema))
+
+
+def _decoded(model: Generative, latents: Clouds) -> Clouds:
+    """Mean clouds of latents."""
+    parts = pieces(latents, latents.mask.shape[1])
+    decoded = [model.decode(part.points, part.labels, part.mask) for part in parts]
+    return latents._replace(points=torch.cat(decoded))
+
+
+def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
+    """Draws around the mean clouds of latents."""
+    given = Given(latents.labels, latents.points, latents.mask)
+    return joined(list(samples(model, len(latents.points), seed, given)))
+
+
+@full_precision
+def _piece(
+    model: Generative, start: int, count: int, seed: int, given: Given, kind: _Kind
+) -> Clouds:
+    """Clouds from ``start`` on, which is the first of a block."""
+    blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
+
+    def noise(purpose: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        numbers = [draw(generator(seed, purpose, step=block)) for block in blocks]
+        return _filled(torch.cat(numbers), kind.rows)
+
+    labels, mask = _conditions(seed, blocks, given, kind)
+    if given.latents is None:
+        context = kind.conditioning.context(kind.rows, labels, mask)
+        context = None if context is None else context.to(model.scaling.low)
+        numbers = noise("sample", lambda random: model.prior.noise(BLOCK, random))
+        # on the CPU, so that every device makes the same choices of it
+        z = model.prior.from_noise(numbers, context)
+    else:
+        z = _filled(given.latents, kind.rows)
+    z = sent(z, model.device).to(model.scaling.low.dtype)  # (R, L)
+    labels = None if labels is None else sent(labels, model.device)
+    wanted = None if kind.always_full else sent(mask, model.device)
+    nodes = kind.conditioning.num_points
+    decoded: Tensor | None = None
+    if width := getattr(model.decoder, "noise_dim", 0):
+        shape = (BLOCK, nodes, width)
+        numbers = noise("node noise of samples", lambda random: standard_noise(shape, random))
+        decoded = sent(numbers, model.device)
+    mean = model.decode_unit(z, labels, wanted, decoded, full=kind.always_full)  # (R, N, F)
+    each = (BLOCK, nodes, mean.shape[-1])
+    numbers = noise("observation", lambda random: model.likelihood.noise(each, random))
+    unit = model.likelihood.draw(mean, sent(numbers, model.device), wanted)
     drawn = model.scaling.unscale(model.scaling.from_unit(unit))
-    if rounded:
+    if kind.rounded:
         drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)
-    points = sort_nodes(drawn, mask, model.schema)[0]
-    return Clouds(model.leave(points, mask), part.mask, part.labels, model.schema)
+    points, nodes_first = sort_nodes(drawn, wanted, model.schema)
+    points = model.leave(points, nodes_first)[:count]
+    labels = None if labels is None else labels[:count]
+    return Clouds(points, nodes_first[:count], labels, model.schema)
+
+
+def _conditions(
+    seed: int, blocks: range, given: Given, kind: _Kind
+) -> tuple[Tensor | None, Tensor]:
+    """Labels and masks, on the CPU unless they are given, of as many clouds as there are rows."""
+    if given.mask is not None:
+        labels = None if given.labels is None else _filled(given.labels, kind.rows)
+        return labels, _filled(given.mask, kind.rows)
+    labels = None if given.labels is None else _filled(given.labels, len(blocks) * BLOCK)
+    drawn = []
+    for number, block in enumerate(blocks):
+        rows = slice(number * BLOCK, (number + 1) * BLOCK)
+        random = generator(seed, "conditions", step=block)
+        drawn.append(
+            kind.conditioning.draw(BLOCK, random, None if labels is None else labels[rows])
+        )
+    if labels is None and drawn[0].labels is not None:
+        labels = torch.cat([each.labels for each in drawn if each.labels is not None])
+    mask = torch.cat([each.mask for each in drawn])
+    return None if labels is None else _filled(labels, kind.rows), _filled(mask, kind.rows)
+
+
+def _filled(part: Tensor, rows: int) -> Tensor:
+    """Its last row again and again, up to a number of rows."""
+    missing = rows - len(part)
+    return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part

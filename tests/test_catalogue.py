@@ -164,7 +164,7 @@ def some_z(model: VAE, count: int = 6) -> Tensor:
 def scaled(model: VAE, clouds: Any) -> tuple[Tensor, Tensor]:
     """What an encoder sees."""
     points, mask, _ = model.prepare(clouds)
-    return model._scaled(Clouds(points, mask)), mask
+    return model.scaled(Clouds(points, mask)), mask
 
 
 def weights(module: nn.Module) -> Tensor:
@@ -183,11 +183,11 @@ def assert_close_posteriors(first: Any, second: Any, **tolerance: float) -> None
 def step_loss(model: VAE, clouds: Clouds) -> Tensor:
     """Loss of one batch, with all parts in it and always the same noise."""
     points, mask, labels = clouds
-    inputs = model._scaled(Clouds(points, mask))
+    inputs = model.scaled(Clouds(points, mask))
     posterior = model.encoder(inputs, mask)
     noise = torch.randn(posterior.mean.shape, generator=generator(0, "latent"))
     z = posterior.mean + posterior.base_dist.stddev * noise
-    unit = model.decode_unit(z, labels, mask, generator(0, "node noise"))
+    unit = model.decode_unit(z, labels, mask, model.node_noise(len(z), generator(0, "node noise")))
     masks = () if mask.all() else (mask, mask)
     rec = losses.ThirdAxisChamfer("dense")(inputs, model.scaling.from_unit(unit), *masks)
     context = model.conditioning.context(len(points), labels, mask)

@@ -23,6 +23,7 @@ STANDS_ON: dict[str, set[str]] = {
     "lazy": set(),
     "caller_state": set(),
     "cuda_graphs": set(),
+    "precision": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -39,8 +40,10 @@ STANDS_ON: dict[str, set[str]] = {
     "likelihoods": {"nn", "losses/assignment", "datasets/transforms"},
     "metrics": {"neighbors", "losses/assignment"},
     # floor 4
+    "autoencoder": {"scaling", "conditioning", "pieces"},
     "sampling": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
-    "vae": {"sampling"},
+    "evidence": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
+    "vae": {"autoencoder", "sampling", "evidence"},
     "plots": {"metrics"},
     # floor 5
     "models": {"vae", "nn"},
@@ -54,7 +57,10 @@ STANDS_ON: dict[str, set[str]] = {
 }
 """Which rooms a room is built on; it may import these and what they stand on."""
 
-FOR_ALL = {"caller_state", "schema", "registry", "randomness", "files", "lazy", "cuda_graphs"}
+FOR_ALL = {
+    *("caller_state", "cuda_graphs", "files", "lazy", "precision", "randomness", "registry"),
+    "schema",
+}
 """The ground floor, on which every room stands."""
 
 

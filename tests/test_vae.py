@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 import gconvae
-from gconvae import clouds, models, pieces
+from gconvae import clouds, models, pieces, sampling
 from gconvae.datasets import from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.priors import StandardNormal
@@ -302,10 +302,9 @@ def test_cutting_into_chunks_does_not_change_the_clouds(
     model: VAE, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     points, mask = some_points(12), some_mask(12)
-    wanted = model.reconstruct(points, mask), model.sample(20, seed=1)
+    wanted = model.reconstruct(points, mask)
     monkeypatch.setattr(pieces, "CHUNK", chunk)
-    torch.testing.assert_close(model.reconstruct(points, mask), wanted[0])
-    torch.testing.assert_close(model.sample(20, seed=1), wanted[1])
+    torch.testing.assert_close(model.reconstruct(points, mask), wanted)
 
 
 def test_memory_does_not_grow_with_the_request(
@@ -314,9 +313,10 @@ def test_memory_does_not_grow_with_the_request(
     sizes: list[int] = []
     model.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     monkeypatch.setattr(pieces, "CHUNK", 8)
+    monkeypatch.setattr(sampling, "BLOCK", 8)
     model.sample(20)
     model.reconstruct(some_points(12))
-    assert sizes == [8, 8, 4, 8, 4]
+    assert sizes == [8, 8, 8, 8, 4]
 
 
 # sample
@@ -331,15 +331,11 @@ def test_samples_are_clouds_in_data_units_brightest_first(model: VAE) -> None:
 
 
 def test_samples_are_the_decoded_prior(model: VAE) -> None:
-    class Known(nn.Module):
-        def sample(self, num_samples: int, generator: torch.Generator) -> Tensor:
-            assert isinstance(generator, torch.Generator)
-            return torch.arange(6 * num_samples).view(num_samples, 6) / 10
+    class Known(StandardNormal):
+        def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+            return torch.arange(6 * len(noise)).view(len(noise), 6) / 10
 
-        def log_prob(self, z: Tensor) -> Tensor:
-            return z.sum(-1)
-
-    model.prior = Known()
+    model.prior = Known(6)
     wanted = model.decode(torch.arange(18).view(3, 6) / 10)
     assert torch.equal(model.sample(3), wanted.detach())
 
@@ -367,62 +363,6 @@ def test_global_random_numbers_are_neither_read_nor_changed(model: VAE) -> None:
 
 
 # piece by piece
-
-
-def labelled_model() -> VAE:
-    """Labels, clouds of several sizes and noise around the mean: everything that is drawn."""
-    made = models.create(
-        "convae",
-        hidden=32,
-        channels=(4, 8, 8),
-        latent_dim=6,
-        num_classes=3,
-        ragged=True,
-        likelihood="gaussian",
-        seed=0,
-    )
-    made.conditioning.counts.fill_(1)
-    return made
-
-
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 21])
-def test_pieces_are_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    model = labelled_model()
-    monkeypatch.setattr(pieces, "CHUNK", 3)
-    monkeypatch.setattr(pieces, "PART", 8)
-    parts = list(model.iter_samples(count, seed=2))
-    assert max(len(piece.points) for piece in parts) <= 3
-    for whole, of_pieces in zip(
-        model.sample_clouds(count, seed=2), zip(*parts, strict=True), strict=True
-    ):
-        assert whole is not None
-        assert len(whole) == count
-        assert torch.equal(whole, torch.cat(of_pieces))
-
-
-def test_how_many_follow_does_not_change_the_first(
-    model: VAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pieces, "PART", 8)
-    few, many = model.sample(16, seed=0), model.sample(40, seed=0)
-    assert torch.equal(few, many[:16])
-    assert torch.pdist(many.flatten(1)).min() > 1e-3  # and no part repeats another
-
-
-def test_every_piece_has_the_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PART", 4)
-    wanted = torch.arange(10) % 3
-    made = labelled_model().sample_clouds(10, label=wanted)
-    assert made.labels is not None
-    assert torch.equal(made.labels, wanted)
-
-
-def test_a_huge_sample_costs_what_is_taken_of_it() -> None:
-    parts = labelled_model().iter_samples(10**12, label=1)
-    first = next(parts)
-    assert len(first.points) == pieces.CHUNK
-    assert first.labels is not None
-    assert (first.labels == 1).all()
 
 
 def test_code_between_two_pieces_keeps_its_gradients(model: VAE) -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gconvae.randomness import standard_noise
+
 __all__ = ["NUM_CHANGES", "Augmented", "affine"]
 
 NUM_CHANGES = 6
@@ -64,14 +66,20 @@ def affine(
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
     clouds = len(points)
-    changed = torch.rand(clouds, 1, generator=generator) < share
-    normal = torch.randn(clouds, len(_SPREADS), generator=generator)
-    mirrored = torch.rand(clouds, 2, generator=generator) < 0.5
+    changed = _uniform(clouds, 1, generator) < share
+    normal = standard_noise((clouds, len(_SPREADS)), generator)
+    mirrored = _uniform(clouds, 2, generator) < 0.5
     changes = torch.cat([normal, mirrored], dim=1) * changed  # (B, 6)
     changes = changes.to(points)
     moved = (points[..., :2] - centre.to(points)) @ _matrices(changes).mT + centre.to(points)
     moved = torch.where(changed.to(points.device).unsqueeze(-1), moved, points[..., :2])
     return Augmented(torch.cat([moved, points[..., 2:]], dim=-1), changes)
+
+
+def _uniform(clouds: int, columns: int, generator: torch.Generator) -> Tensor:
+    """In single precision on the generator's device, whatever torch's defaults are."""
+    device = generator.device
+    return torch.rand(clouds, columns, generator=generator, device=device, dtype=torch.float32)
 
 
 def _matrices(changes: Tensor) -> Tensor:

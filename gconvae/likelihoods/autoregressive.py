@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from gconvae.datasets import transforms
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.transformer import NodeTransformer
+from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["AutoregressiveLikelihood"]
@@ -82,6 +84,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         torch.Size([4, 25, 3])
     """
 
+    has_mass: ClassVar[bool] = True
     network: NodeTransformer
     centre: Tensor
     lattice_steps: Tensor
@@ -123,27 +126,27 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
         self.register_buffer("centre", torch.full((2,), 0.5))
 
+    def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """Three uniform numbers a feature, shape (B, N, F, 3), in double precision."""
+        return uniform_noise((*shape, 3), generator)
+
     @torch.no_grad()
-    def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
-    ) -> Tensor:
-        """One draw of each cloud around its mean.
+    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One draw of each cloud around its mean, nodes of the mean in any order.
 
         Args:
-            mean: The decoder's output, in [0, 1], nodes in any order, shape (B, N, F).
-            generator: On the CPU, so that every device gets the same numbers.
+            mean: The decoder's output, in [0, 1], shape (B, N, F).
+            noise: From :meth:`noise`, shape (B, N, F, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
         Returns:
             On the lattice in [0, 1], nodes from the top down, masked ones 0, shape (B, N, F).
         """
         self._check_nodes(mean)
-        shape = (*mean.shape, 3)
-        uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(mean)
         mask = _all_real(mean) if mask is None else mask
         condition = self._condition(mask)
         ordered = self._from_top(mean, mask)[0]
         steps = self.lattice_steps.tolist()
-        drawn = self.network.draw(ordered, condition, uniform, steps, self.temperature)
+        drawn = self.network.draw(ordered, condition, noise.to(mean), steps, self.temperature)
         return self._from_top(drawn, mask)[0]  # a network may err about what lies above
 
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
@@ -164,6 +167,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         log_mass = self._log_mass(nodes, self._from_top(mean, mask)[0], condition)
         log_density = log_mass + self.lattice_steps.to(mean).log()
         return torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
+
+    def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        """Minus :meth:`negative_log_likelihood`: nats of a mass on the lattice, shape (B,)."""
+        return -self.negative_log_likelihood(unit, mean, mask)
 
     def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
         """Nothing to do beside the training; clouds of wrong shapes are an error all the same."""
@@ -223,7 +230,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """What was changed, and the share of the places that are taken, shape (B, C)."""
         if changes is None:
             changes = self.centre.new_zeros(len(mask), transforms.NUM_CHANGES)
-        return torch.cat([changes, mask.sum(1, keepdim=True) / self.num_points], dim=1)
+        taken = mask.sum(1, keepdim=True).to(changes) / self.num_points
+        return torch.cat([changes, taken], dim=1)
 
     def _check_nodes(self, mean: Tensor) -> None:
         self._check_features(mean, "mean")

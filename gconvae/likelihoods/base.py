@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gconvae.clouds import as_clouds
 from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
+from gconvae.losses.assignment import match
+from gconvae.randomness import uniform_noise
 
 __all__ = ["LearnedLikelihood", "Likelihood"]
 
@@ -22,8 +25,10 @@ class Likelihood(nn.Module, ABC):
     rounded again when clouds are drawn. Noise around the mean lies in the decoder's unit interval,
     lattices in data units.
 
-    A kind of likelihood inherits from this class and writes :meth:`sample`, :meth:`log_prob` and
-    :meth:`calibrate`; what these learn are buffers, not parameters. One with a network of its own
+    A kind of likelihood inherits from this class and writes :meth:`noise`, :meth:`draw`,
+    :meth:`log_prob` and :meth:`calibrate`; what these learn are buffers, not parameters. Random
+    numbers are apart from what is made of them, so that a cloud is a function of its own numbers,
+    whatever else is drawn beside it. One with a network of its own
     inherits from :class:`LearnedLikelihood`.
 
     Args:
@@ -42,6 +47,12 @@ class Likelihood(nn.Module, ABC):
 
     step: Tensor
 
+    has_density: ClassVar[bool] = True
+    """Whether clouds have a probability at all, which they have not where nothing is drawn."""
+
+    has_mass: ClassVar[bool] = False
+    """Whether :meth:`cloud_log_prob` is that of a place on a lattice, not a density."""
+
     def __init__(
         self, num_features: int = 3, lattice: str | Sequence[float] | None = "auto"
     ) -> None:
@@ -55,10 +66,34 @@ class Likelihood(nn.Module, ABC):
         self.register_buffer("step", checked_step(lattice, num_features))
 
     @abstractmethod
+    def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """The random numbers of draws, a row a cloud.
+
+        Args:
+            shape: (B, N, F) of the draws.
+            generator: On the CPU, so that every device gets the same numbers.
+        Returns:
+            Shape (B, ...), on the CPU.
+        """
+
+    @abstractmethod
+    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One draw of each cloud as a function of random numbers, its own row alone.
+
+        Args:
+            mean: The decoder's output, in [0, 1], shape (B, N, F).
+            noise: From :meth:`noise`, on the device of ``mean``.
+            mask: True for the first n nodes of each cloud, which are the real ones, of the result
+                too, shape (B, N); None = all.
+        Returns:
+            In [0, 1], shape (B, N, F).
+        """
+
+    @torch.no_grad()
     def sample(
         self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
     ) -> Tensor:
-        """One draw of each cloud around its mean.
+        """One draw of each cloud around its mean: :meth:`draw` of :meth:`noise`.
 
         Args:
             mean: The decoder's output, in [0, 1], shape (B, N, F).
@@ -68,6 +103,10 @@ class Likelihood(nn.Module, ABC):
         Returns:
             In [0, 1], shape (B, N, F).
         """
+        self._check_features(mean, "mean")
+        clouds, nodes, features = mean.shape
+        noise = self.noise((clouds, nodes, features), generator)
+        return self.draw(mean, noise.to(mean.device), mask)
 
     @abstractmethod
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
@@ -79,6 +118,26 @@ class Likelihood(nn.Module, ABC):
         Returns:
             Nats, shape (B, N, F).
         """
+
+    def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        r"""Of whole clouds, nodes in any order.
+
+        .. math:: \log p(x|\hat x) \ge \sum_i \sum_f \log p(x_{i,f} | \hat x_{\pi(i),f})
+
+        with the nodes matched one to one by :func:`gconvae.losses.match`; the density of a set is
+        the sum over all ways to match them, of which this is the likeliest or close to it.
+
+        Args:
+            unit: Clouds in [0, 1], shape (B, N, F).
+            mean: The decoder's output for them, shape (B, N, F).
+            mask: True where a node is real, in both, shape (B, N).
+        Returns:
+            Nats on the unit interval, shape (B,).
+        """
+        index = match(unit, mean, mask, mask)  # (B, N)
+        partner = mean.gather(1, index.clamp(min=0).unsqueeze(-1).expand_as(mean))
+        real = (mask & (index >= 0)).unsqueeze(-1)
+        return self.log_prob(unit, partner).masked_fill(~real, 0.0).sum((1, 2))
 
     @abstractmethod
     def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
@@ -129,10 +188,12 @@ class Likelihood(nn.Module, ABC):
             Shape (B, N, F); continuous features keep their exact bits.
         """
         self._check_features(points, "points")
-        # double, so that both precisions use the same numbers of the generator
-        uniform = torch.rand(points.shape, generator=generator, dtype=torch.float64).to(points)
+        uniform = uniform_noise(tuple(points.shape), generator).to(points)
         half = 0.5 * self.step.to(points)  # (F,)
-        low, high = (torch.as_tensor(edge).to(points) for edge in (low, high))
+        low, high = (
+            edge.to(points) if isinstance(edge, Tensor) else points.new_tensor(edge)
+            for edge in (low, high)
+        )
         least = torch.maximum(points - half, torch.minimum(low, points))
         most = torch.minimum(points + half, torch.maximum(high, points))
         noisy = least + uniform * (most - least)

@@ -67,13 +67,14 @@ class GaussianLikelihood(Likelihood):
         self.temperature = temperature
         self.register_buffer("scale", torch.zeros(num_features))
 
-    def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
-    ) -> Tensor:
+    def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """One uniform number a feature, shape (B, N, F), in double precision."""
+        return randomness.uniform_noise(shape, generator)
+
+    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
         """One draw around each mean, shape (B, N, F); the mean itself where the scale is 0."""
         self._check_features(mean, "mean")
-        uniform = torch.rand(mean.shape, generator=generator, dtype=torch.float64).to(mean.device)
-        return torch.where(self.scale > 0, _draw(mean, self.scale, uniform), mean)
+        return torch.where(self.scale > 0, _draw(mean, self.scale, noise), mean)
 
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
         """Exact and differentiable, shape (B, N, F); minus infinity outside [0, 1].
@@ -146,7 +147,7 @@ def _edges(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 def _best_factors(target: Tensor, mean: Tensor, rms: Tensor) -> Tensor:
     """The t of :meth:`GaussianLikelihood.calibrate` of each feature, of matched nodes (P, F)."""
     generator = randomness.generator(0, "observation")
-    uniform = torch.rand(mean.shape, generator=generator, dtype=torch.float64)
+    uniform = randomness.uniform_noise(tuple(mean.shape), generator)
     wanted = target.sort(0).values  # (P, F)
     factors = mean.new_tensor(TEMPERATURES)
     # of equally many values, the 1-Wasserstein distance pairs them by rank

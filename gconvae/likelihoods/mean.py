@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,14 @@ class MeanLikelihood(Likelihood):
         True
     """
 
-    def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
-    ) -> Tensor:
-        """The mean, shape (B, N, F); nothing is drawn from the generator."""
+    has_density: ClassVar[bool] = False
+
+    def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """None are needed, shape (B, 0)."""
+        return torch.empty(shape[0], 0, device=generator.device)
+
+    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean, shape (B, N, F)."""
         self._check_features(mean, "mean")
         return mean
 

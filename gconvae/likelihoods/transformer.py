@@ -116,7 +116,7 @@ class NodeTransformer(nn.Module):
                 hidden, state, pasts[n] = stage(hidden, pasts[n])
                 random = uniform[:, i, column]  # (B, 3)
                 place = stage.draw(state[:, 0], random, steps[column], temperature)  # (B,)
-                nodes[:, i, column] = place / steps[column]
+                nodes[:, i, column] = place.to(nodes) / steps[column]
                 hidden = stage.add_value(hidden, place[:, None], steps[column])
             hidden = self.node(_waves(nodes[:, i : i + 1]))
         return nodes
@@ -173,7 +173,9 @@ class _Feature(nn.Module):
         if steps < FINE:  # one cell
             return mass
         cells = steps // FINE
-        return mass + discretized_logistic.log_prob(cell / cells, self.coarse(state), cells)
+        return mass + discretized_logistic.log_prob(
+            cell.to(state) / cells, self.coarse(state), cells
+        )
 
     def draw(self, state: Tensor, uniform: Tensor, steps: int, temperature: float) -> Tensor:
         """Places, shape (B,), given the state (B, W) and three numbers in [0, 1), (B, 3)."""
@@ -192,12 +194,12 @@ class _Feature(nn.Module):
         """Adds what the feature of each node was, shape (B, N)."""
         if self.value is None or self.digit is None:
             return hidden
-        value = (place / steps).unsqueeze(-1).to(hidden)
+        value = (place.to(hidden) / steps).unsqueeze(-1)
         return hidden + self.value(_waves(value)) + self.digit(place % FINE)
 
     def _fine(self, state: Tensor, cell: Tensor, steps: int) -> Tensor:
         """Logits of the digits that there are in a cell, shape (..., 16)."""
-        where = (cell * FINE / steps).unsqueeze(-1).to(state)
+        where = ((cell * FINE).to(state) / steps).unsqueeze(-1)
         mixed = self.fine_state(state) + self.fine_cell(_waves(where))
         logits = self.fine(nn.functional.gelu(mixed))
         beyond = FINE * cell.unsqueeze(-1) + torch.arange(FINE, device=cell.device) > steps

@@ -50,7 +50,7 @@ def match(target: Any, output: Any, target_mask: Any = None, output_mask: Any = 
         tensor([[ 1,  0, -1]])
     """
     p, q = _checked_pair(target, output, target_mask, output_mask)
-    index = torch.full(p.mask.shape, -1)
+    index = torch.full(p.mask.shape, -1, device="cpu")
     for cloud, (a, b) in enumerate(_pairs(p, q)):
         rows, columns = linear_sum_assignment(cdist(a, b))
         places, partners = (side.mask[cloud].nonzero()[:, 0].cpu() for side in (p, q))

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gconvae.randomness import standard_noise
 from gconvae.registry import check_counts, register
 
-__all__ = ["Latents", "Prior", "StandardNormal", "standard_noise"]
+__all__ = ["Latents", "Prior", "StandardNormal"]
 
 
 class Latents(NamedTuple):
@@ -38,6 +39,10 @@ class Latents(NamedTuple):
 class Prior(nn.Module, ABC):
     """A density over latents, given a context or not, that can be drawn from.
 
+    A kind of prior inherits from this class and writes :meth:`from_noise`, :meth:`log_prob` and
+    :meth:`fit`. Random numbers are apart from what is made of them, so that a draw is a function
+    of its own numbers, whatever else is drawn beside it.
+
     It is either fitted to the latents of a trained encoder by :meth:`fit`, or trained jointly with
     encoder and decoder by gradients through :meth:`log_prob`.
 
@@ -59,11 +64,35 @@ class Prior(nn.Module, ABC):
         self.latent_dim, self.num_classes, self.ragged = latent_dim, num_classes, ragged
         self.context_dim = num_classes + int(ragged)
 
+    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+        """The random numbers of draws, a row each; normal ones unless a prior says others.
+
+        Args:
+            num_samples: How many.
+            generator: The only source of random numbers.
+        Returns:
+            Shape (num_samples, L), or as many columns as :meth:`from_noise` takes.
+        """
+        return standard_noise((num_samples, self.latent_dim), generator)
+
     @abstractmethod
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """Draws z as a function of random numbers, each row of its own row alone.
+
+        Args:
+            noise: From :meth:`noise`, a row each.
+            context: Shape (B, C); None where C is 0.
+        Returns:
+            Shape (B, L).
+        Raises:
+            ValueError: If the context is needed and does not have this shape.
+        """
+
+    @torch.no_grad()
     def sample(
         self, num_samples: int, generator: torch.Generator, context: Tensor | None = None
     ) -> Tensor:
-        """Draws z.
+        """Draws z: :meth:`from_noise` of :meth:`noise`.
 
         Args:
             num_samples: How many.
@@ -74,6 +103,7 @@ class Prior(nn.Module, ABC):
         Raises:
             ValueError: If the context is needed and does not have this shape.
         """
+        return self.from_noise(self.noise(num_samples, generator), context)
 
     @abstractmethod
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -147,11 +177,9 @@ class StandardNormal(Prior):
         tensor([-1.8379])
     """
 
-    def sample(
-        self, num_samples: int, generator: torch.Generator, context: Tensor | None = None
-    ) -> Tensor:
-        """Draws z, shape (num_samples, L), on the generator's device."""
-        return standard_noise((num_samples, self.latent_dim), generator)
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """The noise itself, shape (B, L)."""
+        return noise
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of z, shape (..., L) to (...), in nats."""
@@ -159,8 +187,3 @@ class StandardNormal(Prior):
 
     def fit(self, latents: Latents, valid: Latents, *, seed: int) -> None:
         """Does nothing: there is nothing to fit."""
-
-
-def standard_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """N(0, 1) on the generator's device."""
-    return torch.randn(shape, generator=generator, device=generator.device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from gconvae.priors.base import Latents, Prior, standard_noise
+from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import generator
 from gconvae.registry import check_counts, check_widths, register
 
@@ -88,14 +88,10 @@ class Flow(Prior):
         self.register_buffer("location", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.ones(latent_dim))
 
-    @torch.no_grad()
-    def sample(
-        self, num_samples: int, generator: torch.Generator, context: Tensor | None = None
-    ) -> Tensor:
-        """Draws z, see :meth:`gconvae.priors.Prior.sample`, on the device of the weights."""
-        context = self._checked_context(context, (num_samples,))
-        noise = standard_noise((num_samples, self.latent_dim), generator).to(self.scale)
-        return self._inverse(noise, context) * self.scale + self.location
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """Draws z, see :meth:`gconvae.priors.Prior.from_noise`, on the device of the weights."""
+        context = self._checked_context(context, noise.shape[:1])
+        return self._inverse(noise.to(self.scale), context) * self.scale + self.location
 
     def _inverse(self, noise: Tensor, context: Tensor | None) -> Tensor:
         """``self.transform(context).inv(noise)``, faster where the flow is autoregressive."""
@@ -291,7 +287,8 @@ def _batches(latents: Latents, seed: int) -> Iterator[tuple[Tensor, Tensor | Non
     epoch = 0
     while True:
         z = latents.draw(generator(seed, "flow latents", epoch=epoch))
-        order = torch.randperm(len(z), generator=generator(seed, "flow order", epoch=epoch))
+        random = generator(seed, "flow order", epoch=epoch)
+        order = torch.randperm(len(z), generator=random, device="cpu")
         for rows in order.to(z.device).split(BATCH):
             yield z[rows], None if latents.context is None else latents.context[rows]
         epoch += 1

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gconvae.priors.base import Latents, Prior, standard_noise
+from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import derive_seed, generator
 from gconvae.registry import check_counts, register
 
@@ -80,18 +80,21 @@ class GaussianMixture(Prior):
         self.factors = nn.Parameter(torch.zeros(*shape, latent_dim, latent_dim))
         self.register_load_state_dict_pre_hook(_take_saved_count)
 
-    @torch.no_grad()
-    def sample(
-        self, num_samples: int, generator: torch.Generator, context: Tensor | None = None
-    ) -> Tensor:
-        """Draws z, see :meth:`Prior.sample`, on the device of the weights."""
-        label = self._label(self._checked_context(context, (num_samples,)), (num_samples,))
-        level = torch.rand(num_samples, 1, generator=generator, device=generator.device)
-        noise = standard_noise((num_samples, self.latent_dim), generator).to(self.means)
-        # on the generator's device, where every device's numbers give the same component
+    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+        """A uniform number for the component and L normal ones, shape (num_samples, L + 1)."""
+        level = torch.rand(
+            num_samples, 1, generator=generator, device=generator.device, dtype=torch.float32
+        )
+        return torch.cat([level, super().noise(num_samples, generator)], dim=1)
+
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """Draws z, see :meth:`Prior.from_noise`, on the device of the weights."""
+        label = self._label(self._checked_context(context, noise.shape[:1]), noise.shape[:1])
+        level, noise = noise[:, :1], noise[:, 1:].to(self.means)
+        # on the noise's device, where every device's numbers give the same component
         upper = self.logits.softmax(-1).to(level.device).cumsum(-1)[label.to(level.device), :-1]
-        component = (level > upper).sum(-1).to(label.device)  # (num_samples,)
-        factor = _lower(self.factors[label, component])  # (num_samples, L, L)
+        component = (level > upper).sum(-1).to(label.device)  # (B,)
+        factor = _lower(self.factors[label, component])  # (B, L, L)
         offset = torch.linalg.solve_triangular(factor, noise.unsqueeze(-1), upper=False)
         return self.means[label, component] + offset.squeeze(-1)
 

@@ -18,6 +18,7 @@ from gconvae import files, registry
 from gconvae.clouds import Clouds
 from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.pieces import pieces
+from gconvae.precision import full_precision
 from gconvae.randomness import generator, initial_weights
 from gconvae.training.stages.reconstructions import (
     Reconstructions,
@@ -48,6 +49,8 @@ LARGEST_GRADIENT = 10.0
 """Norm to which a gradient is cut."""
 
 
+@torch.inference_mode(False)
+@full_precision
 def with_likelihood(
     model: VAE,
     likelihood: str | Likelihood,
@@ -74,6 +77,8 @@ def with_likelihood(
     return model
 
 
+@torch.inference_mode(False)
+@full_precision
 def fit_likelihood(
     model: VAE,
     data: Any,
@@ -127,10 +132,10 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
         model.conditioning.num_points,
     )
     made = Clouds(z, model.conditioning.nodes(clouds.mask), clouds.labels)
-    means = [
-        model.decode_unit(part.points, part.labels, part.mask, noise)
-        for part in pieces(made, num_points)
-    ]
+    means = []
+    for part in pieces(made, num_points):
+        numbers = model.node_noise(len(part.points), noise)
+        means.append(model.decode_unit(part.points, part.labels, part.mask, numbers))
     unit = model.scaled(clouds) / model.scaling.extent
     # a network with fewer nodes than the clouds is held against their first ones
     missing = num_points - unit.shape[1]
@@ -174,7 +179,7 @@ class LikelihoodStage:
             self.optimizers.insert(0, (muon, MATRIX_RATE))
         self.step, self.best = 0, math.inf
         self.best_weights = copy.deepcopy(network.state_dict())
-        rows = torch.arange(min(len(valid), MOST_HELD_OUT))
+        rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
         unit, mask = valid.clouds(rows, self._random("held-out clouds"))
         self.held_out = unit, valid.means(rows, unit, mask, self._random("held-out means")), mask
 
@@ -233,8 +238,8 @@ class LikelihoodStage:
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Changed clouds, their means, masks and changes."""
-        size = (self.likelihood.batch_size,)
-        rows = torch.randint(len(self.clouds), size, generator=self._random("clouds"))
+        size, random = (self.likelihood.batch_size,), self._random("clouds")
+        rows = torch.randint(len(self.clouds), size, generator=random, device="cpu")
         unit, mask = self.clouds.clouds(rows, self._random("lattice"))
         unit, changes = self.likelihood.changed(unit, mask, self._random("changes"))
         return unit, self.clouds.means(rows, unit, mask, self._random("means")), mask, changes

@@ -17,7 +17,7 @@ from gconvae import losses
 from gconvae.clouds import Clouds
 from gconvae.cuda_graphs import Recorder, recordable
 from gconvae.options import TrainingOptions
-from gconvae.randomness import generator
+from gconvae.randomness import generator, standard_noise
 from gconvae.training import batches
 from gconvae.training.run_folder import History
 from gconvae.vae import VAE
@@ -149,9 +149,10 @@ class NetworkStage(pl.LightningModule):
         self._now = stage, epoch, step
         self._counts[stage] += len(batch.points)
         shape = (len(batch.points), self.model.prior.latent_dim)
-        noise = torch.randn(shape, generator=self._random("latent"))
+        noise = standard_noise(shape, self._random("latent"))
         # a number that is recorded stays as it was
-        beta = torch.tensor(self._beta(epoch), dtype=self.model.scaling.low.dtype)
+        dtype = self.model.scaling.low.dtype
+        beta = torch.tensor(self._beta(epoch), dtype=dtype, device="cpu")
         self._recorders[stage](*batch, noise, beta)
 
     def _learn(self, *tensors: Tensor) -> None:
@@ -169,8 +170,9 @@ class NetworkStage(pl.LightningModule):
             posterior = self.model.encoder(scaled, mask)
         z = posterior.mean + posterior.base_dist.stddev * noise.to(scaled)  # (B, L)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
+        numbers = self.model.node_noise(len(z), self._random("node noise"))
         with self._precision(scaled.device):
-            unit = self.model.decode_unit(z, labels, made, self._random("node noise"))
+            unit = self.model.decode_unit(z, labels, made, numbers)
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
         # a GPU is not asked: it would have to be waited for
         full = made is None or (not mask.is_cuda and bool(mask.all() and made.all()))

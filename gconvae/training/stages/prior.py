@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gconvae import registry
+from gconvae.precision import full_precision
 from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import initial_weights
 from gconvae.training.stages.reconstructions import held_out, latents
@@ -16,6 +18,8 @@ from gconvae.vae import VAE
 __all__ = ["fit_prior", "with_prior"]
 
 
+@torch.inference_mode(False)
+@full_precision
 def with_prior(
     model: VAE, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
 ) -> VAE:
@@ -27,6 +31,8 @@ def with_prior(
     return model
 
 
+@torch.inference_mode(False)
+@full_precision
 def fit_prior(model: VAE, data: Any, valid: Any = None, *, seed: int = 0) -> None:
     """Fits a model's prior on the latents of clouds, in place.
 

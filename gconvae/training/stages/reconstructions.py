@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
-from gconvae.randomness import generator
+from gconvae.randomness import generator, standard_noise
 from gconvae.vae import VAE
 
 __all__ = ["HELD_OUT", "Reconstructions", "dequantized", "held_out", "latents"]
@@ -82,10 +82,11 @@ class Reconstructions:
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
         posterior = model.encoder(*resized(points, places, wanted))
-        noise = torch.randn(posterior.mean.shape, generator=random).to(unit)
+        noise = standard_noise(tuple(posterior.mean.shape), random).to(unit)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
         labels = None if self.labels is None else self.labels[rows.to(mask.device)]
-        return model.decode_unit(z, labels, model.conditioning.nodes(mask), random)
+        numbers = model.node_noise(len(z), random)
+        return model.decode_unit(z, labels, model.conditioning.nodes(mask), numbers)
 
 
 @torch.no_grad()
@@ -133,6 +134,7 @@ def held_out(num_clouds: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
         >>> len(few), len(rest)
         (2, 18)
     """
-    order = torch.randperm(num_clouds, generator=generator(seed, purpose))
+    random = generator(seed, purpose)
+    order = torch.randperm(num_clouds, generator=random, device="cpu")
     count = max(1, round(HELD_OUT * num_clouds))
     return order[:count], order[count:]

@@ -1,0 +1,169 @@
+"""Between clouds in data units and latents: encoder, decoder, scaling and conditioning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes
+from gconvae.conditioning import Conditioning
+from gconvae.pieces import pieces, resized
+from gconvae.precision import full_precision
+from gconvae.randomness import standard_noise
+from gconvae.scaling import FeatureScaling
+from gconvae.schema import CloudSchema, usual
+
+__all__ = ["Autoencoder"]
+
+
+class Autoencoder(nn.Module):
+    r"""Clouds to latents and back, the deterministic half of :class:`gconvae.VAE`.
+
+    .. math:: x \to q(z|x) = N(\mu(x), \sigma^2(x)), \quad z \to \hat x(z, y, n)
+
+    Args:
+        encoder: As of :class:`gconvae.VAE`.
+        decoder: Likewise.
+        scaling: Between data units and the units of the loss.
+        latent_dim: L.
+        num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
+        ragged: Whether the decoder is conditioned on the number of nodes.
+        schema: What the features are; None = :func:`gconvae.schema.usual`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        scaling: FeatureScaling,
+        latent_dim: int,
+        num_classes: int = 0,
+        ragged: bool = False,
+        schema: CloudSchema | None = None,
+    ) -> None:
+        super().__init__()
+        self.schema = usual(len(scaling.low)) if schema is None else schema
+        self.encoder, self.decoder, self.scaling = encoder, decoder, scaling
+        nodes = getattr(decoder, "num_points", None)
+        if nodes is None:  # a decoder that does not say N shows it
+            z = scaling.low.new_zeros(1, latent_dim + num_classes + int(ragged))
+            with torch.no_grad():
+                nodes = decoder(z).shape[1]
+        self.conditioning = Conditioning(int(nodes), num_classes, ragged)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's numbers lie."""
+        return self.scaling.low.device
+
+    def prepare(self, points: Any, mask: Any = None, *, name: str = "points") -> Clouds:
+        """Clouds in any form: checked, in order, on the model's device, as the model takes them.
+
+        In data units relative to the schema's offsets; with N nodes for an encoder with a fixed N.
+
+        Raises:
+            ValueError: If they are not valid, one has more real nodes than the network, or one
+                lies outside the feature ranges; the message calls them ``name``.
+        """
+        if mask is None:
+            clouds = as_sample(points, name)
+        elif holds_graphs(points):
+            raise ValueError("mask must be None for graphs, which have no masked nodes")
+        else:
+            clouds = as_clouds(points, mask, name=name)
+        given, wanted = clouds.points.shape[-1], self.schema.num_features
+        if given != wanted:
+            raise ValueError(
+                f"{name} must have {wanted} features a node like the model "
+                f"({', '.join(self.schema.names)}), got {given}; a new model takes them with "
+                f"num_features={given}"
+            )
+        points = self.scaling.enter(clouds.points).to(self.scaling.low)
+        points, mask = sort_nodes(points, clouds.mask.to(self.device), self.schema)
+        points = self.scaling.hold(points, mask, name)
+        most = getattr(self.encoder, "num_points", None)
+        if most is not None and points.shape[1] != most:
+            points, mask = resized(points, mask, most)
+        labels = None if clouds.labels is None else clouds.labels.to(self.device)
+        return Clouds(points, mask, labels, self.schema)
+
+    def scaled(self, clouds: Clouds) -> Tensor:
+        """What the encoder takes of prepared clouds: scaled units, 0 where there is no node."""
+        return self.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
+
+    @full_precision
+    def encode(self, points: Any, mask: Any = None) -> Independent[Any]:
+        """The posterior q(z|x), a Gaussian with ``mean`` and ``stddev`` (B, L), differentiable."""
+        clouds = self.prepare(points, mask)
+        return self.encoder(self.scaled(clouds), clouds.mask)
+
+    @torch.no_grad()
+    def embed(self, points: Any, mask: Any = None) -> Tensor:
+        """The posterior's mean of each cloud, without a gradient, shape (B, L)."""
+        return self.means(self.prepare(points, mask))
+
+    @torch.no_grad()
+    @full_precision
+    def means(self, clouds: Clouds) -> Tensor:
+        """:meth:`embed` of prepared clouds."""
+        parts = pieces(clouds)
+        return torch.cat([self.encoder(self.scaled(part), part.mask).mean for part in parts])
+
+    @full_precision
+    def decode(self, z: Tensor, labels: Any = None, mask: Tensor | None = None) -> Tensor:
+        """The mean clouds of given latents, differentiable.
+
+        Args:
+            z: Shape (B, L).
+            labels: One for all, or shape (B,); needed where the model has labels.
+            mask: True for the real nodes, the first n of each cloud, shape (B, N); None = all.
+        Returns:
+            Data units, shape (B, N, F), in the canonical node order; masked nodes are 0.
+        """
+        unit = self.decode_unit(z, labels, mask)
+        decoded = self.scaling.unscale(self.scaling.from_unit(unit))
+        return self.leave(sort_nodes(decoded, mask, self.schema)[0], mask)
+
+    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Points relative to the schema's offsets in data units; masked nodes stay 0."""
+        points = self.scaling.leave(points)
+        return points if mask is None else points.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def decode_unit(
+        self,
+        z: Tensor,
+        labels: Any = None,
+        mask: Tensor | None = None,
+        noise: Tensor | None = None,
+        *,
+        full: bool | None = None,
+    ) -> Tensor:
+        """The decoder's own output, which training compares: units of [0, 1], its own order.
+
+        Arguments as those of :meth:`decode`; ``noise`` for a decoder that takes some; ``full``
+        says that every node is real, None = ``mask`` is looked at, except on a GPU.
+        """
+        context = self.conditioning.context(len(z), labels, mask)
+        latent_dim = getattr(self.decoder, "latent_dim", z.shape[-1] + self.conditioning.dim)
+        latent_dim -= self.conditioning.dim
+        if z.dim() != 2 or z.shape[1] != latent_dim:
+            raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
+        wanted = (len(z), self.conditioning.num_points)
+        if mask is not None and mask.shape != wanted:
+            raise ValueError(f"mask must have shape {wanted}, got {tuple(mask.shape)}")
+        if context is not None:
+            z = torch.cat([z, context.to(z)], dim=1)  # (B, L + C)
+        if full is None:
+            full = mask is None or (not mask.is_cuda and bool(mask.all()))
+        further = {} if full else {"mask": mask}
+        if noise is not None:
+            further["noise"] = noise.to(z)
+        return self.decoder(z, **further)
+
+    def node_noise(self, num_clouds: int, random: torch.Generator) -> Tensor | None:
+        """What the decoder takes as ``noise``, shape (B, N, noise_dim); None = nothing."""
+        shape = (num_clouds, self.conditioning.num_points, getattr(self.decoder, "noise_dim", 0))
+        return standard_noise(shape, random) if shape[-1] else None

@@ -1,0 +1,128 @@
+"""How likely clouds are under a model: the importance-weighted bound on log p(x)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gconvae.clouds import Clouds
+from gconvae.conditioning import Conditioning
+from gconvae.likelihoods.base import Likelihood
+from gconvae.pieces import pieces
+from gconvae.precision import full_precision
+from gconvae.priors.base import Prior
+from gconvae.randomness import generator, standard_noise
+from gconvae.scaling import FeatureScaling
+
+__all__ = ["LogLikelihood", "log_likelihood"]
+
+
+class LogLikelihood(NamedTuple):
+    """Of B clouds, in nats.
+
+    Attributes:
+        value: Shape (B,), a lower bound up to its error.
+        error: Standard error of the value from its finitely many draws, shape (B,).
+    """
+
+    value: Tensor
+    error: Tensor
+
+
+class Inferable(Protocol):
+    """What has a density: encoder, prior, decoder and likelihood."""
+
+    encoder: nn.Module
+    prior: Prior
+    likelihood: Likelihood
+    scaling: FeatureScaling
+    conditioning: Conditioning
+
+    def scaled(self, clouds: Clouds) -> Tensor:
+        """What the encoder takes of prepared clouds."""
+
+    def decode_unit(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        mask: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The decoder's own output, shape (B, L) to (B, N, F)."""
+
+    def node_noise(self, num_clouds: int, random: torch.Generator) -> Tensor | None:
+        """What the decoder takes as noise."""
+
+
+@torch.no_grad()
+@full_precision
+def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) -> LogLikelihood:
+    r"""The bound with K draws from the posterior.
+
+    .. math:: \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x|z_k) \, p(z_k)}{q(z_k|x)}, \quad
+        \text{error} = \frac{1}{\sqrt K} \frac{\operatorname{std} w}{\operatorname{mean} w}
+
+    Args:
+        model: What has a density.
+        clouds: Prepared, in data units, with labels where the model has labels.
+        samples: K, at least 2.
+        seed: Of the draws.
+    Raises:
+        ValueError: If the likelihood has no density, or K is below 2.
+    """
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
+        raise ValueError(f"samples must be a whole number of at least 2, got {samples!r}")
+    if not model.likelihood.has_density:
+        raise ValueError(
+            "log_likelihood needs a likelihood with a density, got a mean: "
+            "model.with_likelihood('gaussian', data) and ('autoregressive', data) have one"
+        )
+    labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
+    weights = []
+    for number, part in enumerate(pieces(clouds._replace(labels=labels))):
+        weights.append(_log_weights(model, part, samples, seed, number))
+    log_w = torch.cat(weights, dim=1)  # (K, B)
+    value = log_w.logsumexp(0) - math.log(samples)
+    spread = torch.exp(log_w - value).std(0)  # of w / mean w
+    return LogLikelihood(value, spread / math.sqrt(samples))
+
+
+def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number: int) -> Tensor:
+    """Logarithms of w, in double precision, shape (K, b)."""
+    posterior = model.encoder(model.scaled(part), part.mask)
+    mean, stddev = posterior.mean, posterior.base_dist.stddev  # (b, L)
+    context = model.conditioning.context(len(mean), part.labels, part.mask)
+    context = None if context is None else context.to(mean)
+    nodes = model.conditioning.nodes(part.mask)  # (b, N)
+    missing = nodes.shape[1] - part.points.shape[1]
+    points = nn.functional.pad(part.points, (0, 0, 0, missing))
+    mask = nn.functional.pad(part.mask, (0, missing))
+    found = []
+    for k in range(samples):
+        random = generator(seed, "log likelihood", epoch=number, step=k)
+        z = mean + stddev * standard_noise(tuple(mean.shape), random).to(mean)
+        unit = model.decode_unit(z, part.labels, nodes, model.node_noise(len(z), random))
+        ends = model.scaling.low, model.scaling.high
+        x = model.likelihood.dequantize(points, random, *ends, mask)
+        log_q = posterior.log_prob(z)
+        log_p = model.prior.log_prob(z) if context is None else model.prior.log_prob(z, context)
+        log_x = _log_density(model, x, unit, mask)
+        found.append(log_x + log_p.double() - log_q.double())
+    return torch.stack(found)
+
+
+def _log_density(model: Inferable, points: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+    """Log p(x|z) of clouds in data units, shape (b,)."""
+    unit = model.scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0)
+    nats = model.likelihood.cloud_log_prob(unit, mean, mask).double()
+    if model.likelihood.has_mass:
+        return nats
+    # each feature is scaled on its own: the slopes are the change of volume
+    with torch.inference_mode(False), torch.enable_grad():
+        free = points.detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model.scaling.to_unit(free).sum(), free)
+    volume = slope.abs().double().log().masked_fill(~mask.unsqueeze(-1), 0.0)
+    return nats + volume.sum((1, 2))
