@@ -106,6 +106,8 @@ def holds_graphs(value: Any) -> bool:
         >>> holds_graphs(to_data(torch.zeros(2, 25, 3))), holds_graphs(torch.zeros(2, 25, 3))
         (True, False)
     """
+    if hasattr(value, "points") and hasattr(value, "mask"):
+        return False  # a data set of clouds, which has the attributes of its graphs too
     if hasattr(value, "pos"):
         return True
     return isinstance(value, Sequence) and len(value) > 0 and hasattr(value[0], "pos")
