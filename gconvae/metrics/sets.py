@@ -85,8 +85,8 @@ def cross_matrix(
         second: B clouds; None = ``first`` against itself, each pair computed once.
         distance: One of ``DISTANCES``.
         factors: Of the features, shape (F,); None = those of the schema of the samples, which
-            is made from the numbers of ``first`` where they have none, see
-            :func:`gconvae.schema.distance_factors`.
+            is made from the numbers of ``first`` where they have none
+            (:func:`gconvae.schema.distance_factors`).
         missing_cost: Cost of a node without a partner, for ``"matching"``; None = the largest
             distance that the ranges of that schema, or the nodes of ``first``, allow.
         workers: Threads; None = as many as torch uses.
