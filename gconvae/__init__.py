@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         studies,
         superpixels,
     )
+    from gconvae.studies.experiment import train
     from gconvae.studies.reproduction import reproduce
     from gconvae.studies.sweep import sweep
     from gconvae.training.fit import fit
@@ -61,6 +62,7 @@ __all__ = [
     "studies",
     "superpixels",
     "sweep",
+    "train",
 ]
 
 _HOMES = {
@@ -71,6 +73,7 @@ _HOMES = {
     "reproduce": "studies.reproduction",
     "save": "training.run_folder",
     "sweep": "studies.sweep",
+    "train": "studies.experiment",
 }
 """Where the names that are no modules live."""
 

@@ -19,9 +19,9 @@ class DataOptions:
     """Which clouds to train on.
 
     Attributes:
-        data: Your own clouds: an npz file with points (B, N, 3) and perhaps mask and labels; by
-            default the bundled superpixel digits. A random fifth of it, always the same, is kept
-            aside as test set.
+        data: Your own clouds: an npz or npy file with points (B, N, F) and perhaps mask, labels
+            and schema; by default the bundled superpixel digits. A random fifth of it, always the
+            same, is kept aside as test set.
         digit: Digit of the bundled set, 0 to 9, a list such as [3,8], or null for all ten.
     """
 
@@ -42,7 +42,8 @@ class ModelOptions:
         likelihood: What is drawn around the decoder's output: mean, the output itself, gaussian,
             noise as large as the reconstruction's error, or autoregressive, whole clouds node by
             node; by default the model's own, mostly mean.
-        labels: Train one network for all digits, which can be asked for one of them.
+        labels: Train one network for all classes, which can be asked for one of them; by default
+            if your own clouds have labels of several classes.
         ragged: Tell the network the number of nodes of a cloud; by default, if clouds differ in
             it.
         latent_dim: Latent dimensions L.
@@ -60,7 +61,7 @@ class ModelOptions:
     decoder: str | None = None
     prior: str | None = None
     likelihood: str | None = None
-    labels: bool = False
+    labels: bool | None = None
     ragged: bool | None = None
     latent_dim: int = 10
     num_points: int | None = None
@@ -162,13 +163,13 @@ class SampleOptions:
     Attributes:
         count: How many clouds to draw.
         seed: The same seed gives the same clouds.
-        label: Digit to draw, for a model trained with labels; by default all, as often as in
-            training.
+        label: Class to draw, by its name or number, for a model trained with labels; by default
+            all, as often as in training.
     """
 
     count: int = 1000
     seed: int = 0
-    label: int | None = None
+    label: int | str | None = None
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""

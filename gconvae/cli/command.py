@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
 from gconvae import recipes
 
-if TYPE_CHECKING:
-    from gconvae.schema import CloudSchema
-
-__all__ = ["Command", "add_recipe", "check_free", "follow_recipe", "image_size", "options_of"]
+__all__ = ["Command", "add_recipe", "check_free", "follow_recipe", "options_of"]
 
 
 class Command(NamedTuple):
@@ -75,9 +72,3 @@ def check_free(*files: Path | None, overwrite: bool) -> None:
             raise ValueError(
                 f"out and figure must not exist yet (or --overwrite true), got {file}"
             )
-
-
-def image_size(schema: CloudSchema) -> int | None:
-    """Side of the image of superpixels; None for other clouds."""
-    high = schema.features[0].high
-    return None if schema.name != "superpixels" or high is None else round(high) + 1

@@ -50,7 +50,9 @@ def _parser() -> ArgumentParser:
 
 def _run(options: Namespace, explicit: Namespace) -> None:
     drawn = options_of(SampleOptions, options)
-    out, figure = (None if name is None else Path(name) for name in (options.out, options.figure))
+    out, figure = (
+        None if name is None else Path(name).expanduser() for name in (options.out, options.figure)
+    )
     check_free(out, figure, overwrite=options.overwrite)
     for file in (out, figure):
         if file is not None and not file.parent.is_dir():
@@ -60,7 +62,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 
     if figure is not None:
         plots.check_path(figure)
-    made = Path(options.made)
+    made = Path(options.made).expanduser()
     if "digit" in explicit and (made.suffix != ".npz" or options.against is not None):
         raise ValueError("digit must be given with an npz file and without --against only")
     if drawn.label is not None and made.suffix == ".npz":
@@ -118,9 +120,11 @@ def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
     return {"real": test, "reference": valid, "training": train}
 
 
-def _of_label(data: CloudDataset, label: int) -> CloudDataset:
+def _of_label(data: CloudDataset, label: int | str) -> CloudDataset:
     """What clouds of one label are compared with; clouds without labels are taken for them."""
-    return data if data.labels is None else data.copy(data.labels == label)
+    return (
+        data if data.labels is None else data.copy(data.labels == data.schema.class_index(label))
+    )
 
 
 def _origin(options: Namespace, made: Path) -> str:

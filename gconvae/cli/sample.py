@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae.cli.command import Command, check_free, image_size, options_of
+from gconvae.cli.command import Command, check_free, options_of
 from gconvae.options import SampleOptions
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def _parser() -> ArgumentParser:
 
 def _run(options: Namespace, explicit: Namespace) -> None:
     drawn = options_of(SampleOptions, options)
-    out = Path(options.out)
-    figure = None if options.figure is None else Path(options.figure)
+    out = Path(options.out).expanduser()
+    figure = None if options.figure is None else Path(options.figure).expanduser()
     check_free(out, figure, overwrite=options.overwrite)
     from gconvae import datasets, plots
     from gconvae.training import run_folder
@@ -47,14 +47,13 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     if figure is not None:
         plots.check_path(figure)
     model = run_folder.load(options.run)
-    size = image_size(model.schema)
     parts = model.iter_samples(drawn.count, seed=drawn.seed, label=drawn.label)
     first = next(parts)
     shown = _watched(itertools.chain([first], parts), drawn.count)
     datasets.to_file_in_parts(shown, out)
     print(f"{drawn.count} clouds: {out}")
     if figure is not None:
-        grid = plots.cloud_grid(first.points, first.mask, image_size=size)
+        grid = plots.cloud_grid(first)
         plots.save(grid, figure)
         print(f"figure: {figure}")
 

@@ -30,9 +30,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each setting")
     parser.add_argument(
         "--metric",
-        type=str,
-        default="intensity W1",
-        help="row of a report, or column of a history such as valid_rec",
+        type=str | None,
+        help="row of a report, or column of a history such as valid_rec; by default W1 of the "
+        "first feature that is no position",
     )
     parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
     parser.add_argument(
@@ -60,9 +60,10 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     from gconvae.studies.experiment import Experiment
 
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
+    experiment = Experiment(data, model, training)
     result = sweep.sweep(
         space,
-        experiment=Experiment(data, model, training),
+        experiment=experiment,
         seeds=options.seeds,
         metric=options.metric,
         trials=options.trials,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from gconvae import recipes
-from gconvae.cli.command import Command, add_recipe, follow_recipe, image_size, options_of
+from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
 from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     # before the slow imports: both check their values
     training = options_of(TrainingOptions, options)
     drawn = options_of(SampleOptions, options, label=None)
-    folder = Path(options.out) if options.out is not None else free_run_folder(options)
+    folder = (
+        Path(options.out).expanduser() if options.out is not None else free_run_folder(options)
+    )
     from gconvae.studies.experiment import Experiment
     from gconvae.training.run_folder import FolderTakenError
 
@@ -127,7 +129,6 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
         "reconstructed": model.reconstruct_clouds(test),
         "generated": model.sample_clouds(options.count, seed=options.seed),
     }
-    size = image_size(test.schema)
     made = {
         name: datasets.from_points(*sample, schema=test.schema) for name, sample in samples.items()
     }
@@ -139,11 +140,10 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
-    plots.save(plots.compare_grids(samples, image_size=size), folder / "clouds.png")
-    if size is not None:
-        images = plots.compare_grids(samples, image_size=size, pixels=True)
-        plots.save(images, folder / "images.png")
-    plots.save(plots.feature_histograms(samples, image_size=size), folder / "features.png")
+    plots.save(plots.compare_grids(samples), folder / "clouds.png")
+    if test.schema.picture.cell is not None:
+        plots.save(plots.compare_grids(samples, raster=True), folder / "images.png")
+    plots.save(plots.feature_histograms(samples), folder / "features.png")
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
 

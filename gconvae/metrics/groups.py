@@ -167,7 +167,8 @@ class Comparison:
         most = sum(sample.num_clouds for sample in known)
         if most < _FEWEST_TO_TRAIN:
             raise UnfitError(
-                f"needs {_FEWEST_TO_TRAIN} further real clouds to train an embedding on, got {most}"
+                f"needs {_FEWEST_TO_TRAIN} further real clouds to train an embedding on, "
+                f"got {most}"
             )
         return dataclasses.replace(self, samples=left), _joined(known)
 

@@ -7,7 +7,7 @@ given. None shows a window, and none touches the global style or backend.
 from __future__ import annotations
 
 from gconvae.plots.clouds import cloud_grid, compare_grids, images_and_clouds
-from gconvae.plots.features import feature_histograms, intensity_histogram
+from gconvae.plots.features import feature_histograms
 from gconvae.plots.reports import leaderboard, report, settings
 from gconvae.plots.style import check_path, save
 from gconvae.plots.training import loss_curves
@@ -18,7 +18,6 @@ __all__ = [
     "compare_grids",
     "feature_histograms",
     "images_and_clouds",
-    "intensity_histogram",
     "leaderboard",
     "loss_curves",
     "report",

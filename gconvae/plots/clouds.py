@@ -8,15 +8,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from gconvae.plots.panels import (
-    INTENSITY,
     Frame,
     Limits,
-    as_clouds,
     as_samples,
     color_bar,
     count_outside,
@@ -24,20 +21,20 @@ from gconvae.plots.panels import (
     draw_nodes,
     each,
     empty_panels,
+    frame_of,
     nodes_of,
     place_blocks,
     rasterize,
+    schema_of,
 )
-from gconvae.plots.style import Floats, check_positive, robust_range
+from gconvae.plots.style import Floats, check_positive
+from gconvae.schema import SUPERPIXELS, CloudSchema
 
 __all__ = [
     "cloud_grid",
     "compare_grids",
     "images_and_clouds",
 ]
-
-_INSIDE = 0.99
-"""Share of nodes that must lie inside the image for clouds to count as an image's."""
 
 
 def cloud_grid(
@@ -47,42 +44,46 @@ def cloud_grid(
     rows: int = 10,
     columns: int = 10,
     title: str | None = None,
-    image_size: int | None = 28,
+    schema: CloudSchema | None = None,
     limits: Limits | None = None,
-    pixels: bool = False,
+    raster: bool = False,
     figure: Figure | None = None,
 ) -> Figure:
-    """A grid of clouds with one colour bar, y downwards, the same limits in all panels.
+    """A grid of clouds with one colour bar and the same limits in all panels.
+
+    The schema says the direction of y, the limits and the background. The colour of a node is its
+    first feature that is no position; else, in space, its third position. Beside a feature, a
+    third position is the size of the node.
 
     Args:
-        points: Clouds, shape (B, N, F), F at least 3, or any other form that
+        points: Clouds, shape (B, N, F), or any other form that
             :func:`gconvae.metrics.compare` takes; the first ``rows * columns`` are drawn.
         mask: Real nodes, shape (B, N), where ``points`` is an array.
         rows: Rows of panels, fewer where there are fewer clouds.
         columns: Columns of panels, likewise.
         title: Heading of the grid; it also says how many drawn nodes lie outside the limits.
-        image_size: Side of the image in pixels; None = the clouds do not come from images.
-        limits: ``((lowest x, highest x), (lowest y, highest y))``. None = the image if the nodes
-            lie in it, else a square around all but the outermost 1 % of the nodes.
-        pixels: Draw images as on the slides, each node one pixel, instead of nodes.
+        schema: What the features are; None = that of the data set or the clouds, else made from
+            the numbers.
+        limits: ``((lowest x, highest x), (lowest y, highest y))``. None = the frame of the
+            schema's picture, else a square around all but the outermost 1 % of the nodes.
+        raster: Draw the cells that nodes lie in, as on the slides, instead of nodes.
         figure: Figure to draw into; None = a new one.
     Raises:
-        ValueError: If the clouds are wrong or have no intensity, rows or columns are below 1, or
-            ``pixels`` is asked for clouds that are not an image's.
+        ValueError: If the clouds are wrong, rows or columns are below 1, or ``raster`` is asked
+            for clouds whose schema has no cells.
     Example:
         >>> import torch
-        >>> clouds = torch.rand(100, 25, 3) * torch.tensor([28.0, 28.0, 1.0])
-        >>> len(cloud_grid(clouds).axes)  # and the colour bar
+        >>> len(cloud_grid(torch.rand(100, 25, 3)).axes)  # and the colour bar
         101
     """
-    sample = as_clouds(points, "points", mask)
+    sample = points if mask is None else (points, mask)
     return compare_grids(
         {title or "": sample},
         rows=rows,
         columns=columns,
-        image_size=image_size,
+        schema=schema,
         limits=limits,
-        pixels=pixels,
+        raster=raster,
         figure=figure,
     )
 
@@ -92,9 +93,9 @@ def compare_grids(
     *,
     rows: int = 10,
     columns: int = 10,
-    image_size: int | None = 28,
+    schema: CloudSchema | None = None,
     limits: Limits | None = None,
-    pixels: bool = False,
+    raster: bool = False,
     figure: Figure | None = None,
 ) -> Figure:
     """Grids of several samples side by side, such as real, reconstructed, generated.
@@ -105,26 +106,28 @@ def compare_grids(
         samples: Name to clouds (points, a pair ``(points, mask)``, a dataset, PyG graphs).
         rows: Rows of each grid.
         columns: Columns of each grid.
-        image_size: As in :func:`cloud_grid`.
+        schema: As in :func:`cloud_grid`; None = that of the first sample that has one.
         limits: As in :func:`cloud_grid`.
-        pixels: As in :func:`cloud_grid`.
+        raster: As in :func:`cloud_grid`.
         figure: Figure to draw into; None = a new one.
     Raises:
         ValueError: As :func:`cloud_grid`, or if there is no sample.
     Example:
         >>> import torch
-        >>> real, generated = torch.rand(2, 9, 25, 3) * torch.tensor([28.0, 28.0, 1.0])
+        >>> real, generated = torch.rand(2, 9, 25, 3)
         >>> figure = compare_grids({"real": real, "generated": generated}, rows=3, columns=3)
         >>> [text.get_text() for text in figure.texts]
         ['real', 'generated']
     """
-    checked = as_samples(samples)
+    checked = as_samples(samples, schema)
     check_positive(rows=rows, columns=columns)
     first = next(iter(checked.values()))
-    frame = _frame(nodes_of(first), image_size, limits)
-    if pixels and (image_size is None or frame.limits != _image_limits(image_size, image_size)):
+    limits = None if limits is None else _checked_limits(limits)
+    frame = frame_of(nodes_of(first), schema_of(checked), limits)
+    if raster and (frame.schema.picture.cell is None or frame.color is None):
         raise ValueError(
-            "pixels must be False for clouds that do not lie in an image of image_size"
+            "raster must be False for clouds whose schema has no cells (picture.cell), got "
+            f"{frame.schema.name or 'a schema made from numbers'}"
         )
     most = max(len(sample.points) for sample in checked.values())
     columns = min(columns, most)
@@ -136,8 +139,8 @@ def compare_grids(
     for block, sample, cloud_nodes in zip(blocks, checked.values(), drawn.values(), strict=True):
         panels = empty_panels(figure, block, rows, columns, frame)
         for axes, nodes in zip(panels, cloud_nodes, strict=False):
-            if pixels and image_size is not None:
-                draw_image(axes, rasterize(nodes, image_size), frame)
+            if raster:
+                draw_image(axes, rasterize(nodes, frame), frame)
             else:
                 draw_nodes(axes, nodes, frame, sample.points.shape[1])
     color_bar(figure, bar, frame)
@@ -157,7 +160,7 @@ def images_and_clouds(
 
     Args:
         images: Grey images, shape (B, H, W), uint8 or floats in [0, 1].
-        points: Their clouds, shape (B, N, F), in pixels; or any form of
+        points: Their clouds, shape (B, N, F), in units of the images' cells; or any form of
             :func:`gconvae.metrics.compare`.
         mask: Real nodes, shape (B, N), where ``points`` is an array.
         rows: Rows of pairs.
@@ -172,11 +175,18 @@ def images_and_clouds(
         >>> len(images_and_clouds(images, clouds).axes)
         7
     """
-    sample = as_clouds(points, "points", mask)
+    given = {"points": points if mask is None else (points, mask)}
+    sample = as_samples(given)["points"]
     pictures = _as_images(images, len(sample.points))
     check_positive(rows=rows, columns=columns)
     height, width = pictures.shape[1:]
-    frame = Frame(_image_limits(width, height), Normalize(0.0, 1.0))
+    if sample.points.shape[-1] < SUPERPIXELS.num_features:
+        raise ValueError(
+            f"points must have {', '.join(SUPERPIXELS.names)}, got {sample.points.shape[-1]} "
+            "features a node"
+        )
+    limits = ((-0.5, width - 0.5), (-0.5, height - 0.5))  # cell i reaches from i - 0.5 on
+    frame = frame_of(nodes_of(sample)[:, : SUPERPIXELS.num_features], SUPERPIXELS, limits)
     columns = min(columns, len(pictures))
     rows = min(rows, math.ceil(len(pictures) / columns))
     panel = min(0.9, 10.0 / columns)
@@ -210,34 +220,6 @@ def _as_images(images: Any, number: int) -> Floats:
             f"to {scaled.max():.4g}"
         )
     return scaled
-
-
-def _image_limits(width: int, height: int) -> Limits:
-    # pixel i reaches from i - 0.5 to i + 0.5
-    return (-0.5, width - 0.5), (-0.5, height - 0.5)
-
-
-def _in_image(positions: Floats, image_size: int | None) -> bool:
-    if image_size is None:
-        return False
-    inside = ((positions >= -0.5) & (positions <= image_size - 0.5)).all(1).mean()
-    # positions in [0, 1] would lie in the image too, all in its corner
-    return bool(inside >= _INSIDE and np.percentile(positions, 99) >= image_size / 4)
-
-
-def _frame(nodes: Floats, image_size: int | None, limits: Limits | None) -> Frame:
-    positions, intensity = nodes[:, :2], nodes[:, INTENSITY]
-    in_image = _in_image(positions, image_size)
-    unit = ((intensity >= 0) & (intensity <= 1)).mean() >= _INSIDE
-    norm = Normalize(0.0, 1.0) if in_image and unit else Normalize(*robust_range(intensity))
-    if limits is not None:
-        return Frame(_checked_limits(limits), norm)
-    if in_image and image_size is not None:
-        return Frame(_image_limits(image_size, image_size), norm)
-    ranges = [robust_range(values) for values in positions.T]
-    half = 0.58 * max(high - low for low, high in ranges)
-    (x, y) = ((low + high) / 2 for low, high in ranges)
-    return Frame(((x - half, x + half), (y - half, y + half)), norm)
 
 
 def _checked_limits(limits: Limits) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,56 +10,38 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gconvae import clouds, metrics
-from gconvae.plots.clouds import _in_image
-from gconvae.plots.panels import INTENSITY, as_samples, nodes_of
+from gconvae import metrics
+from gconvae.plots.panels import as_samples, nodes_of, schema_of
 from gconvae.plots.style import COLORS, DASHES, Floats, check_positive, robust_range, spread
-from gconvae.schema import SUPERPIXELS
+from gconvae.schema import CloudSchema, Feature
 
 __all__ = [
     "feature_histograms",
-    "intensity_histogram",
 ]
 
 
-def intensity_histogram(
-    samples: Mapping[str, Any], *, bins: int = 32, figure: Figure | None = None
-) -> Figure:
-    r"""The slides' intensity comparison: intensities of all nodes, the first sample filled.
-
-    Args:
-        samples: Name to clouds, the data first.
-        bins: Number of bins over the range of the first sample ([0, 1] if it lies in it).
-        figure: Figure to draw into; None = a new one.
-    Returns:
-        The histograms, with W1 to the first sample in the title.
-    Raises:
-        ValueError: If the clouds are wrong or have no intensity, or there is no sample.
-    Example:
-        >>> import torch
-        >>> real = torch.rand(50, 25, 3)
-        >>> samples = {"real": real, "generated": real + torch.tensor([0.0, 0.0, 0.25])}
-        >>> intensity_histogram(samples).axes[0].get_title()
-        'W1 to real\ngenerated: 0.25'
-    """
-    return _histograms(as_samples(samples), [INTENSITY], None, bins, figure)
+MOST_COLUMNS = 4
+"""Panels side by side."""
 
 
 def feature_histograms(
     samples: Mapping[str, Any],
     *,
-    image_size: int | None = 28,
+    features: Sequence[str] | None = None,
+    schema: CloudSchema | None = None,
     bins: int = 32,
     figure: Figure | None = None,
 ) -> Figure:
-    """Every feature of all nodes, the first sample filled, with W1 to it in the titles.
+    """Features of all nodes, the first sample filled, with W1 to it in the titles.
 
-    The outermost bins also hold what lies beyond them.
+    The outermost bins also hold what lies beyond them. A heavy-tailed feature has logarithmic
+    bins, positions with cells have one bin a cell.
 
     Args:
         samples: Name to clouds, the data first.
-        image_size: Side of the image in pixels, one bin a pixel where the clouds lie in it; None
-            = the clouds do not come from images.
+        features: Names of some features; None = all.
+        schema: What the features are; None = that of the first sample that has one, else made
+            from the numbers.
         bins: Number of bins of any other feature.
         figure: Figure to draw into; None = a new one.
     Raises:
@@ -67,46 +50,41 @@ def feature_histograms(
         >>> import torch
         >>> figure = feature_histograms({"real": torch.rand(50, 25, 3)})
         >>> [axes.get_xlabel() for axes in figure.axes]
-        ['x', 'y', 'intensity']
+        ['x', 'y', 'feature 3']
     """
-    checked = as_samples(samples)
-    features = range(next(iter(checked.values())).points.shape[-1])
-    return _histograms(checked, features, image_size, bins, figure)
-
-
-def _histograms(
-    samples: dict[str, clouds.Clouds],
-    features: Sequence[int],
-    image_size: int | None,
-    bins: int,
-    figure: Figure | None,
-) -> Figure:
-    check_positive(bins=bins)
-    reference, *others = samples
-    distances = {name: metrics.feature_w1(samples[reference], samples[name]) for name in others}
-    nodes = {name: nodes_of(sample) for name, sample in samples.items()}
-    in_image = _in_image(nodes[reference][:, :2], image_size)
-    height = 3.5 + 0.2 * max(0, len(others) - 2)  # a line of the title each
-    figure = spread(figure, (0.6 + 3.5 * len(features), height))
-    panels = figure.subplots(1, len(features), squeeze=False)[0]
-    for axes, feature in zip(panels, features, strict=True):
-        edges = _edges(
-            nodes[reference][:, feature], feature, image_size if in_image else None, bins
-        )
+    checked = as_samples(samples, schema)
+    known = schema_of(checked)
+    columns = [known.index(name) for name in (known.names if features is None else features)]
+    check_positive(bins=bins, features=len(columns))
+    reference, *others = checked
+    distances = {name: metrics.feature_w1(checked[reference], checked[name]) for name in others}
+    nodes = {name: nodes_of(sample) for name, sample in checked.items()}
+    rows = math.ceil(len(columns) / MOST_COLUMNS)
+    width = min(len(columns), MOST_COLUMNS)
+    height = rows * (3.5 + 0.2 * max(0, len(others) - 2))  # a line of the title each
+    figure = spread(figure, (0.6 + 3.5 * width, height))
+    panels = list(figure.subplots(rows, width, squeeze=False).flat)
+    for axes in panels[len(columns) :]:
+        axes.remove()
+    for axes, column in zip(panels, columns, strict=False):
+        feature = known.features[column]
+        cell = known.picture.cell if feature.position else None
+        edges = _edges(nodes[reference][:, column], feature, cell, bins)
         for i, (name, values) in enumerate(nodes.items()):
-            _draw_histogram(axes, values[:, feature], edges, name, i)
-        axes.set(xlabel=_label(feature, in_image), xlim=(edges[0], edges[-1]))
-        found = [f"{name}: {distances[name][feature]:.2g}" for name in others]
-        if found:
-            axes.set_title("\n".join([f"W1 to {reference}", *found]), fontsize="small")
+            _draw_histogram(axes, values[:, column], edges, name, i)
+        axes.set(xlabel=feature.label, xlim=(edges[0], edges[-1]))
+        if _is_log(nodes[reference][:, column], feature):
+            axes.set_xscale("log")
+        said = [f"{name}: {distances[name][column]:.2g}" for name in others]
+        if said:
+            axes.set_title("\n".join([f"W1 to {reference}", *said]), fontsize="small")
     panels[0].set_ylabel("share of nodes")
     handles, labels = panels[0].get_legend_handles_labels()
-    columns = min(len(samples), 3 * len(features))
     figure.legend(
         handles,
         labels,
         loc="outside upper center",
-        ncols=columns,
+        ncols=min(len(samples), 3 * width),
         frameon=False,
         fontsize="small",
         columnspacing=1.0,
@@ -124,18 +102,21 @@ def _draw_histogram(axes: Axes, values: Floats, edges: Floats, name: str, number
     axes.stairs(share, edges, color=color, linestyle=dash, linewidth=1.6, label=name)
 
 
-def _edges(values: Floats, feature: int, image_size: int | None, bins: int) -> Floats:
-    """Edges of bins; pixels are not split, since positions may be whole pixels."""
-    if image_size is not None and feature < INTENSITY:
-        return np.arange(image_size + 1, dtype=np.float64) - 0.5
-    if feature == INTENSITY and values.min() >= 0 and values.max() <= 1:
-        return np.linspace(0.0, 1.0, bins + 1)
+def _edges(values: Floats, feature: Feature, cell: float | None, bins: int) -> Floats:
+    """Edges of bins; cells are not split, since positions may lie on whole ones."""
+    if feature.low is not None and feature.high is not None:
+        if cell is not None:
+            count = round((feature.high - feature.low) / cell) + 1
+            return feature.low + cell * (np.arange(count + 1, dtype=np.float64) - 0.5)
+        if not _is_log(values, feature):
+            return np.linspace(feature.low, feature.high, bins + 1)
+    if _is_log(values, feature):
+        low, high = np.percentile(values, [0.1, 99.9])
+        return np.geomspace(float(low), float(high), bins + 1)
     low, high = robust_range(values)
     return np.linspace(low, high, bins + 1)
 
 
-def _label(feature: int, in_image: bool) -> str:
-    if feature > INTENSITY:
-        return f"feature {feature}"
-    unit = " (px)" if in_image and feature < INTENSITY else ""
-    return SUPERPIXELS.names[feature] + unit
+def _is_log(values: Floats, feature: Feature) -> bool:
+    low, high = np.percentile(values, [0.1, 99.9])
+    return bool(feature.tail is not None and values.min() > 0 and low < high)

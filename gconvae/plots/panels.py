@@ -9,83 +9,138 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 
 from gconvae import clouds, metrics
-from gconvae.plots.style import Floats
+from gconvae.plots.style import COLORS, Floats, robust_range
+from gconvae.schema import CloudSchema, Feature
 
 __all__ = [
-    "INTENSITY",
     "Frame",
     "Limits",
-    "as_clouds",
     "as_samples",
-    "place_blocks",
     "color_bar",
     "count_outside",
     "draw_image",
     "draw_nodes",
     "each",
-    "nodes_of",
     "empty_panels",
+    "frame_of",
+    "nodes_of",
+    "place_blocks",
     "rasterize",
+    "schema_of",
 ]
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 """Lowest and highest x, then lowest and highest y."""
 
-INTENSITY = 2
 COLORMAP = "viridis"
 
-BACKGROUND = "black"
-
 _MARKER = 0.085
-"""Diameter of a node in a panel's width: about one of 25 superpixels of a digit."""
+"""Diameter of a node in a panel's width, where a cloud has 25."""
+
+_SMALLEST, _LARGEST = 0.5, 1.5
+"""Diameters between which a third position is drawn, in units of the usual one."""
 
 
 class Frame(NamedTuple):
     """What all panels of a figure share.
 
     Attributes:
-        limits: Ranges of x and y that are shown.
-        norm: Intensities to colours.
+        limits: Ranges of the first two positions that are shown.
+        norm: Values of the coloured feature to colours; None = one colour.
+        schema: What the features are.
+        color: Column of the coloured feature; None = there is none.
+        size: Column of the position that is drawn as the size of a node, and its range; None =
+            all nodes have one size.
     """
 
     limits: Limits
-    norm: Normalize
+    norm: Normalize | None
+    schema: CloudSchema
+    color: int | None
+    size: tuple[int, float, float] | None = None
 
 
-def as_clouds(sample: Any, name: str, mask: Any = None) -> clouds.Clouds:
-    """A checked sample that has an intensity.
+def frame_of(nodes: Floats, schema: CloudSchema, limits: Limits | None = None) -> Frame:
+    """The frame of a first sample, the yardstick of the others.
 
-    Raises:
-        ValueError: If it is no sample, or has none.
+    The colour is the first feature that is no position, else a third position; beside such a
+    feature, a third position is the size of a node.
+
+    Args:
+        nodes: Of the sample, shape (P, F).
+        schema: What its features are.
+        limits: Of the positions; None = those of the schema's picture, else a square around all
+            but the outermost 1 % of the nodes.
     """
-    if mask is None:
-        checked = metrics.as_sample(sample, name)
-    else:
-        checked = clouds.as_clouds(sample, mask, name=name)
-    if checked.points.shape[-1] <= INTENSITY:
-        raise ValueError(
-            f"{name} must have an intensity as third feature, "
-            f"got {checked.points.shape[-1]} features a node"
-        )
-    return checked
+    positions = schema.num_positions
+    further = positions if schema.num_features > positions else None
+    color = 2 if further is None and positions > 2 else further
+    size = None
+    if further is not None and positions > 2:
+        size = (2, *robust_range(nodes[:, 2]))
+    norm = None if color is None else _norm(nodes[:, color], schema.features[color])
+    frame = schema.picture.frame if limits is None else limits
+    return Frame(frame or _square(nodes), norm, schema, color, size)
 
 
-def as_samples(samples: Mapping[str, Any]) -> dict[str, clouds.Clouds]:
-    """Checked samples by name.
+def _norm(values: Floats, feature: Feature) -> Normalize:
+    """Colours over a known range, else over the values; logarithmic for a heavy tail."""
+    if feature.tail is not None and values.min() > 0:
+        return LogNorm(*np.percentile(values, [1, 99.9]))
+    if feature.low is not None and feature.high is not None:
+        return Normalize(feature.low, feature.high)
+    return Normalize(*robust_range(values))
 
+
+def _square(nodes: Floats) -> Limits:
+    """Limits of equal length around the first two positions, or around the only one."""
+    ranges = [robust_range(values) for values in nodes[:, :2].T][:2]
+    ranges = ranges if nodes.shape[1] > 1 else [ranges[0], (-1.0, 1.0)]
+    half = 0.58 * max(high - low for low, high in ranges)
+    (x, y) = ((low + high) / 2 for low, high in ranges)
+    return (x - half, x + half), (y - half, y + half)
+
+
+def as_samples(
+    samples: Mapping[str, Any], schema: CloudSchema | None = None
+) -> dict[str, clouds.Clouds]:
+    """Checked samples by name, all with one schema.
+
+    Args:
+        samples: Name to clouds in any form of :func:`gconvae.metrics.compare`.
+        schema: What their features are; None = that of the first sample that has one, else made
+            from the numbers of the first.
     Raises:
-        ValueError: If there is none, or one is wrong.
+        ValueError: If there is none, one is wrong, or they have other features.
     """
     if not isinstance(samples, Mapping) or not samples:
         raise ValueError(
             f"samples must map at least one name to clouds, got {type(samples).__name__}"
         )
-    return {name: as_clouds(sample, name or "points") for name, sample in samples.items()}
+    checked = {name: metrics.as_sample(part, name or "points") for name, part in samples.items()}
+    known = [part.schema for part in checked.values() if part.schema is not None]
+    if schema is None:
+        schema = known[0] if known else clouds.described(next(iter(checked.values()))).schema
+    assert schema is not None
+    for name, part in checked.items():
+        if part.points.shape[-1] != schema.num_features:
+            raise ValueError(
+                f"{name or 'points'} must have {schema.num_features} features a node "
+                f"({', '.join(schema.names)}), got {part.points.shape[-1]}"
+            )
+    return {name: part._replace(schema=schema) for name, part in checked.items()}
+
+
+def schema_of(samples: Mapping[str, clouds.Clouds]) -> CloudSchema:
+    """The one schema of checked samples."""
+    schema = next(iter(samples.values())).schema
+    assert schema is not None
+    return schema
 
 
 def nodes_of(sample: clouds.Clouds) -> Floats:
@@ -139,9 +194,11 @@ def empty_panels(
     grid = GridSpecFromSubplotSpec(rows, columns, block, wspace=0.05, hspace=0.05)
     for i in range(rows * columns):
         axes = figure.add_subplot(grid[i // columns, i % columns])
-        axes.set(xlim=frame.limits[0], ylim=frame.limits[1][::-1], xticks=[], yticks=[])
-        axes.set(aspect="equal", facecolor=BACKGROUND)
-        axes.spines[:].set_visible(False)
+        _set_limits(axes, frame)
+        picture = frame.schema.picture
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set(facecolor="black" if picture.dark else "white")
+        axes.spines[:].set(visible=not picture.dark, color="0.8")
         yield axes
 
 
@@ -151,36 +208,65 @@ def draw_nodes(axes: Axes, nodes: Floats, frame: Frame, num_nodes: int) -> None:
     panel = 72 * min(extent.width, extent.height) / axes.figure.dpi  # points
     # more nodes are smaller, so that the area that they cover stays about the same
     diameter = panel * _MARKER * min(1.0, math.sqrt(25 / num_nodes))
-    x, y, intensity = nodes[:, : INTENSITY + 1].T
-    axes.scatter(x, y, c=intensity, s=diameter**2, cmap=COLORMAP, norm=frame.norm, linewidths=0)
+    sizes: Any = diameter**2
+    if frame.size is not None:
+        column, low, high = frame.size
+        share = np.clip((nodes[:, column] - low) / max(high - low, 1e-300), 0, 1)
+        sizes = (diameter * (_SMALLEST + (_LARGEST - _SMALLEST) * share)) ** 2
+    second = nodes[:, 1] if frame.schema.num_positions > 1 else np.zeros(len(nodes))
+    place = nodes[:, 0], second
+    if frame.color is None:
+        axes.scatter(*place, color=COLORS[0], s=sizes, linewidths=0)
+        return
+    values = nodes[:, frame.color]
+    axes.scatter(*place, c=values, s=sizes, cmap=COLORMAP, norm=frame.norm, linewidths=0)
 
 
-def rasterize(nodes: Floats, image_size: int) -> Floats:
-    """Image (image_size, image_size): each node's pixel, the brightest where several share one."""
-    column, row = np.rint(nodes[:, :2]).astype(int).T
-    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < image_size)
-    image = np.zeros((image_size, image_size))
-    np.maximum.at(image, (row[inside], column[inside]), nodes[inside, INTENSITY])
+def rasterize(nodes: Floats, frame: Frame) -> Floats:
+    """A raster of the frame's cells, each with the largest value of its nodes, 0 for none."""
+    cell, color = frame.schema.picture.cell, frame.color
+    assert cell is not None
+    assert color is not None
+    (left, right), (top, bottom) = frame.limits
+    shape = round((bottom - top) / cell), round((right - left) / cell)
+    column, row = np.floor((nodes[:, :2] - [left, top]) / cell).astype(int).T
+    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    image = np.zeros(shape)
+    np.maximum.at(image, (row[inside], column[inside]), nodes[inside, color])
     return image
 
 
 def draw_image(axes: Axes, image: Floats, frame: Frame) -> None:
-    """An image; 0 is left empty."""
+    """A raster of cells; 0 is left empty."""
     # 0 is background, as where a cloud has no node
     visible = np.ma.masked_equal(image, 0.0)
-    axes.imshow(visible, cmap=COLORMAP, norm=frame.norm, interpolation="nearest")
-    axes.set(xlim=frame.limits[0], ylim=frame.limits[1][::-1])
+    (left, right), (low, high) = frame.limits
+    place = (left, right, high, low)
+    axes.imshow(visible, cmap=COLORMAP, norm=frame.norm, interpolation="nearest", extent=place)
+    _set_limits(axes, frame)
+
+
+def _set_limits(axes: Axes, frame: Frame) -> None:
+    low, high = frame.limits[1]
+    axes.set(
+        xlim=frame.limits[0], ylim=(high, low) if frame.schema.picture.y_down else (low, high)
+    )
 
 
 def count_outside(nodes: Floats, frame: Frame) -> int:
     """Nodes that a panel does not show."""
     (left, right), (top, bottom) = frame.limits
     low, high = np.array([left, top]), np.array([right, bottom])
-    return int((~((nodes[:, :2] >= low) & (nodes[:, :2] <= high)).all(1)).sum())
+    shown = nodes[:, : min(2, frame.schema.num_positions)]
+    low, high = low[: shown.shape[1]], high[: shown.shape[1]]
+    return int((~((shown >= low) & (shown <= high)).all(1)).sum())
 
 
 def color_bar(figure: Figure, place: SubplotSpec, frame: Frame) -> None:
-    """The colour bar of all panels."""
+    """The colour bar of all panels, where there are colours."""
+    if frame.color is None or frame.norm is None:
+        return
+    label = frame.schema.features[frame.color].label
     axes = figure.add_subplot(place)
-    bar = figure.colorbar(ScalarMappable(frame.norm, COLORMAP), cax=axes, label="intensity")
+    bar = figure.colorbar(ScalarMappable(frame.norm, COLORMAP), cax=axes, label=label)
     bar.outline.set_visible(False)

@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from gconvae import datasets, models
+from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.training.fit import VALID_FRACTION, fit
+from gconvae.training.fit import fit
+from gconvae.training.preparation import VALID_FRACTION, train_and_valid
 from gconvae.training.run_folder import Run
 from gconvae.vae import VAE
 
-__all__ = ["Experiment", "Splits", "train_and_test"]
+__all__ = ["Experiment", "Splits", "train", "train_and_test"]
 
 TEST_FRACTION = 0.2
 """Share of a file's clouds kept as test set."""
@@ -93,9 +94,20 @@ class Experiment:
         """
         shape = {name: value for name, value in asdict(self.model).items() if value is not None}
         shape = {"num_points": train.points.shape[1], "ragged": not train.mask.all()} | shape
-        shape["num_classes"] = _num_classes(train) if shape.pop("labels") else 0
-        shape["num_features"] = train.points.shape[-1]
-        return models.create(shape.pop("model"), seed=self.training.seed, **shape)
+        shape["num_classes"] = self._num_classes(train, shape.pop("labels", None))
+        name = shape.pop("model")
+        return models.create(name, seed=self.training.seed, schema=train.schema, **shape)
+
+    def _num_classes(self, train: CloudDataset, wanted: bool | None) -> int:
+        """K, where labels are learned: if that is asked for, or if custom clouds have several."""
+        if wanted and train.labels is None:
+            raise ValueError("labels must be in the data to be learned, the clouds have none")
+        if train.labels is None or wanted is False:
+            return 0
+        seen = int(train.labels.max()) + 1
+        if wanted is None and (_is_bundled(train) or len(train.labels.unique()) < 2):
+            return 0
+        return max(seen, len(train.schema.classes))
 
     def run(
         self,
@@ -152,10 +164,72 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
     return datasets.split(data, TEST_FRACTION, seed=0)
 
 
-def _num_classes(train: CloudDataset) -> int:
-    if train.labels is None:
-        raise ValueError("labels must be in the data to be learned, the clouds have none")
-    return int(train.labels.max()) + 1
+def _is_bundled(train: CloudDataset) -> bool:
+    """Whether they are the bundled digits, whose labels are learned where that is asked for."""
+    return isinstance(train, datasets.SuperpixelMNIST)
+
+
+def train(
+    recipe: str,
+    data: Any,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    valid: Any = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Trains a recipe on any clouds, as the command ``gconvae train`` does.
+
+    Number of nodes, features, classes and whether sizes differ are taken from the data.
+
+    Args:
+        recipe: A name of :func:`gconvae.recipes.available`; ``"convae-flow"`` is the best,
+            ``"convae-flow-quick"`` takes some minutes.
+        data: Training clouds in any form of :func:`gconvae.datasets.as_dataset`, or the path of a
+            file, of which a fifth is kept aside as test set.
+        out: The new run folder; None = nothing is written.
+        valid: Validation clouds; None = a seeded 17 % of ``data``.
+        seed: Of everything random.
+        resume: Go on with the run in ``out``.
+        progress: Show a progress bar.
+        options: In place of the recipe's: of :class:`gconvae.options.ModelOptions` and
+            :class:`gconvae.options.TrainingOptions`.
+    Raises:
+        ValueError: If the recipe or an option is unknown, or the clouds are not valid.
+        FileNotFoundError: If there is no such file.
+    Example:
+        >>> import torch
+        >>> clouds = torch.rand(40, 8, 2)
+        >>> run = train("slides", clouds, epochs=1, hidden=16, progress=False)
+        >>> run.model.schema.names, run.model.sample(3).shape
+        (('x', 'y'), torch.Size([3, 8, 2]))
+    """
+    chosen = recipes.get(recipe)
+    kinds = {
+        kind: {field.name for field in fields(kind)} for kind in (ModelOptions, TrainingOptions)
+    }
+    unknown = sorted(options.keys() - set().union(*kinds.values()))
+    if unknown:
+        known = ", ".join(sorted(set().union(*kinds.values())))
+        raise ValueError(f"options must be out of {known}, got {', '.join(unknown)}")
+    model, training = (
+        {name: value for name, value in options.items() if name in names}
+        for names in kinds.values()
+    )
+    is_file = isinstance(data, str | os.PathLike)
+    experiment = Experiment(
+        DataOptions(data=os.fspath(data)) if is_file else DataOptions(),
+        chosen.model_options(**model),
+        chosen.training_options(**{"seed": seed, **training}),
+    )
+    if is_file and valid is None:
+        return experiment.run(out, resume=resume, progress=progress)
+    clouds = experiment.splits.train if is_file else data
+    parts = train_and_valid(clouds, valid, seed=experiment.training.seed)
+    config = asdict(experiment.model) | asdict(experiment.training) | {"recipe": recipe}
+    return experiment.run(out, clouds=parts, resume=resume, progress=progress, config=config)
 
 
 def _chosen(kind: type[Any], config: Mapping[str, Any]) -> Any:

@@ -21,7 +21,9 @@ from gconvae.studies.experiment import Experiment, Splits
 from gconvae.studies.judging import floors, judged, row_key
 from gconvae.studies.leaderboard import Leaderboard, Variant
 from gconvae.training import run_folder
-from gconvae.training.fit import LIKELIHOOD_STATE, NUM_SAMPLES, STATE, deterministic
+from gconvae.training.callbacks import STATE
+from gconvae.training.determinism import deterministic
+from gconvae.training.fit import LIKELIHOOD_STATE, NUM_SAMPLES
 from gconvae.training.stages.likelihood import fit_likelihood
 from gconvae.training.stages.prior import fit_prior
 from gconvae.vae import VAE

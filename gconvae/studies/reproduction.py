@@ -19,7 +19,8 @@ from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.options import DataOptions, TrainingOptions
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
-from gconvae.training.fit import fit, identity, train_and_valid
+from gconvae.training.fit import fit
+from gconvae.training.preparation import identity, train_and_valid
 from gconvae.training.run_folder import History, Run
 from gconvae.vae import VAE
 

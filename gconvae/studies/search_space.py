@@ -14,11 +14,11 @@ from gconvae import datasets, metrics
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.metrics import sets
 from gconvae.options import ModelOptions, TrainingOptions
-from gconvae.schema import SUPERPIXELS
+from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
-from gconvae.training.fit import VALID_FRACTION, check_trainable, identity
+from gconvae.training.preparation import VALID_FRACTION, check_trainable, identity
 
-__all__ = ["Plan", "Range", "read_option", "row_name"]
+__all__ = ["Plan", "Range", "default_metric", "read_option", "row_name"]
 
 KINDS = {
     "W1": ("features", "lower"),
@@ -37,14 +37,13 @@ EMBEDDINGS = ("embedding", "own embedding", "trained embedding")
 """What the rows of an embedding may be called."""
 
 NAMES = {
-    "features": (*SUPERPIXELS.names, "nodes"),
     "sets": sets.DISTANCES,
     "frechet": EMBEDDINGS,
     "kernel": EMBEDDINGS,
     "classifier": (*EMBEDDINGS, "points"),
     "memorization": EMBEDDINGS,
 }
-"""What the metrics of a group are of."""
+"""What the metrics of a group are of; W1 is of any feature of the clouds."""
 
 HISTORY = tuple(f"{part}_{term}" for part in ("train", "valid") for term in ("loss", "rec", "kl"))
 """Columns of a history that settings can be compared by."""
@@ -143,11 +142,29 @@ def row_name(metric: str) -> tuple[str, str]:
         >>> row_name("embedding Frechet")
         ('embedding', 'Frechet')
     """
-    rows = {f"{name} {kind}": (name, kind) for kind, (g, _) in KINDS.items() for name in NAMES[g]}
+    if metric.endswith(" W1"):
+        return metric.removesuffix(" W1"), "W1"
+    rows = {
+        f"{name} {kind}": (name, kind)
+        for kind, (group, _) in KINDS.items()
+        for name in NAMES.get(group, ())
+    }
     if metric not in rows:
-        known = ", ".join([*rows, *HISTORY])
+        known = ", ".join(["FEATURE W1", *rows, *HISTORY])
         raise ValueError(f"metric must be one of {known}, got {metric!r}")
     return rows[metric]
+
+
+def default_metric(schema: CloudSchema) -> str:
+    """W1 of the first feature that is no position, else of the first.
+
+    Example:
+        >>> from gconvae.schema import JETS, points
+        >>> default_metric(JETS), default_metric(points("x y"))
+        ('pt_rel W1', 'x W1')
+    """
+    further = [feature.name for feature in schema.features if not feature.position]
+    return f"{[*further, schema.names[0]][0]} W1"
 
 
 class Plan:
@@ -173,12 +190,13 @@ class Plan:
         valid: Any,
         experiment: Experiment,
         seeds: int | Sequence[int],
-        metric: str,
+        metric: str | None,
         trials: int | None,
     ) -> None:
-        self.better = "lower" if metric in HISTORY else KINDS[row_name(metric)[1]][1]
+        is_row = metric is not None and metric not in HISTORY
+        self.better = KINDS[row_name(str(metric))[1]][1] if is_row else "lower"
         self.space = {name: _checked_values(name, values) for name, values in space.items()}
-        self.base, self.metric = experiment, metric
+        self.base, self.metric = experiment, metric or ""
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be one or more different numbers, got {seeds!r}")
@@ -274,6 +292,7 @@ class Plan:
         """Refuses a metric that these clouds cannot have."""
         for seed in self.seeds:
             train, valid = self.clouds(seed)
+        self.metric = self.metric or default_metric(train.schema)
         if self.metric in HISTORY:
             return
         few, (name, kind) = valid[:TRIED], row_name(self.metric)
@@ -317,7 +336,7 @@ def _check_trials(trials: int | None, has_range: bool) -> None:
 def _dataset(data: Any) -> CloudDataset | None:
     if data is None or isinstance(data, CloudDataset):
         return data
-    return datasets.from_points(data)
+    return datasets.as_dataset(data)
 
 
 def _fields(kind: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def sweep(
     *,
     experiment: Experiment | None = None,
     seeds: int | Sequence[int] = 3,
-    metric: str = "intensity W1",
+    metric: str | None = None,
     trials: int | None = None,
     out: str | os.PathLike[str],
     storage: str | None = None,
@@ -61,7 +61,7 @@ def sweep(
         seeds: How many (0, 1, ...), or which.
         metric: Row of :func:`gconvae.metrics.compare` on validation clouds, such as ``"intensity
             W1"`` or ``"embedding Frechet"``, or a column of the history, such as ``"valid_rec"``
-            (of the best epoch).
+            (of the best epoch); None = W1 of the first feature that is no position.
         trials: Number of settings to try of a space with a range.
         out: Folder of the sweep: ``sweep.json``, a run folder a training in ``runs/``, and
             ``sweep.db`` unless there is another storage.
@@ -89,13 +89,13 @@ def sweep(
     with quiet_optuna():
         plan = Plan(space, data, valid, experiment or Experiment(), seeds, metric, trials)
         study = None if storage is None else open_study(plan.study(), storage)
-        folder = _begun(Path(out))
+        folder = _begun(Path(out).expanduser())
         study = study or open_study(plan.study(), sqlite_url(folder / STORAGE))
         with tqdm(
             total=plan.size, unit="setting", disable=not progress, dynamic_ncols=True
         ) as bar:
             work(study, plan, folder, bar)
-        found = Sweep(metric, plan.seeds, finished(study, plan, folder), plan.better)
+        found = Sweep(plan.metric, plan.seeds, finished(study, plan, folder), plan.better)
     _keep_another(folder / "sweep.json", found)
     found.save(folder / "sweep.json")
     return found

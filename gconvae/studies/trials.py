@@ -24,7 +24,8 @@ from gconvae.studies import storage
 from gconvae.studies.search_space import HISTORY, KINDS, Plan, Range, row_name
 from gconvae.studies.settings import Setting, in_words
 from gconvae.training import run_folder
-from gconvae.training.fit import LIKELIHOOD_STATE, STATE
+from gconvae.training.callbacks import STATE
+from gconvae.training.fit import LIKELIHOOD_STATE
 
 if TYPE_CHECKING:
     import optuna

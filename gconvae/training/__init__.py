@@ -8,7 +8,8 @@ from gconvae.lazy import attach
 
 if TYPE_CHECKING:
     from gconvae.training.batches import BLOCK, Blocks, Order, loader, split
-    from gconvae.training.fit import check_trainable, deterministic, identity, train_and_valid
+    from gconvae.training.determinism import deterministic
+    from gconvae.training.preparation import check_trainable, identity, train_and_valid
     from gconvae.training.run_folder import (
         FolderTakenError,
         History,
@@ -81,9 +82,9 @@ _HOMES = {
     "save_model": "run_folder",
     "write_history": "run_folder",
     "write_json": "run_folder",
-    "check_trainable": "fit",
-    "deterministic": "fit",
-    "identity": "fit",
-    "train_and_valid": "fit",
+    "check_trainable": "preparation",
+    "deterministic": "determinism",
+    "identity": "preparation",
+    "train_and_valid": "preparation",
 }
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -27,7 +27,6 @@ from gconvae.training import batches, outcome, run_folder
 from gconvae.training.callbacks import STATE, ProgressBar, SaveState
 from gconvae.training.determinism import deterministic, keep_freed_memory, quiet_lightning
 from gconvae.training.preparation import (
-    VALID_FRACTION,
     check_trainable,
     describe,
     identity,
@@ -44,15 +43,7 @@ from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.prior import fit_prior
 from gconvae.vae import VAE
 
-__all__ = [
-    "STATE",
-    "VALID_FRACTION",
-    "check_trainable",
-    "deterministic",
-    "fit",
-    "identity",
-    "train_and_valid",
-]
+__all__ = ["fit"]
 
 
 SMALLEST_REPORT = 4
