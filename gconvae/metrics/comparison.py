@@ -60,7 +60,8 @@ def compare(
       samples, ``kernel`` and ``AUC`` (:mod:`gconvae.metrics`) of an embedding, which the name of
       the row says: ``own embedding``, what ``embedding`` makes of a cloud; ``embedding``, the
       features of the bundled classifier, for clouds that it knows; ``trained embedding`` for all
-      others, a small set network trained on the real clouds
+      others, a small set network trained on ``training`` or, without it, on a third of the real
+      clouds, which these rows then leave out
       (:func:`gconvae.metrics.trained_embedding`). ``"classifier"`` also of ``points``, the nodes
       of a cloud in the canonical order, one after another.
     - ``"memorization"``: ``memorization``, the chance that a generated cloud lies closer to its

@@ -38,6 +38,9 @@ MOST_CLOUDS = 1000
 """Clouds on each side that metrics other than W1 look at: their cost grows as the square, and
 coverage, matching distance and neighbour accuracy compare at one size only."""
 
+_FEWEST_TO_TRAIN = 4
+"""Real clouds below which a network learns nothing of them."""
+
 _FEW = 20
 """Splits below which 95 % is not counted but taken from Student's t, with 0.5 for the mean."""
 
@@ -52,6 +55,22 @@ class _Label(NamedTuple):
     metric: str
     unit: str = ""
     better: str = "lower"
+
+
+class Embedded(NamedTuple):
+    """Vectors of clouds.
+
+    Attributes:
+        name: What their rows are called.
+        embed: Clouds to vectors (B, E).
+        judged: The comparison whose cut they are of.
+        vectors: Of that cut, shape (3 size, E).
+    """
+
+    name: str
+    embed: Callable[[clouds.Clouds], Array]
+    judged: Comparison
+    vectors: Array
 
 
 class UnfitError(ValueError):
@@ -114,21 +133,45 @@ class Comparison:
         return everything.subset(kept)
 
     @cached_property
-    def vectors(self) -> tuple[str, Callable[[clouds.Clouds], Array]]:
-        """What the rows of an embedding are called, and the embedding."""
-        if self.embedder is not None:
-            return "own embedding", partial(_own_vectors, self.embedder)
+    def embedded(self) -> Embedded:
+        """The comparison that rows of an embedding are of, and the vectors of its cut."""
         real = self.cut.subset(slice(0, 2 * self.size))
-        if classifier.knows(self.schema, real.points[real.mask]):
-            return "embedding", _known_vectors
-        pool = [self.samples[name] for name in ("real", "reference") if name in self.samples]
-        return "trained embedding", trained_embedding(_joined(pool), self.schema, self.seed)
+        embed: Callable[[clouds.Clouds], Array]
+        judged: Comparison
+        if self.embedder is not None:
+            name, embed, judged = "own embedding", partial(_own_vectors, self.embedder), self
+        elif classifier.knows(self.schema, real.points[real.mask]):
+            name, embed, judged = "embedding", _known_vectors, self
+        elif "training" in self.samples:
+            known = self.samples["training"]
+            name, judged = "trained embedding", self
+            embed = trained_embedding(known, self.schema, self.seed)
+        else:
+            judged, known = self._held_out()
+            name, embed = "trained embedding", trained_embedding(known, self.schema, self.seed)
+        return Embedded(name, embed, judged, embed(judged.cut))
 
-    @cached_property
-    def embedding(self) -> tuple[str, Array]:
-        """Name of the rows, and vectors of the cut, shape (3 size, E)."""
-        name, embed = self.vectors
-        return name, embed(self.cut)
+    def _held_out(self) -> tuple[Comparison, clouds.Clouds]:
+        """A comparison with two thirds of the real clouds, and the rest.
+
+        A network knows the clouds that it was trained on: other real ones lay 1.5 times as far
+        from them, in its Frechet distance, as halves of them from each other.
+        """
+        rng = self.stream(4)
+        left, known = dict(self.samples), []
+        for name in ("real", "reference"):
+            if name in left:
+                sample = left[name]
+                order = torch.from_numpy(rng.permutation(sample.num_clouds))
+                third = sample.num_clouds // 3
+                known.append(sample.subset(order[:third]))
+                left[name] = sample.subset(order[third:])
+        most = sum(sample.num_clouds for sample in known)
+        if most < _FEWEST_TO_TRAIN:
+            raise UnfitError(
+                f"needs {_FEWEST_TO_TRAIN} more real clouds to train an embedding, got {most}"
+            )
+        return dataclasses.replace(self, samples=left), _joined(known)
 
     def require_clouds(self, smallest: int) -> None:
         """Leaves a metric out that needs more clouds."""
@@ -195,7 +238,7 @@ def _set_rows(c: Comparison) -> list[Row]:
 
 
 def _frechet_rows(c: Comparison) -> list[Row]:
-    name, values = c.embedding
+    name, _, c, values = c.embedded
     c.require_clouds(4 * values.shape[1])  # fewer and the covariance of a half is singular
 
     def distance(first: Index, second: Index) -> Array:
@@ -210,7 +253,7 @@ def _frechet_rows(c: Comparison) -> list[Row]:
 
 
 def _kernel_rows(c: Comparison) -> list[Row]:
-    name, values = c.embedding
+    name, _, c, values = c.embedded
     c.require_clouds(4)  # a half has two
 
     def distance(first: Index, second: Index) -> Array:
@@ -221,7 +264,8 @@ def _kernel_rows(c: Comparison) -> list[Row]:
 
 
 def _embedding_auc_row(c: Comparison) -> list[Row]:
-    return _auc_row(c, *c.embedding)
+    name, _, judged, values = c.embedded
+    return _auc_row(judged, name, values)
 
 
 def _points_auc_row(c: Comparison) -> list[Row]:
@@ -243,7 +287,7 @@ def _memorization_rows(c: Comparison) -> list[Row]:
 
     if "training" not in c.samples:
         raise UnfitError("needs the training clouds, got no training")
-    (name, values), (_, embed) = c.embedding, c.vectors
+    name, embed, c, values = c.embedded
     trained = embed(c.samples["training"])  # (T, E)
     nearest = np.concatenate([cdist(part[None], trained).min(1) for part in values])  # (3 size,)
 
