@@ -136,6 +136,8 @@ class Comparison:
     def embedded(self) -> Embedded:
         """The comparison that rows of an embedding are of, and the vectors of its cut."""
         real = self.cut.subset(slice(0, 2 * self.size))
+        embed: Callable[[clouds.Clouds], Array]
+        judged: Comparison
         if self.embedder is not None:
             name, embed, judged = "own embedding", partial(_own_vectors, self.embedder), self
         elif classifier.knows(self.schema, real.points[real.mask]):
@@ -167,8 +169,7 @@ class Comparison:
         most = sum(sample.num_clouds for sample in known)
         if most < _FEWEST_TO_TRAIN:
             raise UnfitError(
-                f"needs {_FEWEST_TO_TRAIN} further real clouds to train an embedding on, "
-                f"got {most}"
+                f"needs {_FEWEST_TO_TRAIN} more real clouds to train an embedding, got {most}"
             )
         return dataclasses.replace(self, samples=left), _joined(known)
 

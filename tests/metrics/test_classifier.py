@@ -256,7 +256,6 @@ def test_the_callers_random_numbers_are_left_alone(some: Tensor) -> None:
         (lambda c: c[:0], "points must hold at least one cloud"),
         (lambda c: c[..., :2], "points must have 3 features a node, got 2"),
         (lambda c: torch.cat([c, c], -1), "points must have 3 features a node, got 6"),
-        (lambda c: c.long(), "points must hold floating-point numbers, got dtype torch.int64"),
         (lambda c: c / 0, "points must be finite"),
         (lambda c: "clouds", "points must be a tensor or an array of numbers"),
     ],
