@@ -47,7 +47,7 @@ def copy_test(generated: Any, real: Any, training: Any) -> CopyTest:
     error and floor; here are the distances themselves, and a test of all of their distribution.
 
     Args:
-        generated: Clouds of 28 x 28 images, in any form that ``compare`` takes.
+        generated: Clouds that the bundled classifier knows, in any form that ``compare`` takes.
         real: Likewise; none of them a training cloud.
         training: Likewise.
     Raises:
@@ -72,7 +72,7 @@ def nearest_distances(sample: Any, training: Any) -> Array:
     """Distance of each cloud to the nearest training cloud, between features of the reference.
 
     Args:
-        sample: Clouds of 28 x 28 images, in any form that ``compare`` takes.
+        sample: Clouds that the bundled classifier knows, in any form that ``compare`` takes.
         training: Likewise.
     Returns:
         Shape (B,), Euclidean distances of feature vectors; no unit.
