@@ -16,6 +16,7 @@ import gconvae
 from gconvae import metrics, plots
 from gconvae.metrics import Report
 from gconvae.options import TrainingOptions
+from gconvae.schema import SUPERPIXELS
 from gconvae.studies.experiment import Experiment, Splits
 from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
@@ -122,7 +123,7 @@ def draw(sweep: Sweep, chosen: Sweep, splits: Splits, folder: Path) -> None:
         same = {"standardize": units, "loss": loss}
         settings = [s for s in sweep.settings if same.items() <= s.options.items()]
         samples = {f"beta {s.options['beta']:g}": generated(s) for s in settings}
-        figure = plots.intensity_histogram({"data": splits.test, **samples})
+        figure = plots.feature_histograms({"data": splits.test, **samples}, features=["intensity"])
         plots.save(figure, folder / f"intensity-{loss}{'-standardized' * units}.png")
     for setting in chosen.settings:
         name = f"{setting.options['loss']}{'-standardized' * setting.options['standardize']}"
@@ -132,7 +133,10 @@ def draw(sweep: Sweep, chosen: Sweep, splits: Splits, folder: Path) -> None:
             "reconstructed": run.reconstruct(splits.test.points),
             "generated": generated(setting),
         }
-        plots.save(plots.compare_grids(samples, pixels=True), folder / f"images-{name}.png")
+        plots.save(
+            plots.compare_grids(samples, schema=SUPERPIXELS, raster=True),
+            folder / f"images-{name}.png",
+        )
         history = run_folder.read_history(setting.folders[0] / "history.csv")
         curves = plots.loss_curves(history)
         curves.suptitle(title(setting))

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
+from gconvae.clouds import as_clouds
 from gconvae.plots.panels import (
     Frame,
     Limits,
@@ -76,7 +77,7 @@ def cloud_grid(
         >>> len(cloud_grid(torch.rand(100, 25, 3)).axes)  # and the colour bar
         101
     """
-    sample = points if mask is None else (points, mask)
+    sample = points if mask is None else as_clouds(points, mask, schema=schema)
     return compare_grids(
         {title or "": sample},
         rows=rows,
@@ -175,8 +176,8 @@ def images_and_clouds(
         >>> len(images_and_clouds(images, clouds).axes)
         7
     """
-    given = {"points": points if mask is None else (points, mask)}
-    sample = as_samples(given)["points"]
+    given = points if mask is None else as_clouds(points, mask)
+    sample = as_samples({"points": given})["points"]
     pictures = _as_images(images, len(sample.points))
     check_positive(rows=rows, columns=columns)
     height, width = pictures.shape[1:]

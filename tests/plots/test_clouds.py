@@ -12,9 +12,12 @@ from figures import (
     scatters,
     texts,
 )
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from gconvae import clouds, plots
+from gconvae import clouds, datasets, plots
+from gconvae.schema import JETS, SUPERPIXELS, superpixels
+from gconvae.schema import points as points_schema
 
 
 def test_each_panel_shows_the_nodes_of_its_cloud() -> None:
@@ -59,15 +62,22 @@ def test_a_grid_has_no_more_panels_than_clouds_or_places() -> None:
 
 
 def test_y_points_downwards_at_equal_aspect_in_every_panel() -> None:
-    for axes in panels(plots.cloud_grid(eights(4)))[:4]:
+    for axes in panels(plots.cloud_grid(eights(4), schema=SUPERPIXELS))[:4]:
         bottom, top = axes.get_ylim()
         assert bottom > top
         assert axes.get_xlim() == (top, bottom)
         assert axes.get_aspect() == 1.0
 
 
+def test_y_points_upwards_where_no_schema_says_otherwise() -> None:
+    bottom, top = panels(plots.cloud_grid(torch.rand(4, 5, 3)))[0].get_ylim()
+    assert bottom < top
+
+
 def test_panels_of_images_show_the_whole_image() -> None:
-    figure = plots.compare_grids({"real": eights(4), "off": eights(4) + 10.0}, image_size=32)
+    figure = plots.compare_grids(
+        {"real": eights(4), "off": eights(4) + 10.0}, schema=superpixels(32)
+    )
     for scatter in scatters(figure):
         assert scatter.axes is not None
         assert scatter.axes.get_xlim() == (-0.5, 31.5)
@@ -75,7 +85,8 @@ def test_panels_of_images_show_the_whole_image() -> None:
 
 
 def test_colours_of_all_samples_and_of_the_one_bar_run_from_zero_to_one() -> None:
-    figure = plots.compare_grids({"real": eights(4), "generated": eights(4) * 0.9})
+    samples = {"real": eights(4), "generated": eights(4) * 0.9}
+    figure = plots.compare_grids(samples, schema=SUPERPIXELS)
     assert {scatter.get_clim() for scatter in scatters(figure)} == {(0.0, 1.0)}
     assert len(figure.axes) == 8 + 1
     assert figure.axes[-1].get_ylabel() == "intensity"
@@ -89,11 +100,11 @@ def test_headings_are_the_names_of_the_samples_from_left_to_right() -> None:
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1 / 14, -1.0), (1 / 28, 0.0), (1000.0, 5.0)])
-def test_clouds_outside_the_image_choose_their_own_limits(scale: float, shift: float) -> None:
+def test_clouds_without_a_frame_choose_their_own_limits(scale: float, shift: float) -> None:
     points = eights(20)
     points[..., :2] = points[..., :2] * scale + shift
     axes = panels(plots.cloud_grid(points))[0]
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    (left, right), (top, bottom) = axes.get_xlim(), axes.get_ylim()
     positions = points[..., :2]
     assert left <= positions[..., 0].min()
     assert right >= positions[..., 0].max()
@@ -115,11 +126,12 @@ def test_an_outlier_does_not_set_the_limits_and_is_counted() -> None:
 def test_clouds_of_an_untrained_model_are_shown_in_the_image() -> None:
     collapsed = torch.full((4, 25, 3), 13.5)
     collapsed[..., 2] = 0.5
-    assert panels(plots.cloud_grid(collapsed))[0].get_xlim() == (-0.5, 27.5)
+    grid = plots.cloud_grid(collapsed, schema=SUPERPIXELS)
+    assert panels(grid)[0].get_xlim() == (-0.5, 27.5)
 
 
 def test_coincident_nodes_of_foreign_clouds_are_drawn() -> None:
-    axes = panels(plots.cloud_grid(torch.zeros(2, 5, 3), image_size=None))[0]
+    axes = panels(plots.cloud_grid(torch.zeros(2, 5, 3)))[0]
     assert axes.get_xlim()[0] < 0 < axes.get_xlim()[1]
 
 
@@ -132,7 +144,7 @@ def test_foreign_clouds_are_coloured_by_the_range_of_their_data() -> None:
 
 def test_given_limits_are_used() -> None:
     axes = panels(plots.cloud_grid(eights(2), limits=((0, 20), (5, 25))))[0]
-    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 20), (25, 5))
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 20), (5, 25))
 
 
 def test_markers_scale_with_the_panel() -> None:
@@ -151,18 +163,53 @@ def test_markers_scale_with_the_panel() -> None:
     assert 1.5 < pixels < 3  # one of 25 superpixels of a stroke
 
 
-def test_pixels_are_the_nodes_rounded_the_brightest_of_a_pixel_kept() -> None:
+def test_a_raster_has_the_nodes_in_their_cells_the_brightest_of_a_cell_kept() -> None:
     points = torch.tensor([[[2.6, 6.4, 0.75], [3.4, 5.6, 0.5], [27.4, 0.0, 0.25]]])
-    image = np.ma.filled(panels(plots.cloud_grid(points, pixels=True))[0].images[0].get_array(), 0)
+    figure = plots.cloud_grid(points, schema=SUPERPIXELS, raster=True)
+    image = np.ma.filled(panels(figure)[0].images[0].get_array(), 0)
     wanted = np.zeros((28, 28))
     wanted[6, 3], wanted[0, 27] = 0.75, 0.25
     np.testing.assert_array_equal(image, wanted)
 
 
-def test_pixels_have_the_limits_and_colours_of_nodes() -> None:
-    axes = panels(plots.cloud_grid(eights(1), pixels=True))[0]
+def test_a_raster_has_the_limits_and_colours_of_nodes() -> None:
+    axes = panels(plots.cloud_grid(eights(1), schema=SUPERPIXELS, raster=True))[0]
     assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 27.5), (27.5, -0.5))
     assert axes.images[0].get_clim() == (0.0, 1.0)
+
+
+def test_the_schema_of_a_data_set_is_followed_without_being_named() -> None:
+    data = datasets.from_points(eights(4), schema=SUPERPIXELS)
+    axes = panels(plots.cloud_grid(data))[0]
+    assert axes.get_xlim() == (-0.5, 27.5)
+    assert plots.cloud_grid(data).axes[-1].get_ylabel() == "intensity"
+
+
+def test_points_in_space_are_coloured_by_their_third_position() -> None:
+    space = torch.rand(3, 6, 3)
+    figure = plots.cloud_grid(space, schema=points_schema("x y z", unit="mm"))
+    assert figure.axes[-1].get_ylabel() == "z (mm)"
+    np.testing.assert_allclose(scatters(figure)[0].get_array(), space[0, :, 2])
+
+
+def test_beside_a_feature_a_third_position_is_the_size_of_a_node() -> None:
+    space = torch.rand(3, 6, 4)
+    figure = plots.cloud_grid(space, schema=points_schema("x y z", "charge"))
+    assert figure.axes[-1].get_ylabel() == "charge"
+    sizes = scatters(figure)[0].get_sizes()
+    assert np.argsort(sizes).tolist() == space[0, :, 2].argsort().tolist()
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_positions_alone_have_one_colour_and_no_bar(features: int) -> None:
+    figure = plots.cloud_grid(torch.rand(4, 6, features))
+    assert len(figure.axes) == 4
+
+
+def test_a_heavy_tail_has_logarithmic_colours() -> None:
+    clouds_of = torch.rand(4, 6, 3) + 0.01
+    figure = plots.cloud_grid(clouds_of, schema=JETS)
+    assert isinstance(scatters(figure)[0].norm, LogNorm)
 
 
 def test_images_lie_above_their_clouds() -> None:

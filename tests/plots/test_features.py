@@ -10,11 +10,12 @@ from figures import (
 from matplotlib.colors import to_rgba
 
 from gconvae import metrics, plots
+from gconvae.schema import JETS, SUPERPIXELS
 
 
 def test_histograms_are_shares_of_nodes_in_whole_pixels() -> None:
     samples = {"real": eights(30), "generated": eights(50, seed=1)}
-    figure = plots.feature_histograms(samples)
+    figure = plots.feature_histograms(samples, schema=SUPERPIXELS)
     assert [axes.get_xlabel() for axes in figure.axes] == ["x (px)", "y (px)", "intensity"]
     for i, axes in enumerate(figure.axes):
         for sample, patch in zip(samples.values(), axes.patches, strict=True):
@@ -40,9 +41,9 @@ def test_titles_of_histograms_hold_w1_to_the_first_sample() -> None:
         assert axes.get_title() == f"W1 to real\none: {found[0]:.2g}\ntwo: {found[1]:.2g}"
 
 
-def test_intensity_histogram_is_the_last_panel_of_the_features() -> None:
+def test_some_features_can_be_named() -> None:
     samples = {"real": eights(30), "generated": eights(50, seed=1)}
-    alone = plots.intensity_histogram(samples).axes
+    alone = plots.feature_histograms(samples, features=["feature 3"]).axes
     whole = plots.feature_histograms(samples).axes[2]
     assert len(alone) == 1
     assert alone[0].get_title() == whole.get_title()
@@ -52,6 +53,19 @@ def test_intensity_histogram_is_the_last_panel_of_the_features() -> None:
 
 def test_samples_in_a_histogram_differ_in_colour_and_dashes() -> None:
     samples = {"real": eights(5), "one": eights(5), "two": eights(5)}
-    _, one, two = plots.intensity_histogram(samples).axes[0].patches
+    _, one, two = plots.feature_histograms(samples).axes[0].patches
     assert to_rgba(one.get_edgecolor()) != to_rgba(two.get_edgecolor())
     assert one.get_linestyle() != two.get_linestyle()
+
+
+def test_more_features_than_fit_side_by_side_go_on_below() -> None:
+    figure = plots.feature_histograms({"real": torch.rand(20, 5, 6)})
+    assert len(figure.axes) == 6
+    assert figure.axes[4].get_position().y1 < figure.axes[0].get_position().y0 + 0.1
+
+
+def test_a_heavy_tail_has_logarithmic_bins() -> None:
+    axes = plots.feature_histograms({"real": torch.rand(50, 5, 3) + 0.01}, schema=JETS).axes[2]
+    assert axes.get_xscale() == "log"
+    edges = axes.patches[0].get_data()[1]
+    np.testing.assert_allclose(edges[1:] / edges[:-1], edges[1] / edges[0])

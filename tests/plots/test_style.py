@@ -21,6 +21,7 @@ from figures import (
 from matplotlib.figure import Figure
 
 from gconvae import plots
+from gconvae.schema import SUPERPIXELS
 
 CALLS: dict[str, Callable[[Figure | None], Figure]] = {
     "cloud_grid": lambda f: plots.cloud_grid(eights(3), figure=f),
@@ -28,7 +29,6 @@ CALLS: dict[str, Callable[[Figure | None], Figure]] = {
     "images_and_clouds": lambda f: plots.images_and_clouds(
         np.zeros((3, 28, 28)), eights(3), figure=f
     ),
-    "intensity_histogram": lambda f: plots.intensity_histogram({"real": eights(3)}, figure=f),
     "feature_histograms": lambda f: plots.feature_histograms({"real": eights(3)}, figure=f),
     "loss_curves": lambda f: plots.loss_curves(HISTORY, figure=f),
     "report": lambda f: plots.report(make_report(*ROWS), figure=f),
@@ -144,20 +144,26 @@ def test_saving_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: plots.cloud_grid(eights(2)[0]), "points must have shape"),
-        (lambda: plots.cloud_grid(eights(2)[..., :2]), "points must have an intensity"),
+        (
+            lambda: plots.cloud_grid(eights(2)[..., :2], schema=SUPERPIXELS),
+            "points must have 3 features",
+        ),
         (lambda: plots.cloud_grid(eights(2) * np.nan), "points must be finite"),
         (lambda: plots.cloud_grid(eights(2), torch.ones(2, 3).bool()), "mask must have shape"),
         (lambda: plots.cloud_grid(eights(2), rows=0), "rows must be at least 1, got 0"),
         (lambda: plots.cloud_grid(eights(2), columns=0), "columns must be at least 1, got 0"),
         (lambda: plots.cloud_grid(eights(2), limits=((1, 0), (0, 1))), "limits must be"),
         (lambda: plots.cloud_grid(eights(2), limits=(0, 1)), "limits must be"),
-        (lambda: plots.cloud_grid(eights(2) / 28, pixels=True), "pixels must be False"),
-        (lambda: plots.cloud_grid(eights(2), pixels=True, image_size=None), "pixels must be"),
+        (lambda: plots.cloud_grid(eights(2), raster=True), "raster must be False"),
+        (
+            lambda: plots.feature_histograms({"r": eights(2)}, features=["q"]),
+            "feature must be one",
+        ),
         (lambda: plots.compare_grids({}), "samples must map at least one name"),
         (lambda: plots.compare_grids(eights(2)), "samples must map"),
         (lambda: plots.compare_grids({"real": eights(2), "new": eights(2)[0]}), "new must have"),
         (lambda: plots.feature_histograms({"real": eights(2)[:0]}), "real must hold at least"),
-        (lambda: plots.intensity_histogram({"real": eights(2)}, bins=0), "bins must be at least"),
+        (lambda: plots.feature_histograms({"real": eights(2)}, bins=0), "bins must be at least"),
         (lambda: plots.images_and_clouds(np.zeros((3, 28, 28)), eights(2)), "images must have"),
         (lambda: plots.images_and_clouds(np.zeros((2, 28)), eights(2)), "images must have shape"),
         (lambda: plots.images_and_clouds(np.full((2, 9, 9), 2.0), eights(2)), "images must be"),
