@@ -30,7 +30,7 @@ class Settings:
     num_clouds: int = 3000
     hidden: int = 300
     epochs: int = 40
-    steps: int = 1000  # of the likelihood, which is fitted after the network
+    steps: int = 2000  # of the likelihood, which is fitted after the network
     seed: int = 0
 
 
