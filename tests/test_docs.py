@@ -184,11 +184,11 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create, fit, compare = gconvae.models.create, gconvae.fit, gconvae.metrics.compare
 
     def small_model(*args: Any, **options: Any) -> Any:
-        if "likelihood" in options:
-            options["likelihood"] = "autoregressive(steps=3, width=16)"
         return create(*args, **options | {"hidden": 16, "channels": (2, 2, 2)})
 
     def short_fit(*args: Any, **options: Any) -> Any:
+        if "likelihood_steps" in options:
+            options["likelihood_steps"] = 2
         return fit(*args, **options | {"epochs": 1, "progress": False})
 
     def rough_compare(*args: Any, **options: Any) -> Any:
