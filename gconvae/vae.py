@@ -117,7 +117,7 @@ class VAE(Autoencoder):
         r"""Decodes straight lines in z between the posteriors' means of two clouds each.
 
         .. math:: \hat x\left((1 - t) \, \mu(a) + t \, \mu(b)\right), \quad
-            t = 0, \tfrac{1}{steps - 1}, \dots, 1
+            t = 0, \tfrac{1}{steps - 1}, \ldots, 1
 
         Args:
             first: Clouds a, B of them, in any form.
