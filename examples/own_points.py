@@ -60,9 +60,7 @@ def main(settings: Settings, folder: Path) -> None:
         likelihood=f"autoregressive(steps={settings.steps})",
         seed=settings.seed,
     )
-    run = gconvae.fit(
-        model, train, valid, epochs=settings.epochs, seed=settings.seed, out=folder
-    )
+    run = gconvae.fit(model, train, valid, epochs=settings.epochs, seed=settings.seed, out=folder)
 
     generated = run.model.sample_clouds(len(test), seed=settings.seed)
     print(gconvae.metrics.compare(test, generated, reference=valid, metrics="features"))

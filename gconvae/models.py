@@ -234,6 +234,7 @@ def _assemble(
             )
     assert isinstance(prior, Prior)
     assert isinstance(likelihood, Likelihood)
+    likelihood.set_schema(schema)
     return VAE(
         made["encoder"],
         made["decoder"],

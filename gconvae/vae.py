@@ -187,6 +187,8 @@ class VAE(Autoencoder):
         if count is None or count < 1:
             raise ValueError(f"num_samples must be at least 1, got {count}")
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
+        if self.conditioning.num_classes:
+            label = self.schema.class_indices(label)
         given = sampling.Given(self.conditioning.check_wanted(label, count), z)
         return sampling.samples(self, count, seed, given)
 

@@ -1,4 +1,4 @@
-"""The data convention: clouds as padded tensors, packed tensors or PyG graphs; canonical node order."""
+"""Clouds as padded or packed tensors or as PyG graphs; their canonical node order; checks."""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gconvae.randomness import standard_noise
+from gconvae.schema import CHANGES
 
 __all__ = ["NUM_CHANGES", "Augmented", "affine"]
 
@@ -16,6 +18,10 @@ NUM_CHANGES = 6
 
 _SPREADS = (0.15, 0.06, 0.06, 0.12)
 """Standard deviations of the angle (radians), the logarithms of both scales, and the shear."""
+
+
+_KINDS = ("turn", "stretch", "stretch", "stretch", "mirror", "mirror")
+"""What kind of change each of these numbers is."""
 
 
 class Augmented(NamedTuple):
@@ -32,7 +38,12 @@ class Augmented(NamedTuple):
 
 
 def affine(
-    points: Tensor, centre: Tensor, generator: torch.Generator, *, share: float = 0.7
+    points: Tensor,
+    centre: Tensor,
+    generator: torch.Generator,
+    *,
+    share: float = 0.7,
+    kinds: Sequence[str] = CHANGES,
 ) -> Augmented:
     r"""Turns, stretches, shears and mirrors clouds about a fixed centre.
 
@@ -50,6 +61,8 @@ def affine(
         centre: c, shape (2,).
         generator: On the CPU, the only source of random numbers.
         share: Of the clouds that are changed; the others stay to the bit.
+        kinds: Out of ``"turn"``, ``"stretch"`` (scales and shear) and ``"mirror"``, as a schema
+            allows them.
     Raises:
         ValueError: If ``share`` is not in [0, 1].
     References:
@@ -70,6 +83,8 @@ def affine(
     normal = standard_noise((clouds, len(_SPREADS)), generator)
     mirrored = _uniform(clouds, 2, generator) < 0.5
     changes = torch.cat([normal, mirrored], dim=1) * changed  # (B, 6)
+    if set(kinds) != set(CHANGES):
+        changes = changes * changes.new_tensor([float(kind in kinds) for kind in _KINDS])
     changes = changes.to(points)
     moved = (points[..., :2] - centre.to(points)) @ _matrices(changes).mT + centre.to(points)
     moved = torch.where(changed.to(points.device).unsqueeze(-1), moved, points[..., :2])

@@ -14,14 +14,21 @@ from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
+from gconvae.schema import CHANGES, CloudSchema
 
 __all__ = ["AutoregressiveLikelihood"]
 
 STEPS_OF_POSITION = 432
-"""Lattice of a position in [0, 1]: 1/16 px in an image of 28 x 28 pixels."""
+"""Places of a position in [0, 1] before clouds are seen."""
 
-STEPS_OF_INTENSITY = 255
+STEPS_OF_FEATURE = 255
 """Lattice of an intensity."""
+
+FEWEST_STEPS = 255
+"""Steps of a lattice below which each is split in two, again and again."""
+
+CONTINUOUS_STEPS = 1024
+"""Steps of a feature that lies on no lattice."""
 
 MOST_RANKED = 7
 """Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
@@ -45,7 +52,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         p(x_{i,f}) = p(c) \, p(r | c), \quad 0 \le r < 16
 
     c from a mixture of discretized logistic distributions (:mod:`gconvae.likelihoods`), which is
-    smooth, and r from one probability each. A mean position of a handful of pixels is mostly a
+    smooth, and r from one probability each. A mean of a handful of whole numbers is mostly a
     whole, a half or a third: no smooth density knows that, but any classifier of nodes does.
 
     The network is conditioned on the mean, whose nodes are put in the same order:
@@ -106,8 +113,6 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         super().__init__(num_features, lattice)
         check_counts(num_points=num_points, width=width, heads=heads, components=components)
         check_counts(steps=steps, batch_size=batch_size)
-        if num_features < 2:
-            raise ValueError(f"num_features must be at least 2, two positions, got {num_features}")
         if not 0 <= augmented <= 1:
             raise ValueError(f"augmented must be in [0, 1], got {augmented}")
         if not 0 < temperature < math.inf:
@@ -121,10 +126,35 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.augmented, self.temperature = augmented, temperature
         self.network = NodeTransformer(num_points, num_features, width, heads, blocks, components)
-        fineness = [STEPS_OF_POSITION, STEPS_OF_POSITION, STEPS_OF_INTENSITY]
+        fineness = [STEPS_OF_POSITION, STEPS_OF_POSITION, STEPS_OF_FEATURE]
         fineness += [STEPS_OF_POSITION] * (num_features - 3)
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
         self.register_buffer("centre", torch.full((2,), 0.5))
+        self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
+
+    def set_schema(self, schema: CloudSchema) -> None:
+        """Takes positions and random changes too; only clouds in a plane are changed."""
+        super().set_schema(schema)
+        positions = schema.num_positions
+        further = range(positions, schema.num_features)
+        self.network.columns = (*reversed(range(positions)), *further)
+        self.changes = schema.changes if positions == 2 else ()
+
+    def set_ranges(self, low: Tensor, high: Tensor) -> None:
+        """Chooses the places of each feature: those of its lattice, or finer ones.
+
+        The steps of a lattice are halved until there are 255; a continuous feature has 1,024, one
+        that never changes 1.
+        """
+        for column, (step, width) in enumerate(
+            zip(self.step.tolist(), (high - low).tolist(), strict=True)
+        ):
+            steps = CONTINUOUS_STEPS if width > 0 else 1
+            if step > 0 and width > 0:
+                steps = max(1, round(width / step))
+                while steps < FEWEST_STEPS:
+                    steps *= 2
+            self.lattice_steps[column] = steps
 
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
         """Three uniform numbers a feature, shape (B, N, F, 3), in double precision."""
@@ -178,13 +208,18 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes the middle of training clouds, about which clouds are turned."""
-        self.centre.copy_(unit[mask][:, :2].mean(0))
+        if self.num_features > 1:
+            self.centre.copy_(unit[mask][:, :2].mean(0))
 
     def changed(
         self, unit: Tensor, mask: Tensor, random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Turned, stretched and mirrored clouds, and how, shapes (B, N, F) and (B, 6)."""
-        unit, changes = transforms.affine(unit, self.centre, random, share=self.augmented)
+        if not self.changes:
+            return unit, unit.new_zeros(len(unit), transforms.NUM_CHANGES)
+        unit, changes = transforms.affine(
+            unit, self.centre, random, share=self.augmented, kinds=self.changes
+        )
         return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), changes
 
     def hidden_matrices(self) -> list[nn.Parameter]:
@@ -220,8 +255,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         places = torch.round(unit * steps).clamp(min=torch.zeros_like(steps), max=steps)
         # nodes at one place follow their intensities, so that no order of the input counts
         rank = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-        for column in self.network.columns[:MOST_RANKED]:
-            rank = rank * (STEPS_OF_POSITION + 1) + places[..., column].long()
+        base = int(self.lattice_steps.max()) + 1
+        ranked = min(MOST_RANKED, int(63 * math.log(2) / math.log(base)))  # whole in 64 bits
+        for column in self.network.columns[:ranked]:
+            rank = rank * base + places[..., column].long()
         order = rank.masked_fill(~mask, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
         nodes = (places / steps).masked_fill(~mask.unsqueeze(-1), 0.0)
         return nodes.gather(1, _wide(order, nodes)), order

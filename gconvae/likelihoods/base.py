@@ -13,6 +13,7 @@ from gconvae.clouds import as_clouds
 from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
+from gconvae.schema import CloudSchema
 
 __all__ = ["LearnedLikelihood", "Likelihood"]
 
@@ -20,7 +21,7 @@ __all__ = ["LearnedLikelihood", "Likelihood"]
 class Likelihood(nn.Module, ABC):
     r"""What is drawn around the decoder's mean, and the lattice that real nodes lie on.
 
-    Positions of real superpixels are whole pixels, which alone gives a continuous model away.
+    Where real positions are whole numbers, that alone gives a continuous model away.
     So features on a lattice are dequantized in training, which fills their cells evenly, and
     rounded again when clouds are drawn. Noise around the mean lies in the decoder's unit interval,
     lattices in data units.
@@ -63,6 +64,7 @@ class Likelihood(nn.Module, ABC):
             )
         self.num_features = num_features
         self.lattice = lattice
+        self.known_steps: tuple[float | None, ...] = (None,) * num_features
         self.register_buffer("step", checked_step(lattice, num_features))
 
     @abstractmethod
@@ -149,6 +151,26 @@ class Likelihood(nn.Module, ABC):
             mask: True where a node is real, in both, shape (B, N); None = all.
         """
 
+    def set_schema(self, schema: CloudSchema) -> None:
+        """Takes what a schema says of the features: positions, order, steps that are known.
+
+        Raises:
+            ValueError: If it has another number of features.
+        """
+        if schema.num_features != self.num_features:
+            raise ValueError(
+                f"schema must have {self.num_features} features, got {schema.num_features}"
+            )
+        self.known_steps = tuple(feature.step for feature in schema.features)
+
+    def set_ranges(self, low: Tensor, high: Tensor) -> None:
+        """Looks at the ranges of the features, which stand for [0, 1]; called before training.
+
+        Args:
+            low: In data units, shape (F,).
+            high: Likewise.
+        """
+
     def set_lattice(self, points: Tensor, mask: Tensor | None = None) -> None:
         """Takes the lattice of given clouds, if ``lattice`` says to find it; else does nothing.
 
@@ -161,6 +183,9 @@ class Likelihood(nn.Module, ABC):
         if isinstance(self.lattice, str):
             clouds = as_clouds(points, mask, num_features=self.num_features)
             self.step.copy_(lattice_step(clouds.points, clouds.mask, STEPS[self.lattice]))
+            for column, step in enumerate(self.known_steps):
+                if step is not None:
+                    self.step[column] = step
 
     def dequantize(
         self,

@@ -1,4 +1,4 @@
-"""Lattices that the values of a feature lie on, such as whole pixels: how they are found."""
+"""Lattices that the values of a feature lie on, such as whole numbers: how they are found."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gconvae.nn.causal import CausalBlock, Past
 __all__ = ["FINE", "NodeTransformer"]
 
 FINE = 16
-"""Steps of the fine lattice in one of the coarse one: a pixel has 16 of 1/16 px."""
+"""Steps of the fine lattice in one of the coarse one."""
 
 OCTAVES = 6
 """Waves by which the network sees a number; the shortest is 1/32 of its range."""
@@ -51,7 +51,8 @@ class NodeTransformer(nn.Module):
         components: int,
     ) -> None:
         super().__init__()
-        self.columns = (1, 0, *range(2, num_features))  # y, x, intensity, ...
+        last = min(2, num_features)
+        self.columns = (*reversed(range(last)), *range(last, num_features))  # y, x, the rest
         self.node = _two_layers(num_features * WAVES, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))

@@ -204,6 +204,23 @@ class CloudSchema:
             raise ValueError(f"label must be one of {known}, got {label!r}")
         return index
 
+    def class_indices(self, labels: Any) -> Any:
+        """Indices of one class or of many, as far as classes have names; others as they are.
+
+        Raises:
+            ValueError: If there is no such class.
+        Example:
+            >>> from gconvae.schema import JETS
+            >>> JETS.with_classes(["gluon", "top"]).class_indices(["top", "gluon"])
+            [1, 0]
+        """
+        if labels is None or not self.classes:
+            return labels
+        labels = plain(labels)
+        if isinstance(labels, str) or not hasattr(labels, "__len__"):
+            return self.class_index(labels)
+        return [self.class_index(plain(label)) for label in labels]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and lists, ready for JSON."""
         return dataclasses.asdict(self)

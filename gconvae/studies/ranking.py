@@ -161,7 +161,9 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     run_folder.begin(place, manifest | begun)
     model.encoder, model.decoder = trained.encoder, trained.decoder
     model.scaling, model.conditioning = trained.scaling, trained.conditioning
-    model.likelihood.set_lattice(train.points, train.mask)
+    model.likelihood.set_schema(train.schema)
+    model.likelihood.set_lattice(model.scaling.enter(train.points), train.mask)
+    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     model.eval()
     with deterministic(manifest["threads"]):
         fit_prior(model, train, valid, seed=seed)

@@ -195,7 +195,8 @@ def fit(
     ]
     set_budget(trained, options)
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
-    trained.likelihood.set_lattice(train.points, train.mask)
+    trained.likelihood.set_lattice(trained.scaling.enter(train.points), train.mask)
+    trained.likelihood.set_ranges(trained.scaling.low, trained.scaling.high)
     if isinstance(loss, str):
         loss = losses.create(loss, backend=neighbors, num_positions=train.schema.num_positions)
     if any(True for _ in loss.parameters()):

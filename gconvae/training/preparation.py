@@ -72,6 +72,7 @@ def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
             f"models.create(num_features={given}) makes one for them"
         )
     model.schema = train.schema
+    model.likelihood.set_schema(train.schema)
     if scaling == "keep":
         return
     fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=scaling == "auto")

@@ -72,7 +72,9 @@ def with_likelihood(
         assert isinstance(created, Likelihood)
         likelihood = created
     model.likelihood = copy.deepcopy(likelihood).to(model.scaling.low)
+    model.likelihood.set_schema(model.schema)
     model.likelihood.set_lattice(*model.prepare(data, name="data")[:2])
+    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     fit_likelihood(model, data, valid, seed=seed, progress=progress)
     return model
 
