@@ -150,6 +150,7 @@ def create(
         "num_points": num_points,
         "num_features": schema.num_features,
         "num_positions": schema.num_positions,
+        "extent": schema.extent,
         "latent_dim": latent_dim,
         "num_classes": num_classes,
         "ragged": ragged,

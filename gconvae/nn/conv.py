@@ -18,10 +18,11 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 
 @register("encoder", "conv")
 class ConvEncoder(nn.Module):
-    r"""Convolutions over nodes, brightest first, then a dense layer: q(z|x), a diagonal Gaussian.
+    r"""Convolutions over nodes in the order given, then a dense layer: q(z|x), a Gaussian.
 
     The first kernel is (F, 5) and merges the features, the others are (1, 5); stride 1, padding
-    (0, 1), so that 25 columns become 23, 21 and 19. ReLU after every layer but the last.
+    (0, 1), so that 25 columns become 23, 21 and 19. ReLU after every layer but the last. It sees
+    neighbours in the order of nodes: a model gives it the canonical order of its schema.
 
     Args:
         num_points: N, the number of columns.
@@ -69,7 +70,7 @@ class ConvEncoder(nn.Module):
         """The posterior of each cloud.
 
         Args:
-            points: Scaled features, brightest node first, masked nodes 0, shape (B, N, F).
+            points: Scaled features, nodes in canonical order, masked nodes 0, shape (B, N, F).
             mask: Not used: masked nodes are 0 already.
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).

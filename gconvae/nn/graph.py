@@ -1,7 +1,9 @@
 """Graph encoders: message passing on the nearest neighbours of each node, then a pooled readout.
 
 All take ragged clouds and any number of nodes, and are invariant to node order: the layers by
-construction, ties between neighbours because nodes are put in the one order before the search.
+construction, ties between neighbours because nodes are put in an order before the search. It is
+that of ``sort_nodes`` without a schema, whatever the features mean; nodes that tie in it stay in
+the order in which they come, which in a model is that of its schema.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from gconvae.clouds import pack, sort_nodes
 from gconvae.neighbors.search import knn_graph
 from gconvae.nn.layers import Convolution, Readout, centred, make_norm
 from gconvae.registry import check_counts, check_widths, register
+from gconvae.schema import EXTENT
 
 __all__ = [
     "DynamicEdgeConvEncoder",
@@ -29,31 +32,47 @@ __all__ = [
     "MoNetEncoder",
 ]
 
-REACH = 8.0  # of the offsets between 8 nearest superpixels, 99 % are shorter along each axis
+REACH = 8 / EXTENT
+"""Of the offsets to 8 neighbours among 25 nodes, as a share of the scaled range, 99 % are shorter
+along each axis."""
+
 BACKEND = "dense"  # the faster search on some tens of nodes, in positions and in features
 
 
 class _Nodes(NamedTuple):
-    """The real nodes of a batch of clouds, in the one order."""
+    """The real nodes of a batch of clouds, in order."""
 
     points: Tensor  # (P, F), scaled units
     batch: Tensor  # (P,), cloud of each node
     num_clouds: int
+    num_positions: int  # D, at most F
+    extent: float  # length of a feature's scaled range
 
     @property
     def unit(self) -> Tensor:
         """Features in about [-1, 1], shape (P, F)."""
-        return centred(self.points)
+        return centred(self.points, self.extent)
+
+    @property
+    def positions(self) -> Tensor:
+        """Where nodes are, in scaled units, shape (P, D)."""
+        return self.points[:, : self.num_positions]
 
     def graph(self, neighbors: int, loop: bool) -> Tensor:
-        """Edges (2, E) from the nearest nodes in (x, y)."""
-        return knn_graph(self.points[:, :2], neighbors, self.batch, loop, BACKEND)
+        """Edges (2, E) from the nearest nodes by position."""
+        return knn_graph(self.positions, neighbors, self.batch, loop, BACKEND)
+
+    def offsets(self, edges: Tensor) -> Tensor:
+        """From each node to its neighbour, about [-1, 1], shape (E, D)."""
+        source, target = edges
+        positions = self.positions
+        return (positions[source] - positions[target]) / (REACH * self.extent)
 
 
-def _nodes(points: Tensor, mask: Tensor | None) -> _Nodes:
+def _nodes(points: Tensor, mask: Tensor | None, num_positions: int, extent: float) -> _Nodes:
     ordered, present = sort_nodes(points, mask)
     packed = pack(ordered, None if mask is None else present)
-    return _Nodes(packed.points, packed.batch, len(points))
+    return _Nodes(packed.points, packed.batch, len(points), num_positions, extent)
 
 
 class EdgeConvEncoderBase(nn.Module, ABC):
@@ -67,10 +86,14 @@ class EdgeConvEncoderBase(nn.Module, ABC):
         neighbors: int = 8,
         hidden: int = 256,
         aggregation: str | Sequence[str] = ("mean", "max"),
+        num_positions: int = 2,
+        extent: float = EXTENT,
     ) -> None:
         super().__init__()
+        check_counts(num_positions=num_positions)
         check_counts(num_features=num_features, latent_dim=latent_dim, neighbors=neighbors)
         self.latent_dim, self.neighbors = latent_dim, neighbors
+        self.num_positions, self.extent = min(num_positions, num_features), extent
         self.convs = _EdgeConvs(num_features, channels)
         self.readout = Readout(sum(channels), hidden, latent_dim, aggregation)
 
@@ -83,7 +106,7 @@ class EdgeConvEncoderBase(nn.Module, ABC):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        nodes = _nodes(points, mask)
+        nodes = _nodes(points, mask, self.num_positions, self.extent)
         features = self.convs(nodes.unit, self._graph(nodes))  # (P, sum of C)
         return self.readout(features, nodes.batch, nodes.num_clouds)
 
@@ -94,7 +117,7 @@ class EdgeConvEncoderBase(nn.Module, ABC):
 
 @register("encoder", "edge_conv")
 class EdgeConvEncoder(EdgeConvEncoderBase):
-    r"""Edge convolutions on one graph, the nearest neighbours in (x, y): q(z|x).
+    r"""Edge convolutions on one graph, the nearest neighbours by position: q(z|x).
 
     .. math:: h_i' = \max_{j \in \mathcal{N}(i) \cup \{i\}} \mathrm{ReLU}(W [h_i, h_j - h_i] + b)
 
@@ -102,18 +125,20 @@ class EdgeConvEncoder(EdgeConvEncoderBase):
     ReLU and the Gaussian's layer follow.
 
     Args:
-        num_features: F; the first two are x and y.
+        num_features: F, positions first.
         latent_dim: L.
         channels: Output channels of each edge convolution.
         neighbors: Neighbours of a node; a smaller cloud gives as many as it has.
         hidden: Width of the dense layer.
         aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
+        num_positions: D, the features that say where a node is; at most F count.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If a width or ``neighbors`` is below 1, or an aggregation is unknown.
     References:
         | Dynamic Graph CNN for Learning on Point Clouds (Wang et al., 2018), arXiv:1801.07829
     Example:
-        >>> posterior = EdgeConvEncoder()(27 * torch.rand(2, 25, 3))
+        >>> posterior = EdgeConvEncoder()(torch.rand(2, 25, 3))
         >>> posterior.mean.shape
         torch.Size([2, 10])
     """
@@ -131,8 +156,8 @@ class DynamicEdgeConvEncoder(EdgeConvEncoderBase):
 
     .. math:: h_i' = \max_{j \in \mathcal{N}_h(i) \cup \{i\}} \mathrm{ReLU}(W [h_i, h_j - h_i] + b)
 
-    The first graph is that of all input features, so that brightness counts as a direction too.
-    Otherwise as :class:`EdgeConvEncoder`.
+    The first graph is that of all input features, so that those which are no positions count as
+    directions too. Otherwise as :class:`EdgeConvEncoder`.
 
     Args:
         num_features: F.
@@ -141,12 +166,14 @@ class DynamicEdgeConvEncoder(EdgeConvEncoderBase):
         neighbors: Neighbours of a node; a smaller cloud gives as many as it has.
         hidden: Width of the dense layer.
         aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
+        num_positions: D, the features that say where a node is; at most F count.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If a width or ``neighbors`` is below 1, or an aggregation is unknown.
     References:
         | Dynamic Graph CNN for Learning on Point Clouds (Wang et al., 2018), arXiv:1801.07829
     Example:
-        >>> posterior = DynamicEdgeConvEncoder(neighbors=4)(27 * torch.rand(2, 25, 3))
+        >>> posterior = DynamicEdgeConvEncoder(neighbors=4)(torch.rand(2, 25, 3))
         >>> posterior.mean.shape
         torch.Size([2, 10])
     """
@@ -161,7 +188,7 @@ class DynamicEdgeConvEncoder(EdgeConvEncoderBase):
 
 @register("encoder", "monet")
 class MoNetEncoder(nn.Module):
-    r"""Gaussian-mixture convolutions on neighbours in (x, y), the classic for superpixels: q(z|x).
+    r"""Gaussian-mixture convolutions on neighbours by position: q(z|x).
 
     .. math:: h_i' = \mathrm{ReLU}\left(\Theta_0 h_i + \frac{1}{|\mathcal{N}(i)|}
               \sum_{j \in \mathcal{N}(i)} \sum_{k=1}^{K} w_k(e_{ji}) \Theta_k h_j\right), \quad
@@ -170,20 +197,22 @@ class MoNetEncoder(nn.Module):
     The pseudo coordinates e are the offsets of the neighbours, scaled to about [-1, 1].
 
     Args:
-        num_features: F; the first two are x and y.
+        num_features: F, positions first.
         latent_dim: L.
         channels: Output channels of each convolution.
         neighbors: Neighbours of a node; a smaller cloud gives as many as it has.
         kernel_size: Gaussians of a kernel, K.
         hidden: Width of the dense layer.
         aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
+        num_positions: D, the features that say where a node is; at most F count.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If a width or count is below 1, or an aggregation is unknown.
     References:
         | Geometric deep learning on graphs and manifolds using mixture model CNNs
           (Monti et al., 2016), arXiv:1611.08402
     Example:
-        >>> posterior = MoNetEncoder(kernel_size=3)(27 * torch.rand(2, 25, 3))
+        >>> posterior = MoNetEncoder(kernel_size=3)(torch.rand(2, 25, 3))
         >>> posterior.mean.shape
         torch.Size([2, 10])
     """
@@ -197,23 +226,27 @@ class MoNetEncoder(nn.Module):
         kernel_size: int = 4,
         hidden: int = 512,
         aggregation: str | Sequence[str] = ("mean", "max"),
+        num_positions: int = 2,
+        extent: float = EXTENT,
     ) -> None:
         super().__init__()
+        check_counts(num_positions=num_positions)
         check_counts(num_features=num_features, latent_dim=latent_dim, neighbors=neighbors)
         check_counts(kernel_size=kernel_size)
         check_widths("channels", channels)
         self.latent_dim, self.neighbors = latent_dim, neighbors
+        self.num_positions, self.extent = min(num_positions, num_features), extent
         self.convs = nn.ModuleList(
-            _mixture(i, o, kernel_size)
+            _mixture(i, o, kernel_size, self.num_positions)
             for i, o in zip((num_features, *channels), channels, strict=False)
         )
         self.readout = Readout(sum(channels), hidden, latent_dim, aggregation)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
         """The posterior of each cloud; arguments as those of :class:`EdgeConvEncoder`."""
-        nodes = _nodes(points, mask)
+        nodes = _nodes(points, mask, self.num_positions, self.extent)
         edges = nodes.graph(self.neighbors, loop=False)
-        offsets = _offsets(nodes.points, edges)
+        offsets = nodes.offsets(edges)
         hidden, outputs = nodes.unit, []
         for conv in self.convs:
             hidden = torch.relu(conv(hidden, edges, offsets))  # (P, C)
@@ -223,7 +256,7 @@ class MoNetEncoder(nn.Module):
 
 @register("encoder", "graph_conv")
 class GraphConvEncoder(nn.Module):
-    r"""Any convolution of PyG with an explicit ``edge_index``, on neighbours in (x, y): q(z|x).
+    r"""Any convolution of PyG with an explicit ``edge_index``, on neighbours by position: q(z|x).
 
     .. math:: h_i' = h_i + \mathrm{ReLU}(\mathrm{norm}(\mathrm{conv}(h, \mathcal{N})_i))
 
@@ -232,7 +265,7 @@ class GraphConvEncoder(nn.Module):
     two dense layers. Edge weights stay 1.
 
     Args:
-        num_features: F; the first two are x and y.
+        num_features: F, positions first.
         latent_dim: L.
         conv: Name of a class in ``torch_geometric.nn``, or that class.
         conv_options: Options of it, such as ``{"heads": 4}``; heads share the channels.
@@ -243,6 +276,8 @@ class GraphConvEncoder(nn.Module):
         norm: One of :data:`~gconvae.nn.layers.NORMS`.
         hidden: Width of the dense layer after pooling.
         aggregation: One or several of :data:`~gconvae.nn.layers.AGGREGATIONS`, concatenated.
+        num_positions: D, the features that say where a node is; at most F count.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If the convolution is unknown or needs more than that, does not take an option,
             draws random numbers or mixes clouds, or if another option is not allowed.
@@ -252,7 +287,7 @@ class GraphConvEncoder(nn.Module):
         | How Powerful are Graph Neural Networks? (Xu et al., 2018), arXiv:1810.00826
     Example:
         >>> encoder = GraphConvEncoder(conv="GATv2Conv", conv_options={"heads": 4})
-        >>> encoder(27 * torch.rand(2, 25, 3)).mean.shape
+        >>> encoder(torch.rand(2, 25, 3)).mean.shape
         torch.Size([2, 10])
     """
 
@@ -269,26 +304,31 @@ class GraphConvEncoder(nn.Module):
         norm: str = "layer",
         hidden: int = 512,
         aggregation: str | Sequence[str] = ("mean", "max"),
+        num_positions: int = 2,
+        extent: float = EXTENT,
     ) -> None:
         super().__init__()
+        check_counts(num_positions=num_positions)
         check_counts(num_features=num_features, latent_dim=latent_dim, neighbors=neighbors)
         check_counts(width=width, num_layers=num_layers)
         self.latent_dim, self.neighbors, self.residual = latent_dim, neighbors, residual
+        self.num_positions, self.extent = min(num_positions, num_features), extent
         self.dense = nn.Linear(num_features, width)
         self.convs = nn.ModuleList(
-            Convolution(conv, width, conv_options or {}) for _ in range(num_layers)
+            Convolution(conv, width, conv_options or {}, self.num_positions)
+            for _ in range(num_layers)
         )
         self.norms = nn.ModuleList(make_norm(norm, width) for _ in range(num_layers))
         self.readout = Readout(width, hidden, latent_dim, aggregation)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
         """The posterior of each cloud; arguments as those of :class:`EdgeConvEncoder`."""
-        nodes = _nodes(points, mask)
+        nodes = _nodes(points, mask, self.num_positions, self.extent)
         edges = nodes.graph(self.neighbors, loop=False)
         told = {
-            "pos": nodes.unit[:, :2],
+            "pos": nodes.unit[:, : nodes.num_positions],
             "edge_index": edges,
-            "edge_attr": _offsets(nodes.points, edges),
+            "edge_attr": nodes.offsets(edges),
         }
         hidden = self.dense(nodes.unit)  # (P, width)
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -349,15 +389,9 @@ def _neighbor_table(edges: Tensor, num_nodes: int) -> Tensor:
     return table
 
 
-def _mixture(inputs: int, outputs: int, kernel_size: int) -> nn.Module:
-    conv = pyg.GMMConv(inputs, outputs, dim=2, kernel_size=kernel_size)
+def _mixture(inputs: int, outputs: int, kernel_size: int, dim: int) -> nn.Module:
+    conv = pyg.GMMConv(inputs, outputs, dim=dim, kernel_size=kernel_size)
     # PyG draws widths around 0, where a Gaussian meets no neighbour and learns nothing
     nn.init.uniform_(conv.mu, -1.0, 1.0)
     nn.init.constant_(conv.sigma, 0.5)
     return conv
-
-
-def _offsets(points: Tensor, edges: Tensor) -> Tensor:
-    """From each node to its neighbour in (x, y), about [-1, 1], shape (E, 2)."""
-    source, target = edges
-    return (points[source, :2] - points[target, :2]) / REACH

@@ -10,10 +10,10 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.distributions import Independent
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.registry import check_counts
+from gconvae.schema import EXTENT
 
 __all__ = ["AGGREGATIONS", "NORMS", "Convolution", "Readout", "centred", "make_norm"]
 
@@ -23,21 +23,23 @@ AGGREGATIONS = (
 )
 """Aggregations of PyG that do not depend on node order, for the readout."""
 
-_CENTRE = 13.5
-"""Half the range of a scaled feature."""
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, pyg.BatchNorm)
 
 NORMS = ("layer", "graph", "none")
 """Norms that do not mix the clouds of a batch: over a node's channels, over a cloud's nodes."""
 
 
-def centred(points: Tensor) -> Tensor:
-    """Scaled features, which lie in about [0, 27], to about [-1, 1], where networks learn best.
+def centred(points: Tensor, extent: float = EXTENT) -> Tensor:
+    """Scaled features to about [-1, 1], where networks learn best.
 
+    Args:
+        points: Any shape, about in [0, ``extent``].
+        extent: Length of a feature's scaled range.
     Example:
-        >>> centred(torch.tensor([0.0, 13.5, 27.0]))
+        >>> centred(torch.tensor([0.0, 2.0, 4.0]), extent=4.0)
         tensor([-1.,  0.,  1.])
     """
-    return (points - _CENTRE) / _CENTRE
+    return (points - extent / 2) / (extent / 2)
 
 
 class Readout(nn.Module):
@@ -84,6 +86,7 @@ class Convolution(nn.Module):
         conv: Name of a class in ``torch_geometric.nn``, or that class.
         width: Channels in and out; heads share them.
         options: Options of it.
+        num_positions: Features of ``pos`` and of ``edge_attr``, the offset of a neighbour.
     Raises:
         ValueError: If the convolution is unknown, needs more than ``x``, ``pos``, ``edge_index``
             and ``edge_attr``, does not take an option, or mixes clouds.
@@ -94,23 +97,27 @@ class Convolution(nn.Module):
     """
 
     def __init__(
-        self, conv: str | type[nn.Module], width: int, options: Mapping[str, Any]
+        self,
+        conv: str | type[nn.Module],
+        width: int,
+        options: Mapping[str, Any],
+        num_positions: int = 2,
     ) -> None:
         super().__init__()
         kind = _in_pyg(conv)
-        self.conv = kind(**_arguments(kind, width, options))
-        if any(isinstance(part, _BatchNorm | pyg.BatchNorm) for part in self.conv.modules()):
+        self.conv = kind(**_arguments(kind, width, options, num_positions))
+        if any(isinstance(part, _BATCH_NORMS) for part in self.conv.modules()):
             raise ValueError(
                 "conv must not mix the clouds of a batch, "
                 f"got {kind.__name__} with a batch norm (its options can change that)"
             )
         self.asks = set(inspect.signature(kind.forward).parameters)
-        self._try(kind.__name__, width)
+        self._try(kind.__name__, width, num_positions)
 
-    def _try(self, name: str, width: int) -> None:
+    def _try(self, name: str, width: int, num_positions: int) -> None:
         """Some convolutions of PyG can be made, and need more when they are called."""
-        edges = torch.tensor([[0, 1], [1, 0]])
-        told = {"pos": torch.zeros(2, 2), "edge_index": edges, "edge_attr": torch.zeros(2, 2)}
+        edges, places = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, num_positions)
+        told = {"pos": places, "edge_index": edges, "edge_attr": places}
         try:
             with torch.no_grad():
                 shape = tuple(self(torch.zeros(2, width), told).shape)
@@ -145,10 +152,13 @@ def _is_callable_here(kind: Any) -> bool:
     return "edge_index" in asks and needs <= {"self", "x", "pos", "edge_index", "edge_attr"}
 
 
-def _arguments(kind: Any, width: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(
+    kind: Any, width: int, options: Mapping[str, Any], num_positions: int
+) -> dict[str, Any]:
     """Arguments that make a convolution of a width, from those that a user leaves open."""
     known = inspect.signature(kind).parameters
-    fixed = {name: value for name, value in _sizes(kind, width).items() if name in known}
+    sizes = _sizes(kind, width, num_positions)
+    fixed = {name: value for name, value in sizes.items() if name in known}
     # dropout would draw from the global generator, a cache would outlive the cloud
     closed = {*fixed, "dropout", "cached", "kwargs"}
     open_options = [*(name for name in known if name not in closed), "aggr"]
@@ -174,17 +184,17 @@ def _arguments(kind: Any, width: int, options: Mapping[str, Any]) -> dict[str, A
     return build | dict(options)
 
 
-def _sizes(kind: Any, width: int) -> dict[str, Any]:
+def _sizes(kind: Any, width: int, num_positions: int) -> dict[str, Any]:
     """What constructors of PyG call their widths and the networks that they want."""
-    inputs, outputs = {"EdgeConv": (2 * width, width), "NNConv": (2, width * width)}.get(
-        kind.__name__, (width, width)
-    )
+    own = {"EdgeConv": (2 * width, width), "NNConv": (num_positions, width * width)}
+    inputs, outputs = own.get(kind.__name__, (width, width))
     return {
         **dict.fromkeys(("in_channels", "out_channels", "channels"), width),
-        **dict.fromkeys(("edge_dim", "dim", "in_edge_channels"), 2),  # an offset in (x, y)
+        # an offset between positions
+        **dict.fromkeys(("edge_dim", "dim", "in_edge_channels"), num_positions),
         "nn": lambda: _dense_pair(inputs, outputs, width),
-        "local_nn": lambda: _dense_pair(width + 2, width, width),
-        "pos_nn": lambda: _dense_pair(2, width, 16),
+        "local_nn": lambda: _dense_pair(width + num_positions, width, width),
+        "pos_nn": lambda: _dense_pair(num_positions, width, 16),
         # what comes in is a dense layer's output already; a bias would cancel in the softmax
         "attn_nn": lambda: nn.Sequential(nn.ReLU(), nn.Linear(width, width, bias=False)),
     }

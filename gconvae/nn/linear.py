@@ -106,5 +106,6 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     if a.is_cuda:
         made = torch.mm(a, b.t())
         return made if bias is None else made.add_(bias)
-    # the operator that torch's own compiler puts into the place of a dense layer
+    # the operator that torch's own compiler puts into the place of a dense layer; private, so
+    # _for_onednn looks whether it is there; it can go once torch's dense layer takes oneDNN here
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")

@@ -32,14 +32,15 @@ class GraphDecoder(nn.Module):
 
     Args:
         num_points: N, the number of start nodes.
-        num_features: F; the first two are x and y.
+        num_features: F, positions first.
         latent_dim: L.
         width: Channels of a node.
         num_layers: Rounds of messages.
         hidden: Width of the dense network of z.
         graph: ``"complete"``, or ``"knn"``: before each round, the nearest of where the output
-            layer would put the nodes in (x, y).
+            layer would put the nodes.
         neighbors: Neighbours of a node in a ``"knn"`` graph.
+        num_positions: Features that say where a node is, in a ``"knn"`` graph; at most F count.
     Raises:
         ValueError: If a number is below 1, or ``graph`` is unknown.
     References:
@@ -62,14 +63,17 @@ class GraphDecoder(nn.Module):
         hidden: int = 256,
         graph: str = "complete",
         neighbors: int = 8,
+        num_positions: int = 2,
     ) -> None:
         super().__init__()
         check_counts(num_points=num_points, num_features=num_features, latent_dim=latent_dim)
         check_counts(width=width, num_layers=num_layers, hidden=hidden, neighbors=neighbors)
+        check_counts(num_positions=num_positions)
         if graph not in GRAPHS:
             raise ValueError(f"graph must be one of {', '.join(GRAPHS)}, got {graph!r}")
         self.num_points, self.latent_dim = num_points, latent_dim
         self.graph, self.neighbors = graph, neighbors
+        self.num_positions = min(num_positions, num_features)
         self.start = nn.Parameter(torch.randn(num_points, width))
         self.condition = nn.Sequential(
             nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
@@ -98,7 +102,8 @@ class GraphDecoder(nn.Module):
         """Places of the nodes that each node hears, (B, N, K); None = of all."""
         if self.graph == "complete":
             return None
-        positions = torch.sigmoid(self.head(nodes))[..., :2].detach()  # (B, N, 2)
+        features = torch.sigmoid(self.head(nodes)).detach()  # (B, N, F)
+        positions = features[..., : self.num_positions]  # (B, N, D)
         distance = squared_distance(positions.unsqueeze(2), positions.unsqueeze(1))  # (B, N, N)
         distance = distance.masked_fill(~real.unsqueeze(1), torch.inf)
         return distance.sort(dim=-1, stable=True).indices[..., : self.neighbors + 1]

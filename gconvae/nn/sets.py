@@ -20,6 +20,7 @@ from gconvae.clouds import pack
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.layers import centred
 from gconvae.registry import check_counts, check_widths, register
+from gconvae.schema import EXTENT
 
 __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTransformerEncoder"]
 
@@ -43,6 +44,7 @@ class DeepSetsEncoder(nn.Module):
         aggregation: One of :data:`AGGREGATIONS` or a list of them.
         node_hidden: Widths of the layers of :math:`\phi`, ReLU after each.
         cloud_hidden: Widths of the layers of :math:`\rho` before mean and log-variance.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If a width is below 1 or an aggregation is not known.
     References:
@@ -63,13 +65,14 @@ class DeepSetsEncoder(nn.Module):
         aggregation: str | Sequence[str] = ("sum", "max", "std"),
         node_hidden: Sequence[int] = (128, 128),
         cloud_hidden: Sequence[int] = (256,),
+        extent: float = EXTENT,
     ) -> None:
         super().__init__()
         check_counts(num_features=num_features, latent_dim=latent_dim)
         check_widths("node_hidden", node_hidden)
         check_widths("cloud_hidden", cloud_hidden)
         names = _known_aggregations(aggregation)
-        self.latent_dim = latent_dim
+        self.latent_dim, self.extent = latent_dim, extent
         self.each_node = MLP([num_features, *node_hidden], norm=None, plain_last=False)
         self.pool = MultiAggregation(names)
         pooled = len(names) * node_hidden[-1]
@@ -85,7 +88,7 @@ class DeepSetsEncoder(nn.Module):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        nodes, batch = pack(centred(points), mask)  # (P, F), (P,)
+        nodes, batch = pack(centred(points, self.extent), mask)  # (P, F), (P,)
         hidden = self.each_node(nodes)  # (P, C)
         pooled = self.pool(hidden, batch, dim_size=len(points))  # (B, aggregations * C)
         return self.gaussian(self.whole_cloud(pooled))
@@ -111,6 +114,7 @@ class SetTransformerEncoder(nn.Module):
         blocks: Number of attention blocks among the nodes.
         inducing: Number of inducing points of each block; 0 = every node attends to every node.
         seeds: Learned vectors that pool the cloud, their results side by side.
+        extent: Length of a feature's scaled range.
     Raises:
         ValueError: If a number is below 1 (``inducing``: below 0), or ``heads`` is no divisor.
     References:
@@ -132,13 +136,14 @@ class SetTransformerEncoder(nn.Module):
         blocks: int = 2,
         inducing: int = 0,
         seeds: int = 4,
+        extent: float = EXTENT,
     ) -> None:
         super().__init__()
         check_counts(num_features=num_features, latent_dim=latent_dim, blocks=blocks, seeds=seeds)
         _check_heads(width, heads)
         if not isinstance(inducing, int) or inducing < 0:
             raise ValueError(f"inducing must be a whole number of at least 0, got {inducing!r}")
-        self.latent_dim = latent_dim
+        self.latent_dim, self.extent = latent_dim, extent
         self.embed = nn.Linear(num_features, width)
         self.blocks = nn.ModuleList(
             InducedSetAttentionBlock(width, inducing, heads)
@@ -158,7 +163,7 @@ class SetTransformerEncoder(nn.Module):
         Returns:
             A diagonal Gaussian with batch shape (B,) and event shape (L,).
         """
-        hidden = self.embed(centred(points))  # (B, N, C)
+        hidden = self.embed(centred(points, self.extent))  # (B, N, C)
         for block in self.blocks:
             hidden = block(hidden, mask)
         pooled = self.pool(hidden, mask)  # (B, seeds, C)

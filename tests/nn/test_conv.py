@@ -344,3 +344,15 @@ def test_networks_are_one_graph_under_torch_compile() -> None:
     ]
     torch.testing.assert_close(traced[0](points).mean, encoder(points).mean)
     torch.testing.assert_close(traced[1](z), decoder(z))
+
+
+@pytest.mark.parametrize("features", [1, 2, 4, 5])
+def test_the_kernels_are_as_high_as_there_are_features(features: int) -> None:
+    encoder, decoder = ConvEncoder(num_features=features), ConvDecoder(num_features=features)
+    assert encoder.convs[0].kernel_size == decoder.convs[-1].kernel_size == (features, 5)
+    points = (27 * torch.rand(3, 25, features)).requires_grad_()
+    made = decoder(encoder(points).mean)
+    assert made.shape == points.shape
+    made.square().sum().backward()
+    assert points.grad is not None
+    assert (points.grad.abs().sum((0, 1)) > 0).all()

@@ -124,3 +124,10 @@ def test_wrong_widths_are_refused(hidden: Any) -> None:
 def test_a_number_is_two_layers_of_that_width() -> None:
     one, two = DenseDecoder(hidden=16), DenseDecoder(hidden=(16, 16))
     assert [w.shape for w in one.parameters()] == [w.shape for w in two.parameters()]
+
+
+@pytest.mark.parametrize("features", [1, 2, 4, 5])
+def test_nodes_of_any_features(features: int) -> None:
+    made = DenseDecoder(num_features=features)(torch.randn(3, 10))
+    assert made.shape == (3, 25, features)
+    assert (made.std((0, 1)) > 0).all()

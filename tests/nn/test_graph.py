@@ -295,11 +295,69 @@ def test_monet_equals_the_loop() -> None:
 
 
 def test_static_graph_looks_at_positions_only() -> None:
-    nodes = graph._Nodes(random_points(9, 3), torch.zeros(9, dtype=torch.long), 1)
-    brighter = graph._Nodes(nodes.points * torch.tensor([1.0, 1.0, 7.0]), nodes.batch, 1)
-    assert torch.equal(nodes.graph(3, loop=False), brighter.graph(3, loop=False))
+    nodes = graph._Nodes(random_points(9, 3), torch.zeros(9, dtype=torch.long), 1, 2, 27.0)
+    other = nodes._replace(points=nodes.points * torch.tensor([1.0, 1.0, 7.0]))
+    assert torch.equal(nodes.graph(3, loop=False), other.graph(3, loop=False))
     wanted = knn_graph_loop(nodes.points[:, :2], 3, nodes.batch, loop=False)
     assert nodes.graph(3, loop=False).t().tolist() == wanted
+    # unless the third feature is a position
+    graphs = [each._replace(num_positions=3).graph(3, loop=False) for each in (nodes, other)]
+    assert not torch.equal(*graphs)
+
+
+KINDS = [(1, 2), (2, 2), (5, 2), (3, 3), (4, 3)]
+"""Numbers of features, and of positions asked for."""
+
+
+@every_encoder
+@pytest.mark.parametrize(("features", "positions"), KINDS)
+def test_features_and_positions_of_any_number(name: str, features: int, positions: int) -> None:
+    kind, options = {
+        "edge_conv": (EdgeConvEncoder, {}),
+        "dynamic_edge_conv": (DynamicEdgeConvEncoder, {}),
+        "monet": (MoNetEncoder, {}),
+        "graph_conv": (GraphConvEncoder, {}),
+    }.get(name, (GraphConvEncoder, None))
+    if options is None:
+        options = {"conv": name, "conv_options": CONVOLUTIONS[name], **SMALL}
+    with initial_weights(0):
+        encoder = kind(num_features=features, num_positions=positions, **options).double()
+    points = random_points(4, 9, features).requires_grad_()
+    found = parameters_of(encoder(points))
+    moved = parameters_of(encoder(points[:, permutation(9)]))
+    torch.testing.assert_close(moved, found)
+    found.square().sum().backward()
+    assert points.grad is not None
+    assert (points.grad.abs().sum((0, 1)) > 0).all()  # every feature is looked at
+
+
+@pytest.mark.parametrize("name", ["edge_conv", "graph_conv"])
+def test_a_third_position_changes_the_graph(name: str) -> None:
+    # a convolution of the graph alone, whose weights do not grow with the positions
+    options = {"conv": "GraphConv"} if name == "graph_conv" else {}
+    points, seen = random_points(2, 20, 3), []
+    for positions in (2, 3, 7):
+        with initial_weights(0):
+            encoder = registry.create("encoder", name, num_positions=positions, **options)
+        seen.append(parameters_of(encoder.double()(points)))
+    assert not torch.allclose(seen[0], seen[1])
+    assert torch.equal(seen[1], seen[2])  # no more positions than features
+
+
+@pytest.mark.parametrize("name", ["edge_conv", "monet", "graph_conv"])
+def test_another_extent_is_another_unit(name: str) -> None:
+    points, found = random_points(2, 12, 3), []
+    for factor in (1.0, 1 / 27):
+        with initial_weights(0):
+            encoder = registry.create("encoder", name, extent=27.0 * factor).double()
+        found.append(parameters_of(encoder(points * factor)))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("positions", [0, -1, 1.5])
+def test_a_wrong_number_of_positions_is_refused(positions: Any) -> None:
+    with pytest.raises(ValueError, match="num_positions must be a whole number of at least 1"):
+        EdgeConvEncoder(num_positions=positions)
 
 
 # Aggregations, norms, residuals

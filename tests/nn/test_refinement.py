@@ -217,3 +217,26 @@ def test_decoder_is_made_by_its_name(graph: str, device: torch.device) -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GraphDecoder(**options)
+
+
+@pytest.mark.parametrize("graph", ["complete", "knn"])
+@pytest.mark.parametrize(("features", "positions"), [(1, 2), (2, 2), (5, 2), (3, 3), (4, 3)])
+def test_features_and_positions_of_any_number(graph: str, features: int, positions: int) -> None:
+    options = {"num_features": features, "num_positions": positions}
+    decoder = GraphDecoder(graph=graph, neighbors=3, **options)
+    assert decoder.num_positions == min(features, positions)
+    z = torch.randn(3, 10, requires_grad=True)
+    made = decoder(z)
+    assert made.shape == (3, 25, features)
+    made.sum().backward()
+    assert z.grad is not None
+    assert z.grad.abs().sum() > 0
+
+
+def test_the_nearest_nodes_are_those_by_position() -> None:
+    decoder = GraphDecoder(num_features=4, graph="knn", neighbors=3, num_positions=3)
+    nodes = torch.randn(2, 25, 64)
+    found = decoder._neighbors(nodes, torch.ones(2, 25, dtype=torch.bool))
+    places = torch.sigmoid(decoder.head(nodes))[..., :3].detach()
+    wanted = torch.cdist(places, places).sort(dim=-1, stable=True).indices[..., :4]
+    assert torch.equal(found, wanted)

@@ -563,3 +563,25 @@ def test_noise_of_another_shape_is_refused(noise_dim: int, shape: tuple[int, ...
         ValueError, match=rf"noise must have shape \(2, 25, {noise_dim}\), got \({shape[0]}, "
     ):
         decoder(torch.zeros(2, 10), noise=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("features", [1, 2, 4, 5])
+@pytest.mark.parametrize("kind", [DeepSetsEncoder, SetTransformerEncoder])
+def test_clouds_of_any_features(kind: type[nn.Module], features: int) -> None:
+    encoder, decoder = kind(num_features=features), SetTransformerDecoder(num_features=features)
+    points = (27 * torch.rand(3, 25, features)).requires_grad_()
+    made = decoder(encoder(points).mean)
+    assert made.shape == points.shape
+    made.square().sum().backward()
+    assert points.grad is not None
+    assert (points.grad.abs().sum((0, 1)) > 0).all()
+
+
+@pytest.mark.parametrize("kind", [DeepSetsEncoder, SetTransformerEncoder])
+def test_another_extent_is_another_unit(kind: type[nn.Module]) -> None:
+    points, found = torch.rand(3, 9, 3), []
+    for extent in (27.0, 2.0):
+        with initial_weights(0):
+            encoder = kind(extent=extent)
+        found.append(encoder(extent * points).mean)
+    torch.testing.assert_close(*found)
