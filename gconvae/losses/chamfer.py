@@ -156,8 +156,8 @@ class ThirdAxisChamfer(nn.Module):
     Raises:
         ValueError: If a factor is below 0.
     Example:
-        >>> ThirdAxisChamfer()(torch.zeros(2, 5, 3), torch.ones(2, 4, 3))  # (5 + 4) * 3
-        tensor([27., 27.])
+        >>> ThirdAxisChamfer()(torch.zeros(2, 5, 3), torch.ones(2, 3, 3))  # (5 + 3) * 3
+        tensor([24., 24.])
     """
 
     def __init__(
