@@ -1,4 +1,4 @@
-"""An encoder of one's own, for gconvae train --parts my_encoder.py --encoder my_encoder."""
+"""A custom encoder, for gconvae train --parts my_encoder.py --encoder my_encoder."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Train on any clouds of your own: here rings of 25 nodes, handed over as a plain array.
+"""Train on custom clouds: here rings of 25 nodes, handed over as a plain array.
 
 Run: python examples/own_points.py [--small] [--out FOLDER]
 """
@@ -10,6 +10,17 @@ from pathlib import Path
 import numpy as np
 
 import gconvae
+from gconvae.schema import CloudSchema, Feature
+
+RINGS = CloudSchema(
+    features=(
+        Feature("x", "m", position=True),
+        Feature("y", "m", position=True),
+        Feature("energy", "GeV"),
+    ),
+    changes=("turn", "stretch", "mirror"),
+    name="rings",
+)
 
 
 @dataclass(frozen=True)
@@ -18,9 +29,8 @@ class Settings:
 
     num_clouds: int = 3000
     hidden: int = 300
-    # with beta 1 the latents of these clouds stay far from the prior that new ones come from
-    beta: float = 10.0
-    epochs: int = 60
+    epochs: int = 40
+    steps: int = 2000  # of the likelihood, which is fitted after the network
     seed: int = 0
 
 
@@ -38,27 +48,25 @@ def rings(num_clouds: int, seed: int) -> np.ndarray:
 
 def main(settings: Settings, folder: Path) -> None:
     """Trains, samples, compares and draws."""
-    data = gconvae.datasets.from_points(rings(settings.num_clouds, settings.seed))
+    points = rings(settings.num_clouds, settings.seed)
+    data = gconvae.datasets.from_points(points, schema=RINGS)
     rest, test = gconvae.datasets.split(data, 0.2, seed=settings.seed)
     train, valid = gconvae.datasets.split(rest, seed=settings.seed)
 
     # the ranges of the three features are taken from the training clouds
-    model = gconvae.models.create("convae", hidden=settings.hidden, seed=settings.seed)
-    run = gconvae.fit(
-        model,
-        train,
-        valid,
-        beta=settings.beta,
-        epochs=settings.epochs,
+    model = gconvae.models.create(
+        "convae-flow",
+        hidden=settings.hidden,
+        likelihood=f"autoregressive(steps={settings.steps})",
         seed=settings.seed,
-        out=folder,
     )
+    run = gconvae.fit(model, train, valid, epochs=settings.epochs, seed=settings.seed, out=folder)
 
-    generated = run.model.sample(len(test), seed=settings.seed)
+    generated = run.model.sample_clouds(len(test), seed=settings.seed)
     print(gconvae.metrics.compare(test, generated, reference=valid, metrics="features"))
-    samples = {"real": test.points, "generated": generated}
-    grids = gconvae.plots.compare_grids(samples, image_size=None)
-    gconvae.plots.save(grids, folder / "clouds.png")
+    samples = {"real": test, "generated": generated}
+    figure = gconvae.plots.compare_grids(samples, rows=5, columns=5)
+    gconvae.plots.save(figure, folder / "clouds.png")
     print(f"figure: {folder / 'clouds.png'}")
 
 
@@ -67,7 +75,5 @@ if __name__ == "__main__":
     parser.add_argument("--small", action="store_true", help="a few seconds, to see it work")
     parser.add_argument("--out", type=Path, default=Path("runs/example-rings"))
     given = parser.parse_args()
-    chosen = (
-        replace(Settings(), num_clouds=300, hidden=64, epochs=2) if given.small else Settings()
-    )
-    main(chosen, given.out)
+    small = replace(Settings(), num_clouds=300, hidden=64, epochs=2, steps=20)
+    main(small if given.small else Settings(), given.out)

@@ -187,6 +187,8 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return create(*args, **options | {"hidden": 16, "channels": (2, 2, 2)})
 
     def short_fit(*args: Any, **options: Any) -> Any:
+        if "likelihood_steps" in options:
+            options["likelihood_steps"] = 2
         return fit(*args, **options | {"epochs": 1, "progress": False})
 
     def rough_compare(*args: Any, **options: Any) -> Any:

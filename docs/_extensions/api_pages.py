@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "gconvae"
 
-MODEL_PARTS = ("conditioning", "scaling")
+MODEL_PARTS = ("autoencoder", "conditioning", "evidence", "scaling")
 """Rooms that are not in ``gconvae.__all__``, and that whoever puts a model together needs."""
 
 
