@@ -37,7 +37,8 @@ exclude_patterns = ["_build", "Thumbs.db", ".DS_Store"]
 # every reference to a name of gconvae must lead somewhere; the pages of other packages are out of
 # reach without the network, and a private base class has none
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!gconvae\b).*|gconvae\.registry\.M|gconvae\..*\._\w+")]
+_NOWHERE = r"(?!gconvae\b).*|gconvae\.(registry\.M|evidence\.Inferable)|gconvae\..*\._\w+"
+nitpick_ignore_regex = [(r"py:.*", _NOWHERE)]
 
 # torch's builds for CPUs alone come without it
 autodoc_mock_imports = [] if importlib.util.find_spec("triton") else ["triton"]

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 import gconvae
-from gconvae.schema import CloudSchema, Feature
+from gconvae.schema import CloudSchema, Feature, Tail
 
 RINGS = CloudSchema(
     features=(
         Feature("x", "m", position=True),
         Feature("y", "m", position=True),
-        Feature("energy", "GeV"),
+        # most energies are a few GeV, some a hundred: a log gives them the room they need
+        Feature("energy", "GeV", tail=Tail("log", scale=20.0)),
     ),
     changes=("turn", "stretch", "mirror"),
     name="rings",

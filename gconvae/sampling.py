@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,15 @@ from gconvae.randomness import generator, standard_noise
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
 
-__all__ = ["BLOCK", "Generative", "Given", "interpolations", "reconstructions", "samples"]
+__all__ = [
+    "BLOCK",
+    "Generative",
+    "Given",
+    "interpolations",
+    "reconstructions",
+    "samples",
+    "wanted",
+]
 
 BLOCK = 256
 """Clouds whose random numbers come from one generator, and that go through a network at a time on
@@ -85,6 +94,25 @@ class _Kind(NamedTuple):
     always_full: bool
     rounded: bool
     rows: int
+
+
+def wanted(model: Generative, count: int, label: Any = None, z: Tensor | None = None) -> Given:
+    """What of each of ``count`` clouds is given, with classes that are called by their names.
+
+    Args:
+        model: Whose schema names the classes.
+        count: B.
+        label: One for all, or one each; a class's name, or its number where none is named so.
+        z: Latents, shape (B, L).
+    Raises:
+        ValueError: If there is no such class, or no training cloud was of it.
+    """
+    name_of = model.schema.class_index
+    if model.schema.classes and label is not None and not isinstance(label, Tensor):
+        each = [label] if isinstance(label, str) or np.ndim(label) == 0 else label
+        found = torch.tensor([name_of(one) for one in each])
+        label = found if len(found) > 1 or np.ndim(label) else found[0]
+    return Given(model.conditioning.check_wanted(label, count), z)
 
 
 def samples(

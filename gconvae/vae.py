@@ -153,7 +153,7 @@ class VAE(Autoencoder):
             num_samples: How many, at least 1; None where ``z`` says it.
             z: Latents to draw at, shape (B, L); None = from the prior.
             seed: The same seed gives the same clouds.
-            label: One for all, or shape (num_samples,); None = as often as in training.
+            label: By name or number, one for all or one each; None = as often as in training.
             as_data: Return a list of PyG ``Data`` instead of a tensor.
         Raises:
             ValueError: If ``num_samples`` is below 1, or no training cloud had that label.
@@ -187,9 +187,7 @@ class VAE(Autoencoder):
         if count is None or count < 1:
             raise ValueError(f"num_samples must be at least 1, got {count}")
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
-        if self.conditioning.num_classes:
-            label = self.schema.class_indices(label)
-        given = sampling.Given(self.conditioning.check_wanted(label, count), z)
+        given = sampling.wanted(self, count, label, z)
         return sampling.samples(self, count, seed, given)
 
     def log_likelihood(self, data: Any, *, samples: int = 100, seed: int = 0) -> LogLikelihood:

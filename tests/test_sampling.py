@@ -310,3 +310,16 @@ def test_what_a_caller_has_switched_on_changes_nothing(state: str, likelihood: s
         assert torch.equal(one, other)
     with nullcontext():
         assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("label", ["top", 1, ["top"] * 3])
+def test_a_class_is_drawn_by_its_name_or_number(label: Any) -> None:
+    named = gconvae.schema.points("x y", "charge", classes=("gluon", "top"))
+    model = small(num_classes=2, schema=named)
+    assert model.sample_clouds(3, seed=0, label=label).labels.tolist() == [1, 1, 1]
+
+
+def test_a_class_that_is_not_there_is_refused() -> None:
+    named = gconvae.schema.points("x y", "charge", classes=("gluon", "top"))
+    with pytest.raises(ValueError, match="label must be one of gluon, top, got 'charm'"):
+        small(num_classes=2, schema=named).sample(3, seed=0, label="charm")

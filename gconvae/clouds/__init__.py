@@ -1,4 +1,4 @@
-"""Clouds as padded or packed tensors or as PyG graphs; their canonical node order; checks."""
+"""The data convention: clouds as padded or packed tensors or PyG graphs, nodes in one order."""
 
 from __future__ import annotations
 
