@@ -223,11 +223,12 @@ class CloudSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and lists, ready for JSON."""
-        return dataclasses.asdict(self)
+        plain: dict[str, Any] = json.loads(self.to_json())
+        return plain
 
     def to_json(self) -> str:
         """One line of JSON; :meth:`from_json` reads it back, floats to the last bit."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
 
     @classmethod
     def from_dict(cls, content: Any) -> CloudSchema:

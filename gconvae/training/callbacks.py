@@ -34,6 +34,7 @@ class SaveState(Callback):
         self.saved = -math.inf
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """After an epoch: the history for whoever watches, and the state to go on from."""
         assert isinstance(task, NetworkStage)
         run_folder.write_history(task.history, self.folder / "history.csv")
         last = trainer.should_stop or task.current_epoch + 1 == trainer.max_epochs
@@ -52,6 +53,7 @@ class ProgressBar(Callback):
         self.bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """At the start: the bar."""
         # a log file gets a line every 10 s, a terminal a moving bar
         interval = 0.1 if sys.stderr.isatty() else 10.0
         assert isinstance(task, NetworkStage)
@@ -66,6 +68,7 @@ class ProgressBar(Callback):
         task.after_step = self.bar.update
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """After an epoch: its losses beside the bar."""
         assert isinstance(task, NetworkStage)
         if self.bar is not None:
             train, valid = (task.history[f"{stage}_loss"][-1] for stage in ("train", "valid"))
@@ -77,11 +80,13 @@ class ProgressBar(Callback):
             )
 
     def on_train_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """At the end: closes the bar."""
         self._close()
 
     def on_exception(
         self, trainer: pl.Trainer, task: pl.LightningModule, exception: BaseException
     ) -> None:
+        """After an error: closes the bar."""
         self._close()
 
     def _close(self) -> None:

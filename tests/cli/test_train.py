@@ -29,6 +29,9 @@ import gconvae
 from gconvae import datasets, losses, options
 from gconvae.cli import main as cli
 from gconvae.cli import train
+from gconvae.schema import SUPERPIXELS
+
+SCHEMA = SUPERPIXELS.to_dict()
 
 
 class Finished:
@@ -86,8 +89,8 @@ def test_the_main_job_says_which_neighbour_search_was_used(eights: Finished) -> 
 def test_the_main_job_trains_on_the_bundled_eights(eights: Finished) -> None:
     manifest = json.loads((eights.folder / "manifest.json").read_text())
     learned, valid = datasets.split(datasets.SuperpixelMNIST(8, "train"))
-    assert manifest["train"] == {"clouds": 4857, "image_size": 28, "sha256": learned.checksum()}
-    assert manifest["valid"] == {"clouds": 994, "image_size": 28, "sha256": valid.checksum()}
+    assert manifest["train"] == {"clouds": 4857, "schema": SCHEMA, "sha256": learned.checksum()}
+    assert manifest["valid"] == {"clouds": 994, "schema": SCHEMA, "sha256": valid.checksum()}
 
 
 def test_the_run_folder_holds_everything(eights: Finished) -> None:
