@@ -136,9 +136,11 @@ COLUMNS = {
     "studies": 3.0,
     "export": 1.5,
     "training": 3.0,
-    "models": 0.0,
-    "vae": 0.0,
-    "sampling": 1.1,
+    "models": 1.0,
+    "vae": 1.0,
+    "autoencoder": 0.0,
+    "sampling": 1.0,
+    "evidence": 2.0,
     "plots": 6.0,
     "priors": 2.0,
     "nn": 3.0,
@@ -146,8 +148,8 @@ COLUMNS = {
     "losses": 5.0,
     "metrics": 6.0,
     "pieces": 0.0,
-    "conditioning": 0.9,
-    "scaling": 1.8,
+    "conditioning": 0.88,
+    "scaling": 1.76,
     "superpixels": 2.7,
     "datasets": 3.6,
     "neighbors": 4.6,
@@ -156,6 +158,12 @@ COLUMNS = {
 """Where a room stands on its floor, so that no arrow runs through a box. The ground floor is
 filled from left to right; elsewhere a room without a place gets the first free one from the
 right."""
+
+MODEL = ("autoencoder", "sampling", "evidence")
+"""What the model is put together from: rooms in one frame, from which their arrows start."""
+
+STEP = 0.85
+"""Between the two rows of a floor: the ground floor, and the one with the rooms of the model."""
 
 WIDTH, HEIGHT = 0.86, 0.66
 """Of a box, where floors and columns are 1 apart."""
@@ -166,42 +174,57 @@ FILL = {True: "#dce9f5", False: "#ffffff"}
 INK, FAINT = "#23374d", "#f4f4f1"
 
 
+def heights(rooms: Mapping[str, Mapping[str, object]]) -> list[float]:
+    """Middle of the upper row of each floor; the ground floor and the model's have two rows."""
+    two = {0} | {int(str(rooms[room]["floor"])) for room in MODEL if room in rooms}
+    top = max(int(str(facts["floor"])) for facts in rooms.values())
+    found: list[float] = []
+    for floor in range(top + 1):
+        found.append((found[-1] + 1.0 if found else 0.0) + STEP * (floor in two and floor > 0))
+    return found
+
+
 def places(rooms: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[float, float]]:
     """Centre of each box."""
+    level = heights(rooms)
     listed = [room for room in table() if room in rooms]
     ground = [room for room in listed if rooms[room]["floor"] == 0]
-    columns = COLUMNS | {room: 6.0 * i / max(len(ground) - 1, 1) for i, room in enumerate(ground)}
+    half = (len(ground) + 1) // 2
+    found = {}
+    for number, room in enumerate(ground):
+        column = 6.0 * (number % half) / max(half - 1, 1)
+        found[room] = (column, level[0] - STEP * (number >= half))
+    columns = dict(COLUMNS)
     for room in listed:
-        if room not in columns:
-            floor = rooms[room]["floor"]
+        floor = int(str(rooms[room]["floor"]))
+        if room not in columns and room not in found:
             taken = [columns[o] for o in listed if o in columns and rooms[o]["floor"] == floor]
             free = (x / 2 for x in range(12, -1, -1) if all(abs(x / 2 - o) >= 0.9 for o in taken))
             columns[room] = next(free, 6.0)
-    return {room: (columns[room], float(str(rooms[room]["floor"]))) for room in listed}
+        found.setdefault(room, (columns.get(room, 6.0), level[floor] - STEP * (room in MODEL)))
+    return found
 
 
 def draw(rooms: Mapping[str, Mapping[str, object]]) -> Figure:
     """Floors as rows, rooms as boxes, an arrow to each room that one stands on."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.8, 9.4), layout="constrained")
+    figure = Figure(figsize=(8.8, 10.6), layout="constrained")
     axes = figure.add_subplot()
-    centres = places(rooms)
-    narrow = 6.0 / max(sum(room["floor"] == 0 for room in rooms.values()) - 1, 1) - 0.05
-    top = max(int(y) for _, y in centres.values())
-    for floor in range(top + 1):
+    centres, level = places(rooms), heights(rooms)
+    bottom = -0.5 - STEP
+    for floor, (high, low) in enumerate(zip(level, [bottom + 0.5, *level], strict=False)):
+        low = bottom if floor == 0 else low + 0.5
         if floor % 2 == 0:
-            axes.axhspan(floor - 0.5, floor + 0.5, color=FAINT, zorder=0, linewidth=0)
-        axes.text(-0.72, floor, str(floor), size=13, color="#888888", va="center", ha="center")
+            axes.axhspan(low, high + 0.5, color=FAINT, zorder=0, linewidth=0)
+        middle = (low + high + 0.5) / 2
+        axes.text(-0.74, middle, str(floor), size=13, color="#888888", va="center", ha="center")
+    _arrows(axes, rooms, centres)
     for room, facts in rooms.items():
-        for other in list(facts["stands on"]):  # type: ignore[call-overload]
-            _arrow(axes, centres[room], centres[other])
-    for room, facts in rooms.items():
-        width = min(WIDTH, narrow) if facts["floor"] == 0 else WIDTH
-        _box(axes, room, centres[room], width, bool(facts["wing"]))
+        _box(axes, room, centres[room], WIDTH, bool(facts["wing"]))
     axes.text(
         6.45,
-        top,
+        level[-1],
         "a box: a room, shaded if it is a wing (a folder)\n"
         "an arrow: imports; those that longer ways stand for are left out\n"
         "all rooms may import the ground floor",
@@ -211,9 +234,38 @@ def draw(rooms: Mapping[str, Mapping[str, object]]) -> Figure:
         va="center",
         linespacing=1.5,
     )
-    axes.set(xlim=(-0.9, 6.55), ylim=(-0.5, top + 0.5))
+    axes.set(xlim=(-0.9, 6.55), ylim=(bottom, level[-1] + 0.5))
     axes.axis("off")
     return figure
+
+
+def _arrows(
+    axes: Axes,
+    rooms: Mapping[str, Mapping[str, object]],
+    centres: Mapping[str, tuple[float, float]],
+) -> None:
+    """All arrows; those of the model's rooms start and end at the frame around them."""
+    from matplotlib.patches import Rectangle
+
+    inside = [room for room in MODEL if room in rooms]
+    left, right = (end(centres[room][0] for room in inside) for end in (min, max))
+    y, margin = centres[inside[0]][1], 0.06
+    corner = (left - WIDTH / 2 - margin, y - HEIGHT / 2 - margin)
+    size = (right - left + WIDTH + 2 * margin, HEIGHT + 2 * margin)
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=INK, linestyle=":", zorder=1))
+    below: set[str] = set()
+    for room, facts in rooms.items():
+        others = set(list(facts["stands on"]))  # type: ignore[call-overload]
+        if room in inside:
+            below |= others - set(inside)
+        elif others & set(inside):
+            x = centres[room][0]
+            _line(axes, (x, centres[room][1] - HEIGHT / 2), (x, y + HEIGHT / 2 + margin))
+        for other in sorted(others - set(inside)) if room not in inside else ():
+            _arrow(axes, centres[room], centres[other])
+    for other in sorted(below):
+        x, to_y = centres[other][0] - 0.29, centres[other][1] + HEIGHT / 2
+        _line(axes, (min(max(x, left - 0.3), right + 0.3), y - HEIGHT / 2 - margin), (x, to_y))
 
 
 def _box(axes: Axes, room: str, centre: tuple[float, float], width: float, is_wing: bool) -> None:
@@ -247,8 +299,12 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
     else:
         lean = max(-0.3, min(0.3, 0.35 * (to_x - x)))
         ends = (x + lean, y - HEIGHT / 2), (to_x - lean, to_y + HEIGHT / 2)
+    _line(axes, *ends)
+
+
+def _line(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 1}
-    axes.annotate("", xytext=ends[0], xy=ends[1], arrowprops=arrow, zorder=1)
+    axes.annotate("", xytext=start, xy=end, arrowprops=arrow, zorder=1)
 
 
 def write(figures: Path) -> None:
