@@ -31,7 +31,7 @@ class Settings:
     num_clouds: int = 3000
     hidden: int = 300
     epochs: int = 40
-    steps: int = 2000  # of the likelihood, which is fitted after the network
+    steps: int = 1500  # of the likelihood, which is fitted after the network
     seed: int = 0
 
 
