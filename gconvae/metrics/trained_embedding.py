@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gconvae import randomness
+from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds
 from gconvae.schema import CloudSchema, Tail
 
@@ -56,8 +59,8 @@ def trained_embedding(real: Clouds, schema: CloudSchema, seed: int = 0) -> Embed
     deviation 1 on the real clouds.
 
     It never sees a generated cloud, so that none can be made to please it, and is blind to what no
-    damage changes. Everything is drawn from ``seed``; torch's generators, gradient mode, autocast
-    and default types neither matter nor change.
+    damage changes. Everything is drawn from ``seed``; torch's generators, gradient mode, autocast,
+    threads and default types neither matter nor change.
 
     Args:
         real: Clouds (B, N, F) in data units, at least 2.
@@ -76,7 +79,7 @@ def trained_embedding(real: Clouds, schema: CloudSchema, seed: int = 0) -> Embed
     rng = np.random.default_rng(randomness.derive_seed(seed, "trained embedding"))
     scale = _Scale(real, schema)
     nodes, mask = scale(real), real.mask.cpu().numpy()
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    with _alone():
         network = _Network(rng, nodes.shape[-1])
         _train(network, nodes, mask, rng)
         vectors = network.vectors(nodes, mask)
@@ -84,11 +87,30 @@ def trained_embedding(real: Clouds, schema: CloudSchema, seed: int = 0) -> Embed
     spread[spread < 1e-6 * (1.0 + abs(mean))] = 1.0  # a column that never changes
 
     def embedding(clouds: Clouds) -> Array:
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with _alone():
             found = network.vectors(scale(clouds), clouds.mask.cpu().numpy())
         return (found - mean) / spread
 
     return embedding
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Who changes torch's threads for a moment must not meet another who does."""
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """On one thread, so that sums have the same bits whatever the machine, and none waits.
+
+    Layers are so small that two threads on a busy machine took ten times as long as one.
+    """
+    with _ONE_AT_A_TIME, neutral():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 class _Scale:

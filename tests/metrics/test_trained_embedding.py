@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +44,13 @@ def test_good_slightly_damaged_and_bad_samples_are_ranked(real: Clouds) -> None:
     assert unrelated > 3 * good
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    # by its full name: the package has the function under the name of the room
+    monkeypatch.setattr(sys.modules["gconvae.metrics.trained_embedding"], "STEPS", 20)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_the_callers_state_changes_no_bit_and_stays(real: Clouds) -> None:
     few = real.subset(slice(0, 40))
     wanted = trained_embedding(few, SCHEMA)(few)
@@ -58,8 +68,30 @@ def test_the_callers_state_changes_no_bit_and_stays(real: Clouds) -> None:
         assert np.array_equal(trained_embedding(few, SCHEMA)(few), wanted)
     finally:
         torch.set_default_dtype(torch.float32)
+    torch.set_default_device("meta")
+    try:
+        assert np.array_equal(trained_embedding(few, SCHEMA)(few), wanted)
+    finally:
+        torch.set_default_device(None)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_the_number_of_threads_changes_no_bit_and_stays(real: Clouds) -> None:
+    few, before = real.subset(slice(0, 40)), torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append(trained_embedding(few, SCHEMA)(few))
+            assert torch.get_num_threads() == number
+        with ThreadPoolExecutor(3) as pool:
+            found += pool.map(lambda _: trained_embedding(few, SCHEMA)(few), range(3))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(vectors, found[0]) for vectors in found)
 
 
 def test_order_and_padding_do_not_matter(real: Clouds) -> None:
