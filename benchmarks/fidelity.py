@@ -23,6 +23,7 @@ from gconvae.metrics import embeddings, memorization
 from gconvae.metrics.classifier import features as embedding
 from gconvae.options import DataOptions
 from gconvae.priors import StandardNormal
+from gconvae.schema import SUPERPIXELS
 from gconvae.studies.experiment import Experiment, Splits
 
 SAMPLES = 5000
@@ -116,7 +117,7 @@ def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str
     points = held_out(splits)
     groups = ["features", "sets"] if line in WITH_SETS else ["features"]
     # without a reference, the real side is cut in halves at random, as for the floor
-    pooled = metrics.compare(points, generated, metrics=groups, seed=seed)
+    pooled = metrics.compare(points, generated, schema=SUPERPIXELS, metrics=groups, seed=seed)
     size = pooled.num_clouds
     tested = metrics.compare(splits.test, generated, splits.valid, metrics="features", seed=seed)
     copied = memorization.copy_test(generated, splits.test, splits.train)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import gconvae
 from gconvae.metrics import Report, Row, compare
+from gconvae.schema import SUPERPIXELS
 
 TABLES = {
     "Node features": [("x", "W1"), ("y", "W1"), ("intensity", "W1")],
@@ -115,7 +116,7 @@ if __name__ == "__main__":
             samples = defects(train, others, threes, size)
         bases.append(next(iter(samples)))
         for name, sample in samples.items():
-            reports[name] = compare(real, sample, reference, training=train)
+            reports[name] = compare(real, sample, reference, training=train, schema=SUPERPIXELS)
             print(f"{time.perf_counter() - started:.0f} s: {name}", flush=True)
     print(f"\n{size} clouds on each side")
     print_tables(reports, bases)
