@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load as load_weights
 from torch import Tensor, nn
 
+from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds, as_clouds
 from gconvae.randomness import initial_weights
 from gconvae.schema import SUPERPIXELS, CloudSchema
@@ -194,7 +195,6 @@ def card() -> dict[str, Any]:
     return json.loads(_FOLDER.joinpath("reference.json").read_text())
 
 
-@torch.no_grad()
 def features(points: Any, mask: Any = None) -> Tensor:
     """Features of many clouds by the trained classifier, in pieces, without gradients.
 
@@ -213,4 +213,5 @@ def features(points: Any, mask: Any = None) -> Tensor:
     points, mask, _ = as_clouds(points, mask, num_features=SUPERPIXELS.num_features)
     model = load(points.device)
     pieces = zip(points.split(CHUNK), mask.split(CHUNK), strict=True)
-    return torch.cat([model.features(*piece) for piece in pieces])
+    with neutral(), torch.no_grad():
+        return torch.cat([model.features(*piece) for piece in pieces])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gconvae.clouds import Clouds, as_sample
 from gconvae.metrics.geometry import check_alike, resolved, wrapped
-from gconvae.metrics.groups import PARTS, Comparison, Embedder
+from gconvae.metrics.groups import PARTS
 from gconvae.metrics.report import Report, Row
+from gconvae.metrics.samples import Comparison, UnfitError
+from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
 from gconvae.schema import CloudSchema
 
@@ -110,8 +113,8 @@ def compare(
         num_splits: Splits behind each floor, at least 2.
         num_bootstrap: Resamplings behind each error, at least 2.
     Returns:
-        The rows, group after group, the schema, and what was left out for which reason: few
-        clouds, an embedding that fails, ``"classifier"`` needs scikit-learn,
+        The rows, group after group, the schema, the embedding, and what was left out for which
+        reason: few clouds, an embedding that fails, ``"classifier"`` needs scikit-learn,
         ``"memorization"`` needs ``training``.
     Raises:
         ValueError: If a sample is not made of finite clouds, their schemas differ, a sample has
@@ -145,7 +148,7 @@ def compare(
         problems: dict[str, Exception] = {}
         for name, part in PARTS[group].items():
             try:
-                rows += part(comparison)
+                rows += _finite(part, comparison)
             except _PROBLEMS as error:
                 problems[name] = error
         if metrics is not None and len(problems) == len(PARTS[group]):
@@ -164,7 +167,18 @@ def compare(
         seed=comparison.seed,
         left_out=left_out,
         schema=common,
+        embedding=next((row.name for row in rows if row.name in EMBEDDINGS), None),
     )
+
+
+def _finite(part: Callable[[Comparison], list[Row]], comparison: Comparison) -> list[Row]:
+    """Rows of a part; what the caller has set for numpy's overflows matters nowhere."""
+    with np.errstate(all="ignore"):
+        rows = part(comparison)
+    for row in rows:
+        if not all(map(math.isfinite, (row.value, row.error, row.floor, row.floor_95))):
+            raise UnfitError("needs clouds whose numbers have finite squares, got larger ones")
+    return rows
 
 
 def _checked_groups(names: str | Sequence[str] | None) -> list[str]:

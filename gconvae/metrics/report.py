@@ -99,6 +99,9 @@ class Report:
         seed: Seed of all of them.
         left_out: Metric to the reason why it could not be had.
         schema: What the features of the clouds are; None in reports of earlier versions.
+        embedding: What the rows of vectors are of: ``own embedding``, the caller's; ``embedding``,
+            the bundled classifier; ``trained embedding``, a network trained on real clouds. None
+            where the report has no such rows.
     """
 
     rows: tuple[Row, ...]
@@ -111,6 +114,7 @@ class Report:
     seed: int
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schema: CloudSchema | None = None
+    embedding: str | None = None
 
     def row(self, name: str, metric: str = "W1") -> Row:
         """The row of that name and metric.

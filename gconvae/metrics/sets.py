@@ -99,13 +99,14 @@ def cross_matrix(
         | PointFlow: 3D Point Cloud Generation with Continuous Normalizing Flows (Yang et al.,
           2019), arXiv:1906.12320
     Example:
-        >>> from gconvae.schema import SUPERPIXELS
+        >>> from gconvae.schema import points as schema_of
         >>> points = torch.tensor([[[0.0, 0.0, 0.0]], [[3.0, 4.0, 0.0]], [[0.0, 0.0, 1.0]]])
-        >>> sample = clouds.as_clouds(points, schema=SUPERPIXELS)
+        >>> schema = schema_of("x y", "charge").replace(distance=(1, 1, 10))
+        >>> sample = clouds.as_clouds(points, schema=schema)
         >>> cross_matrix(sample, distance="matching")[0]
-        array([ 0.,  5., 27.], dtype=float32)
+        array([ 0.,  5., 10.], dtype=float32)
         >>> cross_matrix(sample)[0]  # twice the square
-        array([   0.,   50., 1458.], dtype=float32)
+        array([  0.,  50., 200.], dtype=float32)
     """
     if distance not in DISTANCES:
         raise ValueError(f"distance must be one of {DISTANCES}, got {distance!r}")
@@ -130,12 +131,13 @@ def cross_matrix(
     bounds = np.cumsum([0, *map(len, columns)])  # (B + 1,)
 
     def row(i: int) -> NDArray[np.float32]:
-        found = np.zeros(len(columns), dtype=np.float32)
+        found = np.zeros(len(columns))
         for part in _parts(bounds, i + 1 if second is None else 0, CHUNK_ENTRIES // len(rows[i])):
             low, high = bounds[part.start], bounds[part.stop]
             starts = bounds[part] - low
             found[part] = measures[distance](rows[i], packed[low:high], starts)
-        return found
+        with np.errstate(over="ignore"):  # of a thread, so not the caller's
+            return found.astype(np.float32)
 
     # scipy searches without holding the interpreter's lock
     with ThreadPoolExecutor(threads) as pool:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gconvae import clouds, datasets, metrics
 from gconvae.metrics import classifier, embeddings, groups, sets
+from gconvae.metrics import samples as comparison_samples
 from gconvae.schema import JETS, SUPERPIXELS, points, superpixels
 
 compare = partial(metrics.compare, schema=SUPERPIXELS)
@@ -435,7 +436,7 @@ def test_error_of_sets_is_near_the_spread_over_fresh_samples(eights: Tensor) -> 
 
 
 def test_large_samples_are_cut_but_for_w1(eights: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MOST_CLOUDS", 15)
+    monkeypatch.setattr(comparison_samples, "MOST_CLOUDS", 15)
     report = compare(eights[:60], eights[60:90], metrics=["features", "sets"])
     assert report.num_clouds == 30
     assert [row.num_clouds for row in report.rows] == [30] * 4 + [15] * 6
@@ -692,6 +693,7 @@ def test_own_clouds_get_every_metric_with_their_names_and_units() -> None:
     ]
     assert [row.unit for row in report.rows[:5]] == ["mm", "mm", "mm", "", "nodes"]
     assert report.schema == OWN
+    assert report.embedding == "trained embedding"
 
 
 @pytest.mark.parametrize("num_features", [1, 2, 5])
@@ -773,12 +775,14 @@ def test_an_embedding_of_the_caller_is_used_and_named() -> None:
     wanted = embeddings.frechet_distance(real.mean(1), generated.mean(1))
     assert report.row("own embedding", "Frechet").value == pytest.approx(wanted, rel=1e-9)
     assert report.row("own embedding", "kernel").beyond is False
+    assert report.embedding == "own embedding"
 
 
 @pytest.mark.parametrize(
     ("embedding", "reason"),
     [
         (lambda nodes, mask: 1 / 0, "embedding raised ZeroDivisionError: division by zero"),
+        (lambda nodes, mask: "no", "embedding must return numbers, got str"),
         (lambda nodes, mask: nodes, r"embedding must return shape \(clouds, columns\)"),
         (lambda nodes, mask: nodes[:, 0] / 0, "embedding must return finite numbers"),
     ],
@@ -805,6 +809,31 @@ def test_an_error_deep_inside_a_group_takes_no_other_down(monkeypatch: pytest.Mo
     assert ("trained embedding", "kernel") in rows_of(report)
 
 
+def test_numbers_without_finite_squares_leave_out_what_needs_them() -> None:
+    pair = (1e200 * charges(12, 0), 1e200 * charges(12, 1))
+    report = metrics.compare(*pair, schema=OWN, num_splits=2, num_bootstrap=2)
+    assert "needs clouds whose numbers have finite squares" in report.left_out["W1"]
+    assert ("trained embedding", "kernel") in rows_of(report)
+    assert all(np.isfinite([row.value, row.error, row.floor]).all() for row in report.rows)
+
+
+def test_what_is_set_for_numpy_and_autocast_changes_nothing(eights: Tensor) -> None:
+    options = {"metrics": ["sets", "kernel"], "num_splits": 2, "num_bootstrap": 2}
+    wanted = compare(eights[:12], eights[12:24], **options)
+    with np.errstate(all="raise"), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert compare(eights[:12], eights[12:24], **options) == wanted
+
+
+def test_classes_and_their_names_are_no_part_of_a_comparison() -> None:
+    named = datasets.from_points(charges(12, 0), labels=["top", "gluon"] * 6, schema=OWN)
+    other = datasets.from_points(charges(12, 1), labels=["a", "b", "c"] * 4, schema=OWN)
+    report = metrics.compare(named, other, metrics="features", num_splits=2)
+    bare = metrics.compare(
+        charges(12, 0).float(), charges(12, 1).float(), metrics="features", num_splits=2
+    )
+    assert [row.value for row in report.rows] == [row.value for row in bare.rows]
+
+
 def test_a_saved_report_keeps_its_schema(tmp_path: Path) -> None:
     report = metrics.compare(
         charges(8, 0), charges(8, 1), schema=OWN, metrics="features", num_splits=2
@@ -812,6 +841,6 @@ def test_a_saved_report_keeps_its_schema(tmp_path: Path) -> None:
     report.save(tmp_path / "report.json")
     assert metrics.Report.load(tmp_path / "report.json") == report
     content = json.loads((tmp_path / "report.json").read_text())
-    del content["schema"]
+    del content["schema"], content["embedding"]
     (tmp_path / "old.json").write_text(json.dumps(content))
     assert metrics.Report.load(tmp_path / "old.json").schema is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from gconvae.clouds import Clouds
 from gconvae.datasets import SuperpixelMNIST
-from gconvae.metrics import classifier
-from gconvae.metrics.memorization import CopyTest, copy_test, nearest_distances
+from gconvae.metrics import classifier, memorization
+from gconvae.metrics.memorization import CopyTest
+from gconvae.schema import JETS, SUPERPIXELS
 
 SIZE = 400
+
+copy_test = partial(memorization.copy_test, schema=SUPERPIXELS)
+nearest_distances = partial(memorization.nearest_distances, schema=SUPERPIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,41 @@ def test_the_text_says_medians_and_p_value() -> None:
     )
 
 
+# clouds that the bundled classifier does not know
+
+
+def jets(number: int, seed: int) -> Tensor:
+    """Clouds (B, 8, 3) with a spread of their own, pT shares that fall off."""
+    rng = np.random.default_rng(seed)
+    share = rng.dirichlet(np.full(8, 0.5), number)
+    spread = rng.gamma(4.0, 0.05, (number, 1))
+    return torch.from_numpy(np.stack([*(spread * rng.normal(size=(2, number, 8))), share], -1))
+
+
+def test_copies_of_custom_clouds_are_found_out() -> None:
+    training, real, fresh = jets(150, 0), jets(80, 1), jets(80, 2)
+    found = memorization.copy_test(training[:80], real, training, schema=JETS)
+    assert found.generated == pytest.approx(np.zeros(80), abs=1e-3)
+    assert found.p_value < 1e-6
+    assert memorization.copy_test(fresh, real, training, schema=JETS).p_value > 0.01
+
+
+def test_distances_are_between_vectors_of_the_callers_embedding() -> None:
+    training, sample = jets(20, 0), jets(5, 1)
+    found = memorization.nearest_distances(
+        sample, training, schema=JETS, embedding=lambda nodes, mask: nodes.mean(1)
+    )
+    loop = [min(math.dist(a, b) for b in training.mean(1).tolist()) for a in sample.mean(1)]
+    assert found == pytest.approx(loop, rel=1e-9)
+
+
+def test_an_embedding_that_fails_is_an_error() -> None:
+    with pytest.raises(ValueError, match="embedding must return numbers, got str"):
+        memorization.copy_test(
+            *(jets(5, seed) for seed in range(3)), embedding=lambda nodes, mask: "no"
+        )
+
+
 # errors
 
 
@@ -132,15 +172,13 @@ def test_the_text_says_medians_and_p_value() -> None:
 def test_clouds_of_another_number_of_features_are_an_error(side: str) -> None:
     samples = {name: torch.rand(5, 4, 3) for name in ("generated", "real", "training")}
     samples[side] = torch.rand(5, 4, 2)
-    with pytest.raises(ValueError, match="points must have 3 features a node, got 2"):
+    with pytest.raises(ValueError, match=f"{side} must have 3 features a node .*, got 2"):
         copy_test(**samples)
 
 
-@pytest.mark.parametrize(
-    ("side", "name"), [("generated", "sample"), ("real", "sample"), ("training", "training")]
-)
-def test_clouds_that_are_not_finite_are_an_error(side: str, name: str) -> None:
+@pytest.mark.parametrize("side", ["generated", "real", "training"])
+def test_clouds_that_are_not_finite_are_an_error(side: str) -> None:
     samples = {each: torch.rand(5, 4, 3) for each in ("generated", "real", "training")}
     samples[side][2, 1, 0] = math.nan
-    with pytest.raises(ValueError, match=f"{name} must be finite"):
+    with pytest.raises(ValueError, match=f"{side} must be finite"):
         copy_test(**samples)
