@@ -57,9 +57,8 @@ def to_data(
     graphs = []
     for i in range(len(points)):
         nodes = points[i] if mask is None else points[i][mask[i]]
-        graph = Data(pos=nodes[:, :positions].clone())
-        if positions < nodes.shape[1]:
-            graph.x = nodes[:, positions:].clone()
+        further = {"x": nodes[:, positions:].clone()} if positions < nodes.shape[1] else {}
+        graph = Data(**further, pos=nodes[:, :positions].clone())
         if labels is not None:
             graph.y = labels[i : i + 1].clone()
         graphs.append(graph)

@@ -46,7 +46,7 @@ def report(report: metrics.Report, *, figure: Figure | None = None) -> Figure:
         >>> real, generated = torch.rand(2, 50, 25, 3)
         >>> figure = report(metrics.compare(real, generated, metrics="features"))
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['x W1', 'y W1', 'intensity W1']
+        ['x W1', 'y W1', 'feature 3 W1']
     """
     rows = [row for row in report.rows if row.badness(row.floor_95) > row.badness(row.floor)]
     if not rows:

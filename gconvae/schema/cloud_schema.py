@@ -161,7 +161,7 @@ class CloudSchema:
 
         Example:
             >>> from gconvae.schema import SUPERPIXELS, points
-        >>> SUPERPIXELS.difference(points("x y", "charge"))
+            >>> SUPERPIXELS.difference(points("x y", "charge"))
             'feature 1 is x (px) in one and x in the other'
         """
         if self.num_features != other.num_features:

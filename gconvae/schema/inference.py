@@ -68,7 +68,7 @@ def findings(schema: CloudSchema) -> list[str]:
     Example:
         >>> nodes = np.random.default_rng(0).pareto(1.0, size=(1000, 3))
         >>> findings(from_numbers(nodes))[0]
-        'x has a heavy tail and is scaled by a log; a schema says otherwise'
+        'x, y, feature 3 have a heavy tail and are scaled by a log; a schema says otherwise'
     """
     said = []
     tails = [feature.name for feature in schema.features if feature.tail is not None]
