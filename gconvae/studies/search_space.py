@@ -210,7 +210,9 @@ class Plan:
         ]
         self.grid = [dict(zip(self.space, values, strict=True)) for values in product(*ends)]
         self.size = len(self.grid) if trials is None else trials
-        self._given = None if data is None else (_dataset(data), _dataset(valid))
+        given = _dataset(data)
+        schema = None if given is None else given.schema
+        self._given = None if given is None else (given, _dataset(valid, schema))
         self._clouds: dict[int, tuple[CloudDataset, CloudDataset]] = {}
         self._identities: dict[int, list[Any]] = {}
         self._check_trainings()
@@ -333,10 +335,10 @@ def _check_trials(trials: int | None, has_range: bool) -> None:
         raise ValueError(f"trials must be {rule}, got {trials!r}")
 
 
-def _dataset(data: Any) -> CloudDataset | None:
+def _dataset(data: Any, schema: CloudSchema | None = None) -> CloudDataset | None:
     if data is None or isinstance(data, CloudDataset):
         return data
-    return datasets.as_dataset(data)
+    return datasets.as_dataset(data, schema=schema)
 
 
 def _fields(kind: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -430,7 +430,6 @@ def test_blocks_are_those_before_each_feature(blocks: Any, wanted: list[int]) ->
     ("options", "message"),
     [
         ({"num_points": 0}, "num_points must be a whole number of at least 1, got 0"),
-        ({"num_features": 1}, "num_features must be at least 2, two positions, got 1"),
         ({"num_features": 0}, "num_features must be a whole number of at least 1, got 0"),
         ({"lattice": "none"}, "lattice must be 'auto', 'fine', None or a list of 3"),
         ({"width": 0}, "width must be a whole number of at least 1, got 0"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -167,7 +168,7 @@ def test_an_empty_range_is_refused(low: float, high: float, log: bool) -> None:
         (GRID, {"seeds": [1, 2, 1]}, r"seeds must be one or more different.*got \[1, 2, 1\]"),
         (GRID, {"seeds": -1}, "seeds must be"),
         (GRID, {"seeds": [0, -1]}, "seed"),
-        (GRID, {"metric": "intensity"}, "metric must be.*intensity W1.*got 'intensity'"),
+        (GRID, {"metric": "intensity"}, "metric must be.*FEATURE W1.*got 'intensity'"),
         (GRID, {"metric": "intensity W2"}, "metric must be"),
         (GRID, {"metric": "valid_lose"}, "metric must be.*valid_loss.*got 'valid_lose'"),
         (GRID, {"metric": ""}, "metric must be"),
@@ -620,7 +621,7 @@ def test_options_that_change_no_bit_make_no_other_training(
     assert len(trained) == 1
 
 
-@pytest.mark.parametrize("what", ["clouds", "valid", "options", "image_size"])
+@pytest.mark.parametrize("what", ["clouds", "valid", "options", "schema"])
 def test_other_clouds_or_options_are_another_training(
     eights: CloudDataset, tmp_path: Path, trained: list[tuple[float, int]], what: str
 ) -> None:
@@ -633,8 +634,10 @@ def test_other_clouds_or_options_are_another_training(
         options["valid"] = eights[29:]
     elif what == "options":
         options["experiment"] = changed(epochs=1, learning_rate=1e-4)
-    else:  # without it, a model takes its feature ranges from the clouds
-        data = datasets.from_points(data.points, data.mask, data.labels)
+    else:  # without its ranges, a model takes those of the clouds
+        plain = tuple(replace(f, low=None, high=None) for f in eights.schema.features)
+        other = eights.schema.replace(features=plain)
+        data = datasets.from_points(data.points, data.mask, data.labels, schema=other)
     quick({"beta": [1.0]}, data, tmp_path / "sweep", **options)
     assert len(trained) == 2
 
@@ -870,7 +873,9 @@ def test_a_metric_of_half_a_group_is_refused_before_training(
     tmp_path: Path, trained: list[tuple[float, int]]
 ) -> None:
     own = datasets.from_points(torch.rand(200, 12, 3, generator=torch.Generator().manual_seed(0)))
-    with pytest.raises(ValueError, match="embedding AUC: .*28 x 28 images"):
+    with pytest.raises(
+        ValueError, match="metric must be one that these clouds have, embedding AUC"
+    ):
         quick(GRID, own, tmp_path / "sweep", metric="embedding AUC")
     assert trained == []
     assert not (tmp_path / "sweep").exists()
