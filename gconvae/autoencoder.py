@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Independent, Normal
 
+from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes
 from gconvae.conditioning import Conditioning
 from gconvae.pieces import pieces, resized
-from gconvae.precision import full_precision
 from gconvae.randomness import standard_noise
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema, usual
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "as_posterior"]
 
 
 class Autoencoder(nn.Module):
@@ -98,7 +98,11 @@ class Autoencoder(nn.Module):
     def encode(self, points: Any, mask: Any = None) -> Independent[Any]:
         """The posterior q(z|x), a Gaussian with ``mean`` and ``stddev`` (B, L), differentiable."""
         clouds = self.prepare(points, mask)
-        return self.encoder(self.scaled(clouds), clouds.mask)
+        return self.posterior(self.scaled(clouds), clouds.mask)
+
+    def posterior(self, scaled: Tensor, mask: Tensor) -> Independent[Any]:
+        """q(z|x) of clouds in scaled units, whichever of the two forms the encoder returns."""
+        return as_posterior(self.encoder(scaled, mask), self.encoder)
 
     @torch.no_grad()
     def embed(self, points: Any, mask: Any = None) -> Tensor:
@@ -110,7 +114,7 @@ class Autoencoder(nn.Module):
     def means(self, clouds: Clouds) -> Tensor:
         """:meth:`embed` of prepared clouds."""
         parts = pieces(clouds)
-        return torch.cat([self.encoder(self.scaled(part), part.mask).mean for part in parts])
+        return torch.cat([self.posterior(self.scaled(part), part.mask).mean for part in parts])
 
     @full_precision
     def decode(self, z: Tensor, labels: Any = None, mask: Tensor | None = None) -> Tensor:
@@ -167,3 +171,29 @@ class Autoencoder(nn.Module):
         """What the decoder takes as ``noise``, shape (B, N, noise_dim); None = nothing."""
         shape = (num_clouds, self.conditioning.num_points, getattr(self.decoder, "noise_dim", 0))
         return standard_noise(shape, random) if shape[-1] else None
+
+
+def as_posterior(output: Any, encoder: nn.Module) -> Independent[Any]:
+    """What an encoder returned as q(z|x).
+
+    Args:
+        output: A diagonal Gaussian, or the pair (mean, log_var), each (B, L).
+        encoder: Whose output it is, for the message.
+    Raises:
+        ValueError: If it is neither; the message says what to return.
+    Example:
+        >>> as_posterior((torch.zeros(2, 3), torch.zeros(2, 3)), nn.Identity()).stddev[0, 0]
+        tensor(1.)
+    """
+    if isinstance(output, Independent):
+        return output
+    is_pair = isinstance(output, tuple | list) and len(output) == 2
+    if is_pair and all(isinstance(part, Tensor) and part.dim() == 2 for part in output):
+        mean, log_var = output
+        if mean.shape == log_var.shape:
+            stddev = torch.exp(0.5 * log_var)
+            return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
+    raise ValueError(
+        f"encoder must return (mean, log_var), two tensors (clouds, latents), or an "
+        f"Independent(Normal), got {type(output).__name__} from {type(encoder).__name__}"
+    )

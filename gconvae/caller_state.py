@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["Shared", "neutral"]
+__all__ = ["Shared", "full_precision", "neutral"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Shared:
@@ -83,3 +87,25 @@ def neutral() -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_DEFAULT_DTYPE.held())
         yield
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a function that computes as ever inside of a caller's ``torch.autocast``.
+
+    A new context for each call, since one that is shared is not safe in several threads.
+
+    Args:
+        function: Its tensors have the precision that it wants.
+    Example:
+        >>> multiply = full_precision(torch.matmul)
+        >>> with torch.autocast("cpu"):
+        ...     multiply(torch.eye(2), torch.eye(2)).dtype
+        torch.float32
+    """
+
+    @functools.wraps(function)
+    def exact(*given: P.args, **named: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*given, **named)
+
+    return exact

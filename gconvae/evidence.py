@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent
 
+from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds
 from gconvae.conditioning import Conditioning
 from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import pieces
-from gconvae.precision import full_precision
+from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import generator, standard_noise
 from gconvae.scaling import FeatureScaling
@@ -35,7 +37,6 @@ class LogLikelihood(NamedTuple):
 class Inferable(Protocol):
     """What has a density: encoder, prior, decoder and likelihood."""
 
-    encoder: nn.Module
     prior: Prior
     likelihood: Likelihood
     scaling: FeatureScaling
@@ -43,6 +44,9 @@ class Inferable(Protocol):
 
     def scaled(self, clouds: Clouds) -> Tensor:
         """What the encoder takes of prepared clouds."""
+
+    def posterior(self, scaled: Tensor, mask: Tensor) -> Independent[Any]:
+        """q(z|x) of clouds in scaled units."""
 
     def decode_unit(
         self,
@@ -73,6 +77,7 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
     Raises:
         ValueError: If the likelihood has no density, or K is below 2.
     """
+    samples = plain(samples)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
         raise ValueError(f"samples must be a whole number of at least 2, got {samples!r}")
     if not model.likelihood.has_density:
@@ -92,7 +97,7 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
 
 def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number: int) -> Tensor:
     """Logarithms of w, in double precision, shape (K, b)."""
-    posterior = model.encoder(model.scaled(part), part.mask)
+    posterior = model.posterior(model.scaled(part), part.mask)
     mean, stddev = posterior.mean, posterior.base_dist.stddev  # (b, L)
     context = model.conditioning.context(len(mean), part.labels, part.mask)
     context = None if context is None else context.to(mean)

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from gconvae import registry
+from gconvae.caller_state import neutral
 from gconvae.conditioning import Conditioning
 from gconvae.likelihoods.base import Likelihood
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - they register parts
+from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
 from gconvae.registry import check_counts
@@ -76,6 +78,7 @@ def available(kind: registry.Kind | None = None) -> list[str]:
     return list(_READY) if kind is None else registry.available(kind)
 
 
+@neutral()
 def create(
     name: str = "convae",
     *,
@@ -129,9 +132,11 @@ def create(
     """
     if name not in _READY:
         raise ValueError(f"name must be one of {', '.join(_READY)}, got {name!r}")
+    num_points, num_features, latent_dim = map(plain, (num_points, num_features, latent_dim))
+    num_classes, ragged = plain(num_classes), plain(ragged)
     if schema is None:
         check_counts(num_features=3 if num_features is None else num_features)
-        schema = usual(3 if num_features is None else int(num_features))
+        schema = usual(3 if num_features is None else num_features)
     elif num_features not in (None, schema.num_features):
         raise ValueError(
             f"num_features must be that of the schema, {schema.num_features}, got {num_features}"
@@ -155,7 +160,7 @@ def create(
         "num_classes": num_classes,
         "ragged": ragged,
     }
-    options = {option: value for option, value in options.items() if value is not None}
+    options = {option: plain(value) for option, value in options.items() if value is not None}
     _check_options(name, chosen, options)
     context = Conditioning(num_points, num_classes, ragged).dim
     with initial_weights(seed):
@@ -191,6 +196,7 @@ def describe(model: VAE) -> dict[str, Any]:
     }
 
 
+@neutral()
 def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
     """The untrained model of a description, with the feature ranges of its schema.
 

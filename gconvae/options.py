@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from gconvae.plain import plain
+
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
 Neighbors = Literal["torch-cluster", "dense", "native", "auto"]
@@ -181,11 +183,7 @@ class SampleOptions:
 def _make_plain(options: Any) -> None:
     """Scalars of numpy, pandas or torch as Python's, in place."""
     for field in fields(options):
-        value = getattr(options, field.name)
-        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-            object.__setattr__(options, field.name, value.item())
-        elif isinstance(value, str) and type(value) is not str:  # numpy's texts
-            object.__setattr__(options, field.name, str(value))
+        object.__setattr__(options, field.name, plain(getattr(options, field.name)))
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:

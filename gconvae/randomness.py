@@ -11,6 +11,7 @@ from numbers import Integral
 import torch
 
 from gconvae.caller_state import neutral
+from gconvae.plain import plain
 
 __all__ = ["derive_seed", "generator", "initial_weights", "standard_noise", "uniform_noise"]
 
@@ -35,6 +36,7 @@ def derive_seed(seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> in
         >>> derive_seed(0, "latent", epoch=3, step=7)
         2806374545259110921
     """
+    seed = plain(seed)
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     key = f"{seed}/{purpose}/{epoch}/{step}".encode()

@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from torch import nn
 
+from gconvae.plain import plain
+
 __all__ = [
     "Kind",
     "Term",
@@ -295,24 +297,26 @@ def _remember_options(part: type[nn.Module]) -> None:
 
     @functools.wraps(original)
     def remembering(self: nn.Module, *given: Any, **named: Any) -> None:
+        given = plain(given)
+        named = {name: plain(value) for name, value in named.items()}
         original(self, *given, **named)
         if type(self) is part:
             bound = signature.bind(self, *given, **named)
             bound.apply_defaults()
-            options = {name: _plain(bound.arguments[name]) for name in _options_of(part)}
+            options = {name: _json(bound.arguments[name]) for name in _options_of(part)}
             self.part_options = options  # type: ignore[assignment]  # torch expects a tensor
 
     part.__init__ = remembering  # type: ignore[method-assign]  # what a class decorator is for
 
 
-def _plain(value: Any) -> Any:
+def _json(value: Any) -> Any:
     """As JSON would give it back; a class, such as one of PyG's layers, becomes its name."""
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_json(entry) for entry in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _json(entry) for key, entry in value.items()}
     return value
 
 

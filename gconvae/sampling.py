@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
 from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import NODES, PART, joined, pieces, sent
-from gconvae.precision import full_precision
+from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import generator, standard_noise
 from gconvae.scaling import FeatureScaling
@@ -110,7 +111,7 @@ def wanted(model: Generative, count: int, label: Any = None, z: Tensor | None = 
     name_of = model.schema.class_index
     if model.schema.classes and label is not None and not isinstance(label, Tensor):
         each = [label] if isinstance(label, str) or np.ndim(label) == 0 else label
-        found = torch.tensor([name_of(one) for one in each])
+        found = torch.tensor([name_of(one) for one in each], device="cpu")
         label = found if len(found) > 1 or np.ndim(label) else found[0]
     return Given(model.conditioning.check_wanted(label, count), z)
 
@@ -184,6 +185,7 @@ def interpolations(
     count = len(first.points)
     if len(second.points) != count:
         raise ValueError(f"second must hold {count} clouds like first, got {len(second.points)}")
+    steps = plain(steps)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
         raise ValueError(f"steps must be a whole number of at least 2, got {steps!r}")
     if labels is None and model.conditioning.num_classes:

@@ -206,9 +206,9 @@ def _cut_chunk(
         # maskSLIC places its seeds by k-means; a seed that loses its pixels stays where it was
         warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
         clouds = [_cut(image, settings) for image in _intensity(images)]
-    counts = torch.tensor([len(cloud) for cloud in clouds])  # (B,)
+    counts = torch.tensor([len(cloud) for cloud in clouds], device="cpu")  # (B,)
     nodes = torch.from_numpy(np.concatenate(clouds))  # (P, 3)
-    batch = torch.arange(len(clouds)).repeat_interleave(counts)  # (P,)
+    batch = torch.arange(len(clouds), device="cpu").repeat_interleave(counts)  # (P,)
     num_nodes = max(settings.num_points, int(counts.max()))
     points, mask = sort_nodes(*unpack(nodes, batch, len(clouds), num_nodes))
     kept = slice(settings.num_points)

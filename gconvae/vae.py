@@ -16,6 +16,7 @@ from gconvae.lazy import linked
 from gconvae.likelihoods.base import Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import joined
+from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import derive_seed
 from gconvae.scaling import FeatureScaling
@@ -36,8 +37,8 @@ class VAE(Autoencoder):
     ``Clouds``, or a PyG ``Batch`` or list of ``Data``, and puts nodes in canonical order first.
 
     Args:
-        encoder: Module from scaled points (B, N, F) and mask (B, N) to q(z|x), a torch
-            ``Independent(Normal)`` with batch shape (B,) and event shape (L,).
+        encoder: Module from scaled points (B, N, F) and mask (B, N) to q(z|x): the pair
+            (mean, log_var), (B, L) each, or a torch ``Independent(Normal)`` of that shape.
         decoder: Module from z (B, L + C), and ``mask`` (B, N) where clouds are ragged, to features
             in [0, 1], shape (B, N, F), with an attribute ``num_points``; C is the length of a
             context. One with ``noise_dim`` above 0 also takes ``noise`` (B, N, noise_dim).
@@ -183,7 +184,7 @@ class VAE(Autoencoder):
         """
         if z is not None and num_samples is not None:
             raise ValueError(f"num_samples must be left out where z says it, got {num_samples}")
-        count = num_samples if z is None else len(z)
+        count = plain(num_samples) if z is None else len(z)
         if count is None or count < 1:
             raise ValueError(f"num_samples must be at least 1, got {count}")
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece

@@ -40,7 +40,7 @@ def test_model_options_have_the_defaults_of_the_catalogue() -> None:
     own = fields(options.ModelOptions)
     named, points = own.pop("model"), own.pop("num_points")
     assert points is None  # as many as the data has
-    assert (own.pop("labels"), own.pop("ragged")) == (False, None)  # of the data, too
+    assert (own.pop("labels"), own.pop("ragged")) == (None, None)  # of the data, too
     assert named in models.available()
     plain, spelled = models.create(named), models.create(named, **own)
     shapes = [[tuple(w.shape) for w in model.parameters()] for model in (plain, spelled)]

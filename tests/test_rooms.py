@@ -1,9 +1,10 @@
-"""The rooms of docs and DESIGN.md: who may import whom, checked on the source text."""
+"""The rooms of the package: who may import whom, checked on the source text."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +14,17 @@ from draw_floors import FILES, PACKAGE, arrows, imported_modules, package_of, ro
 
 STANDS_ON: dict[str, set[str]] = {
     # floor 0
-    "schema": {"lazy"},
-    "options": set(),
+    "schema": {"lazy", "plain"},
+    "plain": set(),
+    "options": {"plain"},
     # options only, so that the command can name them before anything heavy is imported
     "recipes": {"options"},
-    "registry": set(),
-    "randomness": {"caller_state"},
+    "registry": {"plain"},
+    "randomness": {"caller_state", "plain"},
     "files": set(),
     "lazy": set(),
     "caller_state": set(),
     "cuda_graphs": set(),
-    "precision": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -58,7 +59,7 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("caller_state", "cuda_graphs", "files", "lazy", "precision", "randomness", "registry"),
+    *("caller_state", "cuda_graphs", "files", "lazy", "plain", "randomness", "registry"),
     "schema",
 }
 """The ground floor, on which every room stands."""
@@ -217,10 +218,11 @@ def test_nothing_imports_a_pickler(package: str) -> None:
     assert importers(package) == set()
 
 
-def test_options_need_the_standard_library_only() -> None:
-    tree = ast.parse((PACKAGE / "options.py").read_text())
-    outside = {name.split(".")[0] for name in imported_modules(tree, "gconvae")}
-    assert outside - sys.stdlib_module_names == set()
+@pytest.mark.parametrize("room", ["plain", "options"])
+def test_options_need_the_standard_library_only(room: str) -> None:
+    tree = ast.parse((PACKAGE / f"{room}.py").read_text())
+    names = {name.split(".")[0] for name in imported_modules(tree, "gconvae")}
+    assert names - sys.stdlib_module_names == ({"gconvae"} if STANDS_ON[room] else set())
 
 
 def test_only_the_command_line_prints() -> None:
@@ -262,3 +264,35 @@ def test_models_and_losses_come_without_training_and_plotting() -> None:
 
 def test_losses_come_without_graph_layers() -> None:
     assert "torch_geometric" not in modules_after("import gconvae.vae; gconvae.losses")
+
+
+KNOW_PICTURES = ("superpixels.py", "datasets/", "schema/", "metrics/classifier.py")
+"""The rooms that may know what a pixel is; the classifier is a network for images of digits."""
+
+TITLES = ("PixelCNN", "PixelVAE", "superpixel", "Superpixel", "SUPERPIXEL")
+"""Names of papers, of clouds, of a data set and of a schema."""
+
+
+def code_of(path: Path) -> str:
+    """A module without docstrings, whose examples show superpixels, and without comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        for statement in [*body]:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                body.remove(statement)
+        body or body.append(ast.Pass())
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_pixels_and_their_sizes_come_from_the_schema_alone(path: Path) -> None:
+    if str(path.relative_to(PACKAGE)).startswith(KNOW_PICTURES):
+        return
+    words = path.read_text()
+    for title in TITLES:
+        words = words.replace(title, "")
+    assert not re.findall(r"(?i)pixel\w*|brightness|\bpx\b", words)
+    assert not re.findall(r"\b(?:27|28)(?:\.0)?\b", code_of(path))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
@@ -263,8 +264,7 @@ def test_class_names_are_kept(make) -> None:
 
 
 def test_a_pandas_series_of_class_names_is_taken() -> None:
-    pandas = pytest.importorskip("pandas")
-    series = pandas.Series(TEXTS, index=range(100, 160))
+    series = pd.Series(TEXTS, index=range(100, 160))
     data = gconvae.datasets.from_points(cloud_array(), labels=series)
     assert [data.schema.classes[label] for label in data.labels.tolist()] == TEXTS
 

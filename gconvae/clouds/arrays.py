@@ -84,13 +84,13 @@ def as_tensor(values: Any, name: str) -> Tensor:
         return values
     try:
         if isinstance(values, list | tuple) and any(isinstance(v, Tensor) for v in values):
-            return torch.stack([torch.as_tensor(value) for value in values])
+            return torch.stack([torch.as_tensor(value, device="cpu") for value in values])
         array = np.asarray(values)
         if array.dtype == np.float64 and not hasattr(values, "__array__"):
             array = array.astype(np.float32)  # nested lists carry no dtype of their own
         # torch takes only writable arrays with strides above 0 in this machine's byte order
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.as_tensor(np.require(array, requirements=["C", "W"]))
+        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name} must be a tensor or an array of numbers, got {type(values).__name__}: {error}"
@@ -119,9 +119,9 @@ def _ragged(clouds: list[Any], name: str) -> Padded:
                 f"got {tuple(cloud.shape)} in cloud {i} and {tuple(tensors[0].shape)} in cloud 0"
             )
     dtype = max((cloud.dtype for cloud in tensors), key=lambda kind: torch.finfo(kind).bits)
-    sizes = torch.tensor([len(cloud) for cloud in tensors])  # (B,)
+    sizes = torch.tensor([len(cloud) for cloud in tensors], device="cpu")  # (B,)
     points = tensors[0].new_zeros(len(tensors), int(sizes.max()), tensors[0].shape[1], dtype=dtype)
-    mask = torch.arange(points.shape[1]) < sizes.unsqueeze(1)  # (B, N)
+    mask = torch.arange(points.shape[1], device="cpu") < sizes.unsqueeze(1)  # (B, N)
     mask = mask.to(points.device)
     points[mask] = torch.cat([cloud.to(dtype) for cloud in tensors])
     return Padded(points, mask)

@@ -89,11 +89,11 @@ def from_data(data: Any, num_nodes: int | None = None) -> Graphs:
         raise ValueError(
             f"data must have the same number of features in pos and x, got {widths} in all"
         )
-    sizes = torch.tensor([len(cloud) for cloud in nodes])
+    sizes = torch.tensor([len(cloud) for cloud in nodes], device="cpu")
     if (sizes == 0).any():
         empty = int((sizes == 0).nonzero()[0])
         raise ValueError(f"data must have a real node in every cloud, cloud {empty} has none")
-    batch = torch.arange(len(nodes)).repeat_interleave(sizes).to(nodes[0].device)
+    batch = torch.arange(len(nodes), device="cpu").repeat_interleave(sizes).to(nodes[0].device)
     points, mask = unpack(torch.cat(nodes), batch, len(nodes), num_nodes)
     return Graphs(points, mask, _labels(graphs))
 

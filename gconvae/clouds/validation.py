@@ -106,7 +106,7 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     if hasattr(sample, "dataset") and hasattr(sample, "indices"):  # torch's Subset
-        rows = torch.as_tensor(list(sample.indices), dtype=torch.long)
+        rows = torch.as_tensor(list(sample.indices), dtype=torch.long, device="cpu")
         return as_sample(sample.dataset, name, schema).subset(rows)
     if isinstance(getattr(sample, "datasets", None), Sequence):  # torch's ConcatDataset
         return _joined([as_sample(part, name, schema) for part in sample.datasets])

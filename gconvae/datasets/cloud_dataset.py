@@ -66,14 +66,16 @@ class CloudDataset(InMemoryDataset):
             self.slices = {"x": ends, "pos": ends}
         if clouds.labels is not None:
             self._data.y = clouds.labels
-            self.slices["y"] = torch.arange(len(clouds.labels) + 1)
+            self.slices["y"] = torch.arange(len(clouds.labels) + 1, device="cpu")
 
     @property
     def clouds(self) -> Clouds:
         """The padded clouds of this dataset or subset, transformed."""
         stored = self._clouds
         if self._indices is not None:
-            stored = stored.subset(torch.as_tensor(list(self._indices), dtype=torch.long))
+            stored = stored.subset(
+                torch.as_tensor(list(self._indices), dtype=torch.long, device="cpu")
+            )
         if self.transform is None:
             return stored
         known = self._transformed
@@ -117,7 +119,7 @@ class CloudDataset(InMemoryDataset):
         indices = chosen._indices
         stored = self._clouds
         if indices is not None:
-            stored = stored.subset(torch.as_tensor(list(indices), dtype=torch.long))
+            stored = stored.subset(torch.as_tensor(list(indices), dtype=torch.long, device="cpu"))
         return CloudDataset(stored, transform=self.transform)
 
     def checksum(self) -> str:

@@ -52,7 +52,7 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
     if isinstance(data, CloudDataset):
         return data
     if isinstance(data, Subset):
-        rows = torch.as_tensor(list(data.indices), dtype=torch.long)
+        rows = torch.as_tensor(list(data.indices), dtype=torch.long, device="cpu")
         if len(rows) == 0:
             raise ValueError(f"{name} must hold at least one cloud, got an empty subset")
         return as_dataset(data.dataset, name, schema)[rows]
@@ -91,9 +91,9 @@ def _of_items(data: Any, name: str, schema: CloudSchema | None) -> CloudDataset:
     mask = labels = None
     for column in columns[1:]:
         if getattr(column[0], "dtype", None) in (torch.bool, np.dtype(bool)):
-            mask = torch.stack([torch.as_tensor(row) for row in column])
+            mask = torch.stack([torch.as_tensor(row, device="cpu") for row in column])
         else:
-            labels = column if isinstance(column[0], str) else torch.as_tensor(np.array(column))
+            labels = column if isinstance(column[0], str) else torch.from_numpy(np.array(column))
     return from_points(columns[0], mask, labels, schema=schema, name=name)
 
 

@@ -34,6 +34,6 @@ def split(
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
     if len(data) < 2:
         raise ValueError(f"data must hold at least 2 clouds to be split, got {len(data)}")
-    order = torch.randperm(len(data), generator=generator(seed, "split"))
+    order = torch.randperm(len(data), generator=generator(seed, "split"), device="cpu")
     num_valid = max(1, int(fraction * len(data)))
     return data[order[num_valid:].sort().values], data[order[:num_valid].sort().values]

@@ -15,6 +15,7 @@ from gconvae.metrics.report import Report, Row
 from gconvae.metrics.samples import Comparison, UnfitError
 from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
+from gconvae.plain import plain
 from gconvae.schema import CloudSchema
 
 __all__ = ["GROUPS", "Report", "Row", "as_sample", "compare", "feature_w1"]
@@ -138,9 +139,10 @@ def compare(
     given |= {name: sample for name, sample in further.items() if sample is not None}
     samples = {name: as_sample(sample, name, schema) for name, sample in given.items()}
     _check_samples(samples, schema)
+    seed, num_splits, num_bootstrap = map(plain, (seed, num_splits, num_bootstrap))
     _check_numbers(seed=(seed, 0), num_splits=(num_splits, 2), num_bootstrap=(num_bootstrap, 2))
     common = resolved(samples) if schema is None else schema
-    numbers = (int(seed), int(num_splits), int(num_bootstrap))
+    numbers = (seed, num_splits, num_bootstrap)
     comparison = Comparison(wrapped(samples, common), common, embedding, *numbers)
     rows: list[Row] = []
     left_out: dict[str, str] = {}
@@ -202,5 +204,5 @@ def _check_samples(samples: Mapping[str, Clouds], schema: CloudSchema | None) ->
 
 def _check_numbers(**numbers: tuple[int, int]) -> None:
     for name, (value, smallest) in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
+        if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
             raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")

@@ -122,7 +122,7 @@ def nearest(
     if query.is_cuda:
         found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
         return found
-    index = torch.zeros(query.shape[:2], dtype=torch.long)
+    index = torch.zeros(query.shape[:2], dtype=torch.long, device="cpu")
     _search(_Padded(query, query_mask), _Padded(points, points_mask), index, known=known)
     return index
 
@@ -142,8 +142,8 @@ def _nearest_both(
     if a.is_cuda:
         nearest = _on_gpu().nearest
         return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
-    to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long)
-    to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long)
+    to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long, device="cpu")
+    to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long, device="cpu")
     _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
     return to_b, to_a
 
@@ -193,7 +193,7 @@ def nearest_packed(
     if query.is_cuda:
         index = _on_gpu().nearest_packed(query, points, starts_query, starts_points)
     else:
-        index = torch.zeros(len(query), dtype=torch.long)
+        index = torch.zeros(len(query), dtype=torch.long, device="cpu")
         _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
     counts = starts_query[1:] - starts_query[:-1]  # (B,)
     return index + starts_points[:-1].repeat_interleave(counts)

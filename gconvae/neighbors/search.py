@@ -24,6 +24,7 @@ from gconvae.neighbors.packed import (
     find_starts,
     searchable,
 )
+from gconvae.plain import plain
 
 __all__ = [
     "BACKENDS",
@@ -226,6 +227,7 @@ def knn_graph(
         tensor([[1, 0, 1],
                 [0, 1, 2]])
     """
+    k = plain(k)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
     check_pair(points, points, dim=2)

@@ -115,7 +115,7 @@ def _every_node_real(query: Tensor, points: Tensor) -> Tensor:
     num_clouds, num_nodes, features = query.shape
     size = points.shape[1]
     if _checked_in_cpp(query):
-        clouds = torch.arange(num_clouds + 1)
+        clouds = torch.arange(num_clouds + 1, device="cpu")
         nodes = query.reshape(-1, features), points.reshape(-1, features)
         known = _guess(*nodes, clouds * num_nodes, clouds * size)
         return native.nearest(query, points, known=known.view(num_clouds, num_nodes))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-__all__ = ["DiagonalGaussian", "as_posterior"]
+__all__ = ["DiagonalGaussian"]
 
 
 class DiagonalGaussian(nn.Linear):
@@ -39,30 +39,3 @@ class DiagonalGaussian(nn.Linear):
         mean, log_var = made.chunk(2, dim=1)  # (B, L) each
         stddev = torch.exp(0.5 * log_var)
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
-
-
-def as_posterior(encoder: nn.Module, inputs: Any, output: Any) -> Independent[Any]:
-    """What an encoder returned as q(z|x), in the form of a forward hook.
-
-    Args:
-        encoder: Whose output it is.
-        inputs: Not looked at.
-        output: A diagonal Gaussian, or the pair (mean, log_var), each (B, L).
-    Raises:
-        ValueError: If it is neither; the message says what to return.
-    Example:
-        >>> as_posterior(nn.Identity(), (), (torch.zeros(2, 3), torch.zeros(2, 3))).stddev[0, 0]
-        tensor(1.)
-    """
-    if isinstance(output, Independent):
-        return output
-    is_pair = isinstance(output, tuple | list) and len(output) == 2
-    if is_pair and all(isinstance(part, Tensor) and part.dim() == 2 for part in output):
-        mean, log_var = output
-        if mean.shape == log_var.shape:
-            stddev = torch.exp(0.5 * log_var)
-            return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
-    raise ValueError(
-        f"encoder must return (mean, log_var), two tensors (clouds, latents), or an "
-        f"Independent(Normal), got {type(output).__name__} from {type(encoder).__name__}"
-    )

@@ -162,7 +162,7 @@ def leaderboard(
     Raises:
         ValueError: If a metric is not in the leaderboard, or no variant has a value.
     Example:
-        >>> rows = {"x W1": {"unit": "px", "better": "lower", "floor": 0.05, "floor_95": 0.08,
+        >>> rows = {"x W1": {"unit": "mm", "better": "lower", "floor": 0.05, "floor_95": 0.08,
         ...                  "best": ["b"]}}
         >>> tried = [{"name": name, "metrics": {"x W1": {"mean": mean, "error": 0.02}}}
         ...          for name, mean in (("a", 0.4), ("b", 0.2))]

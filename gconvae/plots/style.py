@@ -61,7 +61,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> Non
     Args:
         figure: The figure.
         path: File to write; its suffix (png, pdf, svg) names the format.
-        dpi: Pixels an inch.
+        dpi: Dots an inch.
     Raises:
         FileNotFoundError: If the folder of ``path`` does not exist.
         ValueError: If the suffix is another.

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gconvae.schema.feature import Feature, Picture, Tail, is_number, plain
+from gconvae.plain import plain
+from gconvae.schema.feature import Feature, Picture, Tail, is_number
 
 __all__ = ["CHANGES", "EXTENT", "CloudSchema", "OrderKeys", "default_order_keys"]
 
@@ -223,8 +224,8 @@ class CloudSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and lists, ready for JSON."""
-        plain: dict[str, Any] = json.loads(self.to_json())
-        return plain
+        content: dict[str, Any] = json.loads(self.to_json())
+        return content
 
     def to_json(self) -> str:
         """One line of JSON; :meth:`from_json` reads it back, floats to the last bit."""

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Feature", "Picture", "Tail", "is_number", "plain"]
+from gconvae.plain import plain
+
+__all__ = ["Feature", "Picture", "Tail", "is_number"]
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,3 @@ def is_number(value: Any) -> bool:
         return is_number and math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
         return False
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy or torch as Python's; everything else as it is."""
-    is_scalar = hasattr(value, "item") and getattr(value, "ndim", None) == 0
-    return value.item() if is_scalar else value

@@ -17,6 +17,7 @@ from gconvae import losses, models
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.options import DataOptions, TrainingOptions
+from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
 from gconvae.training.fit import fit
@@ -221,6 +222,9 @@ def _same_clouds(
             "in Python, gconvae.reproduce(folder, data)"
         )
     for name, key, part in (("data", "train", train), ("valid", "valid", valid)):
+        unlike = CloudSchema.from_dict(manifest[key]["schema"]).difference(part.schema)
+        if unlike:
+            raise ValueError(f"{name} must have the schema of the run, {unlike}")
         for what, then, now in run_folder.differences(manifest[key], identity(part)):
             raise ValueError(
                 f"{name} must hold the clouds of the run, {what} {str(then)[:SHOWN]}, "

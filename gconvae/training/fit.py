@@ -184,10 +184,10 @@ def fit(
         threads=threads,
         workers=workers,
     )
-    warn_of_slow(precision, resolved_device(device))
-    train, valid = train_and_valid(data, valid, seed)
+    warn_of_slow(options.precision, resolved_device(options.device))
+    train, valid = train_and_valid(data, valid, options.seed)
     trained = copy.deepcopy(model).train()
-    describe(trained, train, scaling)
+    describe(trained, train, options.scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     sets = [
         training_clouds(trained, train, "data"),
@@ -198,10 +198,12 @@ def fit(
     trained.likelihood.set_lattice(trained.scaling.enter(train.points), train.mask)
     trained.likelihood.set_ranges(trained.scaling.low, trained.scaling.high)
     if isinstance(loss, str):
-        loss = losses.create(loss, backend=neighbors, num_positions=train.schema.num_positions)
+        loss = losses.create(
+            loss, backend=options.neighbors, num_positions=train.schema.num_positions
+        )
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
-    if standardize:
+    if options.standardize:
         loss = losses.Standardized.fitted(loss, sets[0].points, sets[0].mask)
     begun = _manifest(options, model, train, valid, loss, config)
     if out is not None:
@@ -216,28 +218,30 @@ def fit(
         with quiet_lightning():
             loaders = [
                 batches.loader(
-                    part if workers else on_device(part, resolved_device(device)),
-                    batch_size=batch_size,
-                    seed=seed,
+                    part if options.workers else on_device(part, resolved_device(options.device)),
+                    batch_size=options.batch_size,
+                    seed=options.seed,
                     shuffle=number == 0,
-                    workers=workers,
+                    workers=options.workers,
                 )
                 for number, part in enumerate(sets)
             ]
             size = trained.conditioning.num_points
             full = all(part.mask.shape[1] == size and part.mask.all() for part in sets)
             task = NetworkStage(trained, loss, options, loaders[0], full)
-            _say_stage("network", epochs, "epochs")
+            _say_stage("network", options.epochs, "epochs")
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
-        if not isinstance(trained.prior, StandardNormal) and not joint_prior:
+        if not isinstance(trained.prior, StandardNormal) and not options.joint_prior:
             _say_stage("prior", getattr(trained.prior, "fit_steps", None))
-            fit_prior(trained, train, valid, seed=seed)
+            fit_prior(trained, train, valid, seed=options.seed)
         _say_stage("likelihood", getattr(trained.likelihood, "fit_steps", None))
         fit_state = None if out is None else out / LIKELIHOOD_STATE
-        fit_likelihood(trained, train, valid, seed=seed, progress=progress, state=fit_state)
-        samples = trained.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
+        fit_likelihood(
+            trained, train, valid, seed=options.seed, progress=progress, state=fit_state
+        )
+        samples = trained.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
         manifest = {
             **begun,
             "best_epoch": task.best_epoch,
@@ -247,7 +251,7 @@ def fit(
         }
         run = Run(trained, task.history, manifest, out)
         if out is not None:
-            _finish(run, out, valid, seed)
+            _finish(run, out, valid, options.seed)
         outcome.warn_of_doubts(run, valid, options)
     return run
 

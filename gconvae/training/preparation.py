@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from typing import Any
 
@@ -60,8 +59,7 @@ def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, Clo
 
 def identity(data: CloudDataset) -> dict[str, Any]:
     """What a manifest says of clouds, so that the same ones can be told from others."""
-    described = json.loads(data.schema.to_json())  # as the manifest's file gives it back
-    return {"clouds": len(data), "schema": described, "sha256": data.checksum()}
+    return {"clouds": len(data), "schema": data.schema.to_dict(), "sha256": data.checksum()}
 
 
 def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:

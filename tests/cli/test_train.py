@@ -31,7 +31,7 @@ from gconvae.cli import main as cli
 from gconvae.cli import train
 from gconvae.schema import SUPERPIXELS
 
-SCHEMA = SUPERPIXELS.to_dict()
+SCHEMA = SUPERPIXELS.replace(classes=tuple("0123456789")).to_dict()
 
 
 class Finished:
@@ -184,11 +184,15 @@ def test_every_training_option_reaches_the_training(jets_file: Path, tmp_path: P
         "kl_cycle": 0,
         "free_bits": 0.125,
         "joint_prior": False,
+        "prior_steps": 5,
+        "likelihood_steps": 6,
     }
     assert wanted.keys() == {field.name for field in dataclasses.fields(options.TrainingOptions)}
     flags = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]
-    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *SMALL, *flags]
-    assert cli.main([*words, "--count", "5", "--latent-dim", "3", "--num-points", "14"]) == 0
+    parts = ["--prior", "nsf", "--likelihood", "autoregressive(width=8)"]  # which take steps
+    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *SMALL, *parts]
+    words += [*flags, "--count", "5", "--latent-dim", "3", "--num-points", "14"]
+    assert cli.main(words) == 0
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["options"] == wanted
     model = gconvae.load(tmp_path / "run")
     assert model.sample_clouds(1).points.shape == (1, 14, 3)

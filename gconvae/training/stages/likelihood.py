@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gconvae import files, registry
+from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds
 from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.pieces import pieces
-from gconvae.precision import full_precision
 from gconvae.randomness import generator, initial_weights
 from gconvae.training.stages.reconstructions import (
     Reconstructions,

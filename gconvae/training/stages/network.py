@@ -167,7 +167,7 @@ class NetworkStage(pl.LightningModule):
     ) -> Tensor:
         scaled = self._dequantized(scaled, mask)
         with self._precision(scaled.device):
-            posterior = self.model.encoder(scaled, mask)
+            posterior = self.model.posterior(scaled, mask)
         z = posterior.mean + posterior.base_dist.stddev * noise.to(scaled)  # (B, L)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
         numbers = self.model.node_noise(len(z), self._random("node noise"))

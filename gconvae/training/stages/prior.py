@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gconvae import registry
-from gconvae.precision import full_precision
+from gconvae.caller_state import full_precision
 from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import initial_weights
 from gconvae.training.stages.reconstructions import held_out, latents

@@ -81,7 +81,7 @@ class Reconstructions:
         model = self.model
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
-        posterior = model.encoder(*resized(points, places, wanted))
+        posterior = model.posterior(*resized(points, places, wanted))
         noise = standard_noise(tuple(posterior.mean.shape), random).to(unit)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
         labels = None if self.labels is None else self.labels[rows.to(mask.device)]
@@ -99,7 +99,7 @@ def latents(model: VAE, clouds: Clouds, *, seed: int = 0) -> Latents:
         seed: Of the places in the cells of a lattice, which the encoder saw in training.
     """
     clouds = dequantized(model, clouds, seed)
-    posteriors = [model.encoder(model.scaled(part), part.mask) for part in pieces(clouds)]
+    posteriors = [model.posterior(model.scaled(part), part.mask) for part in pieces(clouds)]
     context = model.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
     return Latents(
         torch.cat([posterior.mean for posterior in posteriors]),
