@@ -1,9 +1,10 @@
-"""The figures of docs/own-clouds.md, from trainings on the made-up clouds of that page.
+"""The tables and figures of docs/own-clouds.md, from trainings on the made-up clouds of that page.
 
 Run: python scripts/draw_own_clouds.py [spirals] [tracks] [showers] [--out runs/own-clouds]
          [--figures docs/figures/own-clouds]
 
-A training takes some four minutes of one core. examples/own_points.py draws the rings.
+Settings are those of the page. A training takes five to ten minutes of one core.
+examples/own_points.py draws the rings.
 """
 
 import argparse
@@ -22,6 +23,11 @@ MAKERS = {"spirals": "spirals", "tracks": "tracks", "showers": "particles"}
 
 SCHEMAS = {"tracks": "schema", "showers": "showers"}
 """Kind to the schema of the page; without one it is found from the numbers."""
+
+LIKELIHOOD_STEPS = 2000
+
+SHOWN = ("features", "frechet", "classifier")
+"""Groups of metrics of which the page has rows."""
 
 
 def page_names() -> dict[str, Any]:
@@ -49,13 +55,14 @@ def train_and_draw(kind: str, folder: Path, figures: Path) -> None:
         num_points=num_points,
         num_features=num_features,
         hidden=300,
-        likelihood="autoregressive(steps=1000)",
         schema=data.schema,
         seed=0,
     )
-    run = gconvae.fit(model, data, epochs=40, seed=0, out=folder)
+    run = gconvae.fit(
+        model, data, epochs=40, likelihood_steps=LIKELIHOOD_STEPS, seed=0, out=folder
+    )
     generated = run.model.sample_clouds(len(test), seed=0)
-    print(gconvae.metrics.compare(test, generated, metrics="features"))
+    print(gconvae.metrics.compare(test, generated, metrics=SHOWN))
     samples = {"real": test, "generated": generated}
     figures.mkdir(parents=True, exist_ok=True)
     if kind == "spirals":
