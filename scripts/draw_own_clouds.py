@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 import gconvae
 
@@ -24,7 +25,12 @@ MAKERS = {"spirals": "spirals", "tracks": "tracks", "showers": "particles"}
 SCHEMAS = {"tracks": "schema", "showers": "showers"}
 """Kind to the schema of the page; without one it is found from the numbers."""
 
-LIKELIHOOD_STEPS = 2000
+LIKELIHOODS = {
+    "spirals": "autoregressive(steps=2000)",
+    "tracks": "autoregressive(steps=2000)",
+    "showers": "autoregressive(steps=2000, temperature=1.0)",
+}
+"""Kind to the likelihood of the page."""
 
 SHOWN = ("features", "frechet", "classifier")
 """Groups of metrics of which the page has rows."""
@@ -55,12 +61,11 @@ def train_and_draw(kind: str, folder: Path, figures: Path) -> None:
         num_points=num_points,
         num_features=num_features,
         hidden=300,
+        likelihood=LIKELIHOODS[kind],
         schema=data.schema,
         seed=0,
     )
-    run = gconvae.fit(
-        model, data, epochs=40, likelihood_steps=LIKELIHOOD_STEPS, seed=0, out=folder
-    )
+    run = gconvae.fit(model, data, epochs=40, seed=0, out=folder)
     generated = run.model.sample_clouds(len(test), seed=0)
     print(gconvae.metrics.compare(test, generated, metrics=SHOWN))
     samples = {"real": test, "generated": generated}
@@ -69,6 +74,8 @@ def train_and_draw(kind: str, folder: Path, figures: Path) -> None:
         figure = gconvae.plots.compare_grids(samples, rows=5, columns=5)
     else:
         figure = gconvae.plots.feature_histograms(samples)
+        for axes in figure.axes:
+            axes.xaxis.set_minor_formatter(NullFormatter())  # labels of a log axis would overlap
     gconvae.plots.save(figure, figures / f"{kind}.png")
 
 
