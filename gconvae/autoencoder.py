@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from gconvae.caller_state import full_precision
-from gconvae.clouds import Clouds, as_clouds, as_sample, holds_graphs, sort_nodes
+from gconvae.clouds import (
+    Clouds,
+    as_clouds,
+    as_sample,
+    as_tensor,
+    holds_graphs,
+    relabelled,
+    sort_nodes,
+)
 from gconvae.conditioning import Conditioning
 from gconvae.pieces import pieces, resized
 from gconvae.randomness import standard_noise
@@ -31,7 +39,8 @@ class Autoencoder(nn.Module):
         latent_dim: L.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
         ragged: Whether the decoder is conditioned on the number of nodes.
-        schema: What the features are; None = :func:`gconvae.schema.usual`.
+        schema: What the features are, also of bare clouds that it is trained on; None =
+            :func:`gconvae.schema.usual` until a training.
     """
 
     def __init__(
@@ -45,6 +54,7 @@ class Autoencoder(nn.Module):
         schema: CloudSchema | None = None,
     ) -> None:
         super().__init__()
+        self.given_schema = schema
         self.schema = usual(len(scaling.low)) if schema is None else schema
         self.encoder, self.decoder, self.scaling = encoder, decoder, scaling
         nodes = getattr(decoder, "num_points", None)
@@ -88,7 +98,13 @@ class Autoencoder(nn.Module):
         if most is not None and points.shape[1] != most:
             points, mask = resized(points, mask, most)
         labels = None if clouds.labels is None else clouds.labels.to(self.device)
+        if self.conditioning.num_classes:
+            labels = relabelled(labels, clouds.schema, self.schema)
         return Clouds(points, mask, labels, self.schema)
+
+    def class_indices(self, labels: Any) -> Any:
+        """Labels that may be called by the names of the schema's classes, as their indices."""
+        return labels if isinstance(labels, Tensor) else self.schema.class_indices(labels)
 
     def scaled(self, clouds: Clouds) -> Tensor:
         """What the encoder takes of prepared clouds: scaled units, 0 where there is no node."""
@@ -121,15 +137,31 @@ class Autoencoder(nn.Module):
         """The mean clouds of given latents, differentiable.
 
         Args:
-            z: Shape (B, L).
-            labels: One for all, or shape (B,); needed where the model has labels.
+            z: Shape (B, L), in any form.
+            labels: One for all, or one each, by name or number; needed where the model has labels.
             mask: True for the real nodes, the first n of each cloud, shape (B, N); None = all.
         Returns:
             Data units, shape (B, N, F), in the canonical node order; masked nodes are 0.
         """
-        unit = self.decode_unit(z, labels, mask)
+        unit = self.decode_unit(self.latents(z), self.class_indices(labels), mask)
         decoded = self.scaling.unscale(self.scaling.from_unit(unit))
         return self.leave(sort_nodes(decoded, mask, self.schema)[0], mask)
+
+    def latents(self, z: Any) -> Tensor:
+        """Latents in any form, checked, on the model's device, shape (B, L).
+
+        Raises:
+            ValueError: If they are no such numbers, or not finite.
+        """
+        z = as_tensor(z, "z")
+        wanted = getattr(self.decoder, "latent_dim", None)
+        wanted = None if wanted is None else wanted - self.conditioning.dim
+        if z.dim() != 2 or len(z) == 0 or wanted not in (None, z.shape[1]):
+            width = "latents" if wanted is None else wanted
+            raise ValueError(f"z must have shape (clouds, {width}), got {tuple(z.shape)}")
+        if not torch.isfinite(z).all():
+            raise ValueError("z must be finite, got NaN or infinite latents")
+        return z.to(self.scaling.low)
 
     def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
         """Points relative to the schema's offsets in data units; masked nodes stay 0."""

@@ -13,7 +13,7 @@ from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds
 from gconvae.conditioning import Conditioning
 from gconvae.likelihoods.base import Likelihood
-from gconvae.pieces import pieces
+from gconvae.pieces import CHUNK
 from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import generator, standard_noise
@@ -87,7 +87,10 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
         )
     labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
     weights = []
-    for number, part in enumerate(pieces(clouds._replace(labels=labels))):
+    clouds = clouds._replace(labels=labels)
+    # blocks of one size on any device, each with its own noise: no cloud depends on others
+    for number, rows in enumerate(torch.arange(len(clouds.points), device="cpu").split(CHUNK)):
+        part = clouds.subset(rows.to(clouds.points.device))
         weights.append(_log_weights(model, part, samples, seed, number))
     log_w = torch.cat(weights, dim=1)  # (K, B)
     value = log_w.logsumexp(0) - math.log(samples)
@@ -105,13 +108,17 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
     missing = nodes.shape[1] - part.points.shape[1]
     points = nn.functional.pad(part.points, (0, 0, 0, missing))
     mask = nn.functional.pad(part.mask, (0, missing))
+    whole = torch.arange(CHUNK, device=points.device) % len(points)  # a block, again and again
     found = []
     for k in range(samples):
         random = generator(seed, "log likelihood", epoch=number, step=k)
-        z = mean + stddev * standard_noise(tuple(mean.shape), random).to(mean)
-        unit = model.decode_unit(z, part.labels, nodes, model.node_noise(len(z), random))
+        noise = standard_noise((CHUNK, mean.shape[1]), random)[: len(mean)]
+        z = mean + stddev * noise.to(mean)
+        numbers = model.node_noise(CHUNK, random)
+        numbers = None if numbers is None else numbers[: len(z)]
+        unit = model.decode_unit(z, part.labels, nodes, numbers)
         ends = model.scaling.low, model.scaling.high
-        x = model.likelihood.dequantize(points, random, *ends, mask)
+        x = model.likelihood.dequantize(points[whole], random, *ends, mask[whole])[: len(z)]
         log_q = posterior.log_prob(z)
         log_p = model.prior.log_prob(z) if context is None else model.prior.log_prob(z, context)
         log_x = _log_density(model, x, unit, mask)

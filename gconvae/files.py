@@ -29,7 +29,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     sorted(file.name for file in Path(folder).iterdir())
         ['note.txt']
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path must lie in an existing folder, got {path}")
     # the suffix stays the last one, since numpy adds its own to any other

@@ -116,8 +116,8 @@ def create(
         latent_dim: L.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
         ragged: Whether decoder and prior are told the number of nodes of a cloud.
-        schema: What the features are before any training, which takes that of the clouds; None =
-            :func:`gconvae.schema.usual`.
+        schema: What the features are, also of bare arrays that it is trained on; a data set says
+            its own. None = :func:`gconvae.schema.usual` until a training.
         options: Given to encoder and decoder, as far as they take an option of that name; None =
             their own default.
     Raises:
@@ -134,6 +134,7 @@ def create(
         raise ValueError(f"name must be one of {', '.join(_READY)}, got {name!r}")
     num_points, num_features, latent_dim = map(plain, (num_points, num_features, latent_dim))
     num_classes, ragged = plain(num_classes), plain(ragged)
+    given_schema = schema
     if schema is None:
         check_counts(num_features=3 if num_features is None else num_features)
         schema = usual(3 if num_features is None else num_features)
@@ -143,6 +144,12 @@ def create(
         )
     ready = _READY[name]
     wanted = {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}
+    for kind, part in wanted.items():
+        if isinstance(part, type):
+            raise ValueError(
+                f"{kind} must be a name or a module, got the class {part.__name__}; "
+                f"hand over {part.__name__}()"
+            )
     modules: dict[registry.Kind, nn.Module] = {
         kind: part for kind in KINDS if isinstance(part := wanted[kind], nn.Module)
     }
@@ -167,7 +174,9 @@ def create(
         created = {
             kind: _create(kind, text, shape, options, context) for kind, text in chosen.items()
         }
-    return _assemble(created | modules, schema, num_classes, ragged, int(seed))
+    model = _assemble(created | modules, schema, num_classes, ragged, int(plain(seed)))
+    model.given_schema = given_schema
+    return model
 
 
 def describe(model: VAE) -> dict[str, Any]:

@@ -12,11 +12,11 @@ def plain(value: Any) -> Any:
 
     Example:
         >>> import numpy
-        >>> plain(numpy.float64(0.5)), plain([numpy.int64(3), 4])
-        (0.5, [3, 4])
+        >>> plain(numpy.float64(0.5)), plain((numpy.int64(3), 4)), plain(numpy.array([2, 3]))
+        (0.5, (3, 4), [2, 3])
     """
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
+    if hasattr(value, "tolist") and getattr(value, "ndim", None) in (0, 1):
+        return value.tolist()
     if type(value) in (list, tuple):
         return type(value)(plain(entry) for entry in value)
     return value

@@ -54,6 +54,9 @@ class Generative(Protocol):
     def means(self, clouds: Clouds) -> Tensor:
         """The posterior's mean of each prepared cloud, shape (B, L)."""
 
+    def latents(self, z: Any) -> Tensor:
+        """Latents in any form, checked."""
+
     def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
         """Points relative to the schema's offsets in data units."""
 
@@ -97,23 +100,32 @@ class _Kind(NamedTuple):
     rows: int
 
 
-def wanted(model: Generative, count: int, label: Any = None, z: Tensor | None = None) -> Given:
-    """What of each of ``count`` clouds is given, with classes that are called by their names.
+def wanted(
+    model: Generative, num_samples: int | None, label: Any = None, z: Any = None
+) -> tuple[int, Given]:
+    """How many clouds are asked for, and what of each is given.
 
     Args:
         model: Whose schema names the classes.
-        count: B.
+        num_samples: B; None where ``z`` says it.
         label: One for all, or one each; a class's name, or its number where none is named so.
-        z: Latents, shape (B, L).
+        z: Latents, shape (B, L), in any form, or None.
     Raises:
-        ValueError: If there is no such class, or no training cloud was of it.
+        ValueError: If the number is below 1 or given twice, latents have another shape, there is
+            no such class, or no training cloud was of it.
     """
+    if z is not None and num_samples is not None:
+        raise ValueError(f"num_samples must be left out where z says it, got {num_samples}")
+    z = None if z is None else model.latents(z)
+    count = plain(num_samples) if z is None else len(z)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"num_samples must be at least 1, got {count}")
     name_of = model.schema.class_index
     if model.schema.classes and label is not None and not isinstance(label, Tensor):
         each = [label] if isinstance(label, str) or np.ndim(label) == 0 else label
         found = torch.tensor([name_of(one) for one in each], device="cpu")
         label = found if len(found) > 1 or np.ndim(label) else found[0]
-    return Given(model.conditioning.check_wanted(label, count), z)
+    return count, Given(model.conditioning.check_wanted(label, count), z)
 
 
 def samples(

@@ -16,7 +16,6 @@ from gconvae.lazy import linked
 from gconvae.likelihoods.base import Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import joined
-from gconvae.plain import plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import derive_seed
 from gconvae.scaling import FeatureScaling
@@ -109,7 +108,8 @@ class VAE(Autoencoder):
     ) -> Clouds:
         """:meth:`reconstruct`, always as ``Clouds`` with mask and perhaps labels."""
         clouds = self.prepare(points, mask)
-        clouds = clouds._replace(labels=clouds.labels if labels is None else labels)
+        if labels is not None:
+            clouds = clouds._replace(labels=self.class_indices(labels))
         return sampling.reconstructions(self, clouds, seed if draw else None)
 
     def interpolate(
@@ -130,7 +130,7 @@ class VAE(Autoencoder):
             where clouds may have fewer than N nodes: their number goes in a straight line too.
         """
         ends = self.prepare(first, name="first"), self.prepare(second, name="second")
-        lines = sampling.interpolations(self, *ends, steps, labels)
+        lines = sampling.interpolations(self, *ends, steps, self.class_indices(labels))
         if not self.conditioning.always_full:
             return lines
         return lines.points.unflatten(0, (-1, steps))
@@ -140,7 +140,7 @@ class VAE(Autoencoder):
         self,
         num_samples: int | None = None,
         *,
-        z: Tensor | None = None,
+        z: Any = None,
         seed: int = 0,
         label: Any = None,
         as_data: bool = False,
@@ -182,13 +182,8 @@ class VAE(Autoencoder):
             >>> [len(part.points) for part in model.iter_samples(600, seed=0)]
             [256, 256, 88]
         """
-        if z is not None and num_samples is not None:
-            raise ValueError(f"num_samples must be left out where z says it, got {num_samples}")
-        count = plain(num_samples) if z is None else len(z)
-        if count is None or count < 1:
-            raise ValueError(f"num_samples must be at least 1, got {count}")
+        count, given = sampling.wanted(self, num_samples, label, z)
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
-        given = sampling.wanted(self, count, label, z)
         return sampling.samples(self, count, seed, given)
 
     def log_likelihood(self, data: Any, *, samples: int = 100, seed: int = 0) -> LogLikelihood:

@@ -321,6 +321,16 @@ def test_every_stage_is_announced_with_its_budget(caplog: pytest.LogCaptureFixtu
     ]
 
 
+def test_a_stage_longer_than_the_epochs_is_announced_without_a_bar_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fit(random_clouds(), tiny(likelihood="autoregressive(steps=40)"))
+    assert "stage likelihood: at most 40 steps (likelihood_steps= sets them)" in caplog.text
+    caplog.clear()
+    fit(random_clouds(), tiny(likelihood="autoregressive(steps=40)"), likelihood_steps=2)
+    assert not caplog.text
+
+
 # numbers and texts of other packages -------------------------------------------------------------
 
 NUMBERS = {

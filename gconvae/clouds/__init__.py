@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from gconvae.clouds.graphs import Graphs, from_data, holds_graphs, to_data
-from gconvae.clouds.labels import Labels, as_labels
+from gconvae.clouds.arrays import as_tensor
+from gconvae.clouds.graphs import Graphs, from_data, holds_graphs, num_positions_of, to_data
+from gconvae.clouds.items import columns_of, unloaded
+from gconvae.clouds.labels import Labels, as_labels, relabelled
 from gconvae.clouds.order import sort_nodes
 from gconvae.clouds.padded import Clouds, Packed, pack, unpack
-from gconvae.clouds.validation import as_clouds, as_sample, described
+from gconvae.clouds.validation import as_clouds, as_sample, described, joined_samples
 
 __all__ = [
     "Clouds",
@@ -16,11 +18,17 @@ __all__ = [
     "as_clouds",
     "as_labels",
     "as_sample",
+    "as_tensor",
+    "columns_of",
     "described",
     "from_data",
     "holds_graphs",
+    "joined_samples",
+    "num_positions_of",
     "pack",
+    "relabelled",
     "sort_nodes",
     "to_data",
+    "unloaded",
     "unpack",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,9 @@ __all__ = ["Padded", "as_padded", "as_tensor"]
 
 EXACT = 2**24
 """Whole numbers up to which float32 has every one."""
+
+COARSE = 1e-4
+"""Share of a feature's spread by which float32 may miss its values."""
 
 
 class Padded(NamedTuple):
@@ -49,10 +51,9 @@ def as_padded(points: Any, name: str) -> Padded:
     if isinstance(points, np.ma.MaskedArray):
         shown = ~np.ma.getmaskarray(points)
         return _hiding(as_floats(points.filled(0), name), torch.from_numpy(shown.copy()), name)
-    if type(points).__name__ == "MaskedTensor":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls it a prototype
-            return _hiding(as_floats(points.get_data(), name), points.get_mask(), name)
+    if _is_masked_tensor(points):
+        # its own getters warn that it is a prototype
+        return _hiding(as_floats(points._masked_data, name), points._masked_mask, name)
     if isinstance(points, Tensor) and points.is_nested:
         return _ragged(list(points.unbind()), name)
     if _is_sequence_of_clouds(points):
@@ -64,7 +65,8 @@ def as_floats(values: Any, name: str) -> Tensor:
     """Numbers as a floating-point tensor, whole ones too."""
     tensor = as_tensor(values, name)
     if tensor.is_floating_point():
-        return tensor
+        # numpy, which finds schemas, knows no bfloat16
+        return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise ValueError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
     is_small = tensor.numel() == 0 or int(tensor.abs().max()) <= EXACT
@@ -86,8 +88,14 @@ def as_tensor(values: Any, name: str) -> Tensor:
         if isinstance(values, list | tuple) and any(isinstance(v, Tensor) for v in values):
             return torch.stack([torch.as_tensor(value, device="cpu") for value in values])
         array = np.asarray(values)
+        if array.dtype == object and array.ndim:
+            array = np.array(array.tolist(), dtype=np.float64)
+        elif array.dtype.kind == "f" and array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        elif array.dtype.kind == "u" and array.dtype.itemsize < 8:
+            array = array.astype(np.int64)  # torch knows no more of unsigned ones than their bits
         if array.dtype == np.float64 and not hasattr(values, "__array__"):
-            array = array.astype(np.float32)  # nested lists carry no dtype of their own
+            array = _single(array)
         # torch takes only writable arrays with strides above 0 in this machine's byte order
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         return torch.from_numpy(np.require(array, requirements=["C", "W"]))
@@ -97,21 +105,38 @@ def as_tensor(values: Any, name: str) -> Tensor:
         ) from None
 
 
+def _single(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Nested lists, which carry no dtype of their own, in float32 where it tells them apart."""
+    if array.ndim == 0 or array.size == 0:
+        return array.astype(np.float32)
+    with np.errstate(all="ignore"):
+        columns = array.reshape(-1, array.shape[-1])
+        lost = np.abs(columns.astype(np.float32) - columns).max(0)
+        told_apart = (lost <= COARSE * np.ptp(columns, axis=0)) | (np.ptp(columns, axis=0) == 0)
+    return array.astype(np.float32) if told_apart.all() else array
+
+
+def _is_masked_tensor(value: Any) -> bool:
+    return type(value).__name__ == "MaskedTensor"
+
+
 def _is_sequence_of_clouds(points: Any) -> bool:
     """Whether each entry is a cloud of its own, of another size than others or as an array."""
     if isinstance(points, np.ndarray):
         return points.dtype == object and points.ndim == 1 and len(points) > 0
     if not isinstance(points, Sequence) or isinstance(points, str) or len(points) == 0:
         return False
-    if all(hasattr(cloud, "ndim") for cloud in points):
+    arrays = sum(hasattr(cloud, "ndim") for cloud in points)
+    lists = sum(isinstance(c, Sequence) and not isinstance(c, str) for c in points)
+    if arrays == len(points):
         return True
-    if not all(isinstance(cloud, Sequence) and not isinstance(cloud, str) for cloud in points):
+    if arrays + lists < len(points):
         return False
-    return len({len(cloud) for cloud in points}) > 1
+    return arrays > 0 or len({len(cloud) for cloud in points}) > 1
 
 
 def _ragged(clouds: list[Any], name: str) -> Padded:
-    tensors = [as_floats(cloud, f"{name}[{i}]") for i, cloud in enumerate(clouds)]
+    tensors = [_shown(cloud, f"{name}[{i}]") for i, cloud in enumerate(clouds)]
     for i, cloud in enumerate(tensors):
         if cloud.dim() != 2 or cloud.shape[1] != tensors[0].shape[-1]:
             raise ValueError(
@@ -125,6 +150,15 @@ def _ragged(clouds: list[Any], name: str) -> Padded:
     mask = mask.to(points.device)
     points[mask] = torch.cat([cloud.to(dtype) for cloud in tensors])
     return Padded(points, mask)
+
+
+def _shown(cloud: Any, name: str) -> Tensor:
+    """The nodes of one cloud that no mask hides, shape (n, F)."""
+    if isinstance(cloud, np.ma.MaskedArray) or _is_masked_tensor(cloud):
+        nodes, mask = as_padded(cloud, name)
+        assert mask is not None
+        return nodes[mask]
+    return as_floats(cloud, name)
 
 
 def _hiding(points: Tensor, shown: Tensor, name: str) -> Padded:

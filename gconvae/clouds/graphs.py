@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gconvae.clouds.arrays import as_floats, as_tensor
 from gconvae.clouds.padded import unpack
 from gconvae.schema import CloudSchema
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-__all__ = ["from_data", "holds_graphs", "to_data"]
+__all__ = ["from_data", "holds_graphs", "num_positions_of", "to_data"]
 
 
 class Graphs(NamedTuple):
@@ -98,6 +99,16 @@ def from_data(data: Any, num_nodes: int | None = None) -> Graphs:
     return Graphs(points, mask, _labels(graphs))
 
 
+def num_positions_of(data: Any) -> int:
+    """D, the columns of ``pos`` of the first graph.
+
+    Example:
+        >>> num_positions_of(to_data(torch.zeros(2, 25, 3)))
+        2
+    """
+    return int(as_tensor(_each(data)[0].pos, "pos").shape[-1])
+
+
 def holds_graphs(value: Any) -> bool:
     """Whether PyG graphs were given: one, a ``Batch``, or a sequence of them.
 
@@ -129,21 +140,22 @@ def _is_graph(data: Any) -> bool:
 def _nodes(graph: Any, name: str) -> Tensor:
     """Positions, then features, of one graph, shape (N, F)."""
     pos, x = getattr(graph, "pos", None), getattr(graph, "x", None)
-    if not isinstance(pos, Tensor):
+    if pos is None:
         raise ValueError(f"{name}.pos must hold positions (N, D), it is missing in {graph}")
+    pos = as_floats(pos, f"{name}.pos")
     if pos.dim() != 2:
         raise ValueError(f"{name}.pos must have shape (N, D), got {tuple(pos.shape)}")
-    if not pos.is_floating_point():
-        pos = pos.float()
     if x is None:
         return pos
+    x = as_floats(x, f"{name}.x")
     if x.dim() == 1:
         x = x.unsqueeze(1)
     if x.dim() != 2 or len(x) != len(pos):
         raise ValueError(
             f"{name}.x must have shape ({len(pos)}, features) like pos, got {tuple(x.shape)}"
         )
-    return torch.cat([pos, x.to(pos.dtype)], dim=1)
+    dtype = torch.promote_types(pos.dtype, x.dtype)
+    return torch.cat([pos.to(dtype), x.to(dtype)], dim=1)
 
 
 def _labels(graphs: list[Any]) -> Any:
@@ -158,8 +170,14 @@ def _labels(graphs: list[Any]) -> Any:
             "have none"
         )
     labels = [_label(label, f"data[{i}].y") for i, label in enumerate(given)]
-    if isinstance(labels[0], str):
+    texts = sum(isinstance(label, str) for label in labels)
+    if texts == len(labels):
         return labels
+    if texts:
+        raise ValueError(
+            f"data must have labels y that are all numbers or all texts, {texts} of "
+            f"{len(labels)} are texts"
+        )
     try:
         return torch.stack(labels)
     except (RuntimeError, TypeError) as error:

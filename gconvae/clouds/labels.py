@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gconvae.schema import CloudSchema
 
-__all__ = ["Labels", "as_labels"]
+__all__ = ["Labels", "as_labels", "relabelled"]
 
 MOST_UNNAMED = 100
 """Whole numbers below this are taken as they are; larger ones are names, such as particle ids."""
@@ -32,8 +32,9 @@ def as_labels(labels: Any, num_clouds: int, schema: CloudSchema | None = None) -
     """Labels as indices, with the names that they had.
 
     Whole numbers from 0 to 99 stay what they are. Texts, and numbers beyond, are names: in sorted
-    order they become 0 to K - 1. One-hot rows (B, K) become their columns. Where the schema names
-    classes, texts are looked up there and numbers are its indices.
+    order they become 0 to K - 1. One-hot rows (B, K) become their columns, which have no names,
+    and booleans 0 and 1. Where the schema names classes, texts are looked up there and numbers
+    are its indices.
 
     Args:
         labels: Whole numbers (of any numeric type), texts or one-hot rows, one a cloud, or None.
@@ -66,15 +67,50 @@ def as_labels(labels: Any, num_clouds: int, schema: CloudSchema | None = None) -
     return Labels(torch.from_numpy(indices.astype(np.int64)), tuple(str(n) for n in found))
 
 
+def relabelled(
+    labels: Tensor | None, own: CloudSchema | None, wanted: CloudSchema | None
+) -> Tensor | None:
+    """Indices of the classes of one schema as those of the same names in another.
+
+    Args:
+        labels: Shape (B,), or None.
+        own: Whose classes they are.
+        wanted: Whose indices are wanted. Where one of both names no classes, indices are kept.
+    Raises:
+        ValueError: If a class that occurs is unknown there.
+    Example:
+        >>> from gconvae.schema import JETS
+        >>> own, wanted = JETS.with_classes(["top"]), JETS.with_classes(["gluon", "top"])
+        >>> relabelled(torch.tensor([0, 0]), own, wanted)
+        tensor([1, 1])
+    """
+    if labels is None or own is None or wanted is None:
+        return labels
+    if not own.classes or not wanted.classes or own.classes == wanted.classes:
+        return labels
+    there = [wanted.classes.index(c) if c in wanted.classes else -1 for c in own.classes]
+    found = torch.tensor(there, device=labels.device)[labels]
+    if (found < 0).any():
+        stranger = own.classes[int(labels[found < 0][0])]
+        raise ValueError(
+            f"labels must be out of the classes {', '.join(wanted.classes)}, got {stranger!r}"
+        )
+    return found
+
+
 def _array(labels: Any, num_clouds: int) -> np.ndarray[Any, Any]:
     """Labels (B,), of one-hot rows the columns."""
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.getmaskarray(labels).any():
+        raise ValueError("labels must be there for every cloud, got masked ones")
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.dtype == object:
         try:
             values = np.array([_plain(value) for value in values.ravel()])
         except (TypeError, ValueError):
             values = np.zeros(0, dtype=object)
-    if values.dtype.kind not in "USfiu" and not (values.dtype.kind == "b" and values.ndim == 2):
+    if values.dtype.kind == "b":
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "USfiu":
         raise ValueError(f"labels must be whole numbers, texts or one-hot, got {values.dtype}")
     if values.ndim == 2 and values.shape[1] == 1 and len(values) == num_clouds:
         values = values[:, 0]
@@ -89,7 +125,7 @@ def _array(labels: Any, num_clouds: int) -> np.ndarray[Any, Any]:
 
 def _plain(value: Any) -> Any:
     """Texts and numbers; None and others are no labels."""
-    if isinstance(value, str | int | float | np.generic) and not isinstance(value, bool):
+    if isinstance(value, str | int | float | np.generic):
         return value
     raise TypeError
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gconvae import schema as schemas
 from gconvae.clouds.arrays import as_padded, as_tensor
-from gconvae.clouds.graphs import from_data, holds_graphs
-from gconvae.clouds.labels import as_labels
+from gconvae.clouds.graphs import from_data, holds_graphs, num_positions_of
+from gconvae.clouds.items import columns_of, is_map_style, unloaded
+from gconvae.clouds.labels import as_labels, relabelled
 from gconvae.clouds.padded import Clouds
 from gconvae.schema import CloudSchema
 
-__all__ = ["as_clouds", "as_sample", "described"]
+__all__ = ["as_clouds", "as_sample", "described", "joined_samples"]
 
 
 def as_clouds(
@@ -32,7 +34,8 @@ def as_clouds(
     Args:
         points: Clouds, shape (B, N, F), or a sequence of clouds (n_i, F), numbers of any kind;
             what numpy's masked arrays and torch's masked or nested tensors hide is not real.
-        mask: Booleans, shape (B, N), True = a real node; None = every node that is not hidden.
+        mask: Booleans, or 0 and 1, shape (B, N), True = a real node; None = every node that is
+            not hidden.
         labels: One a cloud, shape (B,), in any form of :func:`gconvae.clouds.as_labels`, or None.
         name: What error messages call ``points``.
         num_features: The F that is required, or None for any.
@@ -84,8 +87,8 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
     Args:
         sample: Padded points (B, N, F), an object with ``points`` and ``mask``
             (:class:`Clouds`, a dataset), a pair ``(points, mask)``, a PyG
-            ``Batch``, or a sequence of PyG ``Data``; torch's ``Subset`` or ``ConcatDataset`` of
-            these.
+            ``Batch``, or a sequence of PyG ``Data``; torch's ``Subset``, ``ConcatDataset`` or
+            ``DataLoader`` of these; or a map-style data set of clouds, perhaps with labels.
         name: What error messages call ``sample``.
         schema: What the features are, if ``sample`` does not say it.
     Raises:
@@ -94,6 +97,7 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         >>> as_sample([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).mask
         tensor([[True, True]])
     """
+    sample = unloaded(sample, name)
     if hasattr(sample, "points") and hasattr(sample, "mask"):
         own = getattr(sample, "schema", None)
         labels = getattr(sample, "labels", None)
@@ -102,22 +106,30 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         )
     if holds_graphs(sample):
         try:
-            return as_clouds(*from_data(sample), name=name, schema=schema)
+            clouds = as_clouds(*from_data(sample), name=name, schema=schema)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        positions = num_positions_of(sample)
+        usual = min(2, clouds.points.shape[-1])
+        return clouds if positions == usual else described(clouds, positions)
     if hasattr(sample, "dataset") and hasattr(sample, "indices"):  # torch's Subset
         rows = torch.as_tensor(list(sample.indices), dtype=torch.long, device="cpu")
         return as_sample(sample.dataset, name, schema).subset(rows)
     if isinstance(getattr(sample, "datasets", None), Sequence):  # torch's ConcatDataset
-        return _joined([as_sample(part, name, schema) for part in sample.datasets])
+        return joined_samples([as_sample(part, name, schema) for part in sample.datasets], name)
+    if is_map_style(sample):
+        return as_clouds(*columns_of(sample, name), name=name, schema=schema)
     if isinstance(sample, tuple) and len(sample) == 2 and getattr(sample[0], "ndim", 0) == 3:
         return as_clouds(*sample, name=name, schema=schema)
     return as_clouds(sample, name=name, schema=schema)
 
 
-def described(clouds: Clouds) -> Clouds:
+def described(clouds: Clouds, num_positions: int = 2) -> Clouds:
     """Clouds that have a schema: their own, else one made from their numbers.
 
+    Args:
+        clouds: Any.
+        num_positions: D, where the clouds have no schema.
     Example:
         >>> described(as_clouds(torch.rand(50, 8, 3))).schema.names
         ('x', 'y', 'feature 3')
@@ -125,18 +137,38 @@ def described(clouds: Clouds) -> Clouds:
     if clouds.schema is not None:
         return clouds
     nodes = clouds.points[clouds.mask].detach().cpu().numpy()
-    return clouds._replace(schema=schemas.from_numbers(nodes))
+    return clouds._replace(schema=schemas.from_numbers(nodes, num_positions))
 
 
-def _joined(parts: list[Clouds]) -> Clouds:
-    """All clouds, padded to the largest number of nodes."""
+def joined_samples(parts: Sequence[Clouds], name: str) -> Clouds:
+    """All clouds, padded to the largest number of nodes, with the classes of all.
+
+    Args:
+        parts: One after another.
+        name: What error messages call them.
+    Raises:
+        ValueError: If their nodes are of different schemas.
+    """
+    schema = parts[0].schema
+    for part in parts[1:]:
+        if schema is None or part.schema is None:
+            continue
+        unlike = schema.difference(part.schema)
+        if unlike:
+            raise ValueError(f"{name} must be made of parts with one schema, {unlike}")
+        both = parts[0].labels is not None and part.labels is not None
+        if both and bool(schema.classes) != bool(part.schema.classes):
+            raise ValueError(f"{name} must be made of parts that all name their classes, or none")
+        names = dict.fromkeys((*schema.classes, *part.schema.classes))
+        schema = schema.with_classes(tuple(names))
     width = max(part.mask.shape[1] for part in parts)
     pad = torch.nn.functional.pad
     points = [pad(part.points, (0, 0, 0, width - part.mask.shape[1])) for part in parts]
     masks = [pad(part.mask, (0, width - part.mask.shape[1])) for part in parts]
-    labels = [part.labels for part in parts if part.labels is not None]
-    joined = torch.cat(labels) if len(labels) == len(parts) else None
-    return Clouds(torch.cat(points), torch.cat(masks), joined, parts[0].schema)
+    labels = [relabelled(part.labels, part.schema, schema) for part in parts]
+    known = [part for part in labels if part is not None]
+    joined = torch.cat(known) if len(known) == len(parts) else None
+    return Clouds(torch.cat(points), torch.cat(masks), joined, schema)
 
 
 def _check_nodes(points: Tensor, mask: Tensor, name: str) -> None:
@@ -153,9 +185,13 @@ def _checked_mask(mask: Any, points: Tensor, name: str) -> Tensor:
     shape = points.shape[:2]
     if mask is None:
         return points.new_ones(shape, dtype=torch.bool)
+    if isinstance(mask, np.ma.MaskedArray):
+        mask = mask.filled(False)
     mask = as_tensor(mask, "mask").to(points.device)
     if mask.dtype != torch.bool:
-        raise ValueError(f"mask must hold booleans, got dtype {mask.dtype}")
+        if not ((mask == 0) | (mask == 1)).all():
+            raise ValueError(f"mask must hold booleans, or 0 and 1, got dtype {mask.dtype}")
+        mask = mask == 1
     if mask.shape != shape:
         raise ValueError(
             f"mask must have shape {tuple(shape)} like {name}, got {tuple(mask.shape)}"

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import (
-    ConcatDataset,
-    DataLoader,
-    Dataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from gconvae.clouds import Clouds, as_sample, holds_graphs
+from gconvae.clouds import as_sample, columns_of, holds_graphs, joined_samples, unloaded
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.graphs import from_pyg
 from gconvae.datasets.sources import from_points
@@ -42,13 +33,7 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
         >>> len(as_dataset(parts[0]))
         8
     """
-    if isinstance(data, DataLoader):
-        if not isinstance(data.sampler, SequentialSampler | RandomSampler):
-            raise ValueError(
-                f"{name} must be a loader of a whole data set, since its clouds are taken in an "
-                f"order of the seed, got one with {type(data.sampler).__name__}"
-            )
-        data = data.dataset
+    data = unloaded(data, name)
     if isinstance(data, CloudDataset):
         return data
     if isinstance(data, Subset):
@@ -57,13 +42,15 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
             raise ValueError(f"{name} must hold at least one cloud, got an empty subset")
         return as_dataset(data.dataset, name, schema)[rows]
     if isinstance(data, ConcatDataset):
-        return _concatenated([as_dataset(part, name, schema) for part in data.datasets], name)
+        parts = [as_dataset(part, name, schema).clouds for part in data.datasets]
+        return CloudDataset(joined_samples(parts, name))
     if hasattr(data, "points") or not isinstance(data, Dataset):
-        sample = data if holds_graphs(data) or _is_sample(data) else None
-        if sample is None:
+        if holds_graphs(data):
+            return from_pyg(data, schema=schema)
+        if not _is_sample(data):
             return from_points(data, schema=schema, name=name)
-        clouds = as_sample(sample, name, schema)
-        return from_points(*_with_names(clouds), schema=clouds.schema, name=name)
+        clouds = as_sample(data, name, schema)
+        return from_points(*clouds, schema=clouds.schema, name=name)
     return _of_items(data, name, schema)
 
 
@@ -72,46 +59,12 @@ def _is_sample(data: Any) -> bool:
     return is_pair or (hasattr(data, "points") and hasattr(data, "mask"))
 
 
-def _with_names(clouds: Clouds) -> tuple[Tensor, Tensor, Tensor | None]:
-    return clouds.points, clouds.mask, clouds.labels
-
-
 def _of_items(data: Any, name: str, schema: CloudSchema | None) -> CloudDataset:
-    """The clouds of a map-style data set, one item after another."""
+    """The clouds or graphs of a map-style data set."""
     from torch_geometric.data import Dataset as GraphDataset
 
-    if not hasattr(data, "__len__") or len(data) == 0:
-        raise ValueError(f"{name} must hold at least one cloud, got an empty or endless data set")
-    if isinstance(data, GraphDataset) or hasattr(data[0], "pos"):
+    is_graphs = isinstance(data, GraphDataset)
+    if is_graphs or (hasattr(data, "__len__") and len(data) and hasattr(data[0], "pos")):
         return from_pyg(data, schema=schema)
-    items = [data[i] for i in range(len(data))]
-    if not isinstance(items[0], tuple | list):
-        return from_points(items, schema=schema, name=name)
-    columns: list[list[Any]] = [list(column) for column in zip(*items, strict=True)]
-    mask = labels = None
-    for column in columns[1:]:
-        if getattr(column[0], "dtype", None) in (torch.bool, np.dtype(bool)):
-            mask = torch.stack([torch.as_tensor(row, device="cpu") for row in column])
-        else:
-            labels = column if isinstance(column[0], str) else torch.from_numpy(np.array(column))
-    return from_points(columns[0], mask, labels, schema=schema, name=name)
-
-
-def _concatenated(parts: list[CloudDataset], name: str) -> CloudDataset:
-    first = parts[0].schema
-    for part in parts[1:]:
-        unlike = first.difference(part.schema)
-        if unlike:
-            raise ValueError(f"{name} must be made of parts with one schema, {unlike}")
-    width = max(part.mask.shape[1] for part in parts)
-    pairs = [_widened(part.clouds, width) for part in parts]
-    labels = [part.labels for part in parts]
-    joined = None if any(part is None for part in labels) else torch.cat(labels)  # type: ignore[arg-type]  # none is None
-    points, masks = zip(*pairs, strict=True)
-    return CloudDataset(Clouds(torch.cat(points), torch.cat(masks), joined, first))
-
-
-def _widened(clouds: Clouds, width: int) -> tuple[Tensor, Tensor]:
-    missing = width - clouds.mask.shape[1]
-    pad = torch.nn.functional.pad
-    return pad(clouds.points, (0, 0, 0, missing)), pad(clouds.mask, (0, missing))
+    points, mask, labels = columns_of(data, name)
+    return from_points(points, mask, labels, schema=schema, name=name)

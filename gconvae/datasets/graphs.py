@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch_geometric.data import Data
 
-from gconvae.clouds import as_clouds, from_data, sort_nodes
+from gconvae.clouds import as_clouds, from_data, num_positions_of, sort_nodes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.mnist import DIGITS, checked_digits
 from gconvae.datasets.sources import from_points
@@ -59,7 +59,7 @@ def from_pyg(
     graphs = _each(dataset)
     if digit is not None:
         digits = checked_digits(digit)
-        graphs = [graph for graph in graphs if graph.y is not None and int(graph.y) in digits]
+        graphs = [graph for graph in graphs if _digit(graph) in digits]
     if not graphs:
         raise ValueError(f"dataset must hold at least one graph of digit {digit}, got none")
     largest = max(graph.num_nodes or 0 for graph in graphs)
@@ -73,10 +73,20 @@ def from_pyg(
     if num_points is not None:
         points, mask = sort_nodes(points, mask, schema)
         points, mask = points[:, :num_points], mask[:, :num_points]
-    num_positions = graphs[0].pos.shape[1]
+    num_positions = num_positions_of(graphs)
     if schema is None and num_positions != min(2, points.shape[-1]):
         schema = from_numbers(points[mask].detach().cpu().numpy(), num_positions)
     return from_points(points, mask, labels, schema=schema)
+
+
+def _digit(graph: Data) -> int | None:
+    """The label of a graph of a digit; None = it has none."""
+    try:
+        return None if graph.y is None else int(graph.y)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"digit must be None for labels that are no digits, got y = {graph.y!r}"
+        ) from None
 
 
 def _each(dataset: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import torch
 
 from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.plain import plain
 from gconvae.schema import SUPERPIXELS
 
 __all__ = ["SuperpixelMNIST", "checked_digits"]
@@ -89,6 +90,7 @@ def checked_digits(digit: int | Sequence[int] | None) -> list[int]:
     """
     if digit is None:
         return list(range(10))
+    digit = plain(digit)
     digits = list(digit) if isinstance(digit, Iterable) else [digit]
     # numpy integers are Integral too, and a bool would pass for 0 or 1
     if not digits or any(

@@ -18,6 +18,9 @@ __all__ = ["from_points"]
 MOST_FEATURES = 6
 """Features up to which an array may have been handed over as (B, F, N)."""
 
+FEW_FEATURES = 4
+"""Features up to which this is the only plausible reading already for small clouds."""
+
 
 def from_points(
     points: Any,
@@ -93,7 +96,8 @@ def _schema_of(clouds: Clouds, schema: CloudSchema | None) -> CloudSchema:
 
 def _warn_of_transposed(clouds: Clouds, name: str) -> None:
     num_clouds, num_nodes, features = clouds.points.shape
-    if num_nodes <= MOST_FEATURES and features > 2 * MOST_FEATURES:
+    few = num_nodes <= FEW_FEATURES and features > MOST_FEATURES
+    if few or (num_nodes <= MOST_FEATURES and features > 2 * MOST_FEATURES):
         warnings.warn(
             f"{name} of shape {(num_clouds, num_nodes, features)} are read as clouds of "
             f"{num_nodes} nodes with {features} features; if they are {features} nodes with "

@@ -173,6 +173,8 @@ def _columns(num_points: int, channels: Sequence[int], padding: int, kernel: int
     if columns[-1] < 1:
         raise ValueError(
             f"num_points must be at least {lost * len(channels) + 1} for {len(channels)} "
-            f"convolutions of width {kernel} with padding {padding}, got {num_points}"
+            f"convolutions of width {kernel} with padding {padding}, got {num_points}: padding "
+            f"{(kernel - 1) // 2} or fewer channels take as few, or encoder deep_sets with "
+            "decoder dense"
         )
     return columns

@@ -59,8 +59,8 @@ class Flow(Prior):
           arXiv:1505.05770
     """
 
-    fit_steps: int | None = None
-    """Steps of :meth:`fit`; None = :data:`STEPS`."""
+    fit_steps: int = STEPS
+    """Steps of :meth:`fit`, at most."""
 
     family: ClassVar[str]
     """Name of the flow in ``zuko.flows``."""
@@ -134,7 +134,7 @@ class Flow(Prior):
         held_out_context: Tensor | None,
     ) -> None:
         optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
-        steps = STEPS if self.fit_steps is None else self.fit_steps
+        steps = self.fit_steps
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         best, best_weights, stale = -math.inf, copy.deepcopy(self.state_dict()), 0
         for step, (z, context) in zip(range(steps + 1), batches, strict=False):

@@ -66,7 +66,7 @@ class CloudSchema:
     def __post_init__(self) -> None:
         """Refuses what contradicts itself; lists become tuples."""
         for entry in ("features", "order", "changes", "classes", "distance"):
-            value = getattr(self, entry)
+            value = plain(getattr(self, entry))
             if isinstance(value, str) or not isinstance(value, Sequence | None):
                 raise ValueError(f"{entry} must be a list, got {value!r}")
             if value is not None:

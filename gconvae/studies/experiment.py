@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.schema import CloudSchema
 from gconvae.training.fit import fit
 from gconvae.training.preparation import VALID_FRACTION, train_and_valid
 from gconvae.training.run_folder import Run
@@ -175,6 +176,7 @@ def train(
     *,
     out: str | os.PathLike[str] | None = None,
     valid: Any = None,
+    schema: CloudSchema | None = None,
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
@@ -191,6 +193,7 @@ def train(
             file, of which a fifth is kept aside as test set.
         out: The new run folder; None = nothing is written.
         valid: Validation clouds; None = a seeded 17 % of ``data``.
+        schema: What the features are, where ``data`` does not say it.
         seed: Of everything random.
         resume: Go on with the run in ``out``.
         progress: Show a progress bar.
@@ -219,6 +222,10 @@ def train(
         for names in kinds.values()
     )
     is_file = isinstance(data, str | os.PathLike)
+    if is_file and schema is not None:
+        raise ValueError(
+            "schema must be None for a file: datasets.from_file(file, schema=...) is data"
+        )
     experiment = Experiment(
         DataOptions(data=os.fspath(data)) if is_file else DataOptions(),
         chosen.model_options(**model),
@@ -227,7 +234,7 @@ def train(
     if is_file and valid is None:
         return experiment.run(out, resume=resume, progress=progress)
     clouds = experiment.splits.train if is_file else data
-    parts = train_and_valid(clouds, valid, seed=experiment.training.seed)
+    parts = train_and_valid(clouds, valid, experiment.training.seed, schema)
     config = asdict(experiment.model) | asdict(experiment.training) | {"recipe": recipe}
     return experiment.run(out, clouds=parts, resume=resume, progress=progress, config=config)
 

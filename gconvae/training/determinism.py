@@ -83,18 +83,25 @@ def keep_freed_memory() -> None:
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silences Lightning's hints that do not apply here; errors and all other warnings pass."""
-    logger = logging.getLogger("lightning.pytorch")
+def _quiet() -> Callable[[], None]:
+    logger, filters = logging.getLogger("lightning.pytorch"), warnings.filters
     level = logger.level
     logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # the clouds lie in memory, so worker processes would only cost time
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-            yield
-    finally:
+    before = list(filters)
+    # the clouds lie in memory, so worker processes would only cost time
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    ours = [entry for entry in filters if entry not in before]
+
+    def restore() -> None:
         logger.setLevel(level)
+        for entry in ours:
+            if entry in warnings.filters:
+                warnings.filters.remove(entry)  # type: ignore[attr-defined]  # it is a list
+
+    return restore
+
+
+quiet_lightning = Shared(_quiet).held
+"""Silences Lightning's hints that do not apply here; errors and all other warnings pass."""

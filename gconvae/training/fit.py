@@ -185,14 +185,14 @@ def fit(
         workers=workers,
     )
     warn_of_slow(options.precision, resolved_device(options.device))
-    train, valid = train_and_valid(data, valid, options.seed)
+    train, valid = train_and_valid(data, valid, options.seed, model.given_schema)
     trained = copy.deepcopy(model).train()
     describe(trained, train, options.scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
-    sets = [
-        training_clouds(trained, train, "data"),
-        training_clouds(trained, valid, "valid"),
-    ]
+    # checked, put in order and held in the ranges here, once for all stages
+    prepared = trained.prepare(train, name="data"), trained.prepare(valid, name="valid")
+    names = "data", "valid"
+    sets = [training_clouds(trained, *pair) for pair in zip(prepared, names, strict=True)]
     set_budget(trained, options)
     trained.conditioning.fit(sets[0].mask, sets[0].labels)
     trained.likelihood.set_lattice(trained.scaling.enter(train.points), train.mask)
@@ -233,14 +233,17 @@ def fit(
             _run(_trainer(options, out, progress), task, loaders, out)
         trained.load_state_dict(task.best_weights)
         trained = trained.cpu().eval()
+        prepared = prepared[0].to("cpu"), prepared[1].to("cpu")
         if not isinstance(trained.prior, StandardNormal) and not options.joint_prior:
             _say_stage("prior", getattr(trained.prior, "fit_steps", None))
-            fit_prior(trained, train, valid, seed=options.seed)
-        _say_stage("likelihood", getattr(trained.likelihood, "fit_steps", None))
+            fit_prior(trained, *prepared, seed=options.seed)
+        steps = getattr(trained.likelihood, "fit_steps", None)
+        # longer than the network's stage, though nobody asked for it, and no bar shows it
+        is_surprise = steps is not None and steps > options.epochs * len(loaders[0])
+        is_surprise &= options.likelihood_steps is None and not progress
+        _say_stage("likelihood", steps, level=logging.WARNING if is_surprise else logging.INFO)
         fit_state = None if out is None else out / LIKELIHOOD_STATE
-        fit_likelihood(
-            trained, train, valid, seed=options.seed, progress=progress, state=fit_state
-        )
+        fit_likelihood(trained, *prepared, seed=options.seed, progress=progress, state=fit_state)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
         manifest = {
             **begun,
@@ -338,9 +341,13 @@ def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def _say_stage(stage: str, budget: int | None, unit: str = "steps") -> None:
-    """For whoever listens: a training may have stages that take longer than its epochs."""
-    _LOGGER.info("stage %s: %s", stage, "" if budget is None else f"at most {budget:,} {unit}")
+def _say_stage(
+    stage: str, budget: int | None, unit: str = "steps", level: int = logging.INFO
+) -> None:
+    """For whoever listens; Python prints a warning where nobody does."""
+    hint = f" ({stage}_steps= sets them)" if level == logging.WARNING else ""
+    limit = "" if budget is None else f": at most {budget:,} {unit}{hint}"
+    _LOGGER.log(level, "stage %s%s", stage, limit)
 
 
 def _used_search(loss: nn.Module, device: str, num_nodes: int) -> str | None:

@@ -14,6 +14,7 @@ from gconvae.datasets.conversion import as_dataset
 from gconvae.options import Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
+from gconvae.schema import CloudSchema
 from gconvae.vae import VAE
 
 __all__ = [
@@ -33,13 +34,16 @@ VALID_FRACTION = 0.17
 """Share of the clouds kept for validation when no validation set is given."""
 
 
-def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, CloudDataset]:
+def train_and_valid(
+    data: Any, valid: Any, seed: int, schema: CloudSchema | None = None
+) -> tuple[CloudDataset, CloudDataset]:
     """The clouds that :func:`fit` trains on, and those that choose its best epoch.
 
     Args:
         data: As :func:`fit` takes it.
         valid: Likewise; None = a seeded 17 % of ``data``.
         seed: Of the split.
+        schema: What the features are, where ``data`` does not say it.
     Raises:
         ValueError: If clouds are not valid, or too few to be split.
     Example:
@@ -47,7 +51,7 @@ def train_and_valid(data: Any, valid: Any, seed: int) -> tuple[CloudDataset, Clo
         >>> len(train), len(valid)
         (83, 17)
     """
-    data = as_dataset(data, "data")
+    data = as_dataset(data, "data", schema)
     if valid is None:
         return datasets.split(data, VALID_FRACTION, seed=seed)
     valid = as_dataset(valid, "valid", data.schema)
@@ -78,12 +82,14 @@ def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
     model.scaling = fitted.to(model.scaling.low)
 
 
-def training_clouds(model: VAE, data: CloudDataset, name: str) -> Clouds:
-    """Clouds in order and in scaled units, on the CPU."""
-    clouds = model.prepare(data, name=name)
-    labels = model.conditioning.check_labels(clouds.labels, len(data), f"labels of {name}")
-    scaled = model.scaling.scale(clouds.points).masked_fill(~clouds.mask.unsqueeze(-1), 0.0)
-    return Clouds(scaled.cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu())
+def training_clouds(model: VAE, clouds: Clouds, name: str) -> Clouds:
+    """Prepared clouds in scaled units, on the CPU."""
+    labels = model.conditioning.check_labels(
+        clouds.labels, len(clouds.points), f"labels of {name}"
+    )
+    return Clouds(
+        model.scaled(clouds).cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu()
+    )
 
 
 def on_device(clouds: Clouds, device: str) -> Clouds:
@@ -114,8 +120,12 @@ def check_trainable(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
         )
-    if not with_loss:
-        return
+    if with_loss:
+        _check_loss(model, options, data)
+    _check_encoder(model, data)
+
+
+def _check_loss(model: VAE, options: TrainingOptions, data: CloudDataset) -> None:
     positions = data.schema.num_positions
     loss = losses.create(options.loss, backend=options.neighbors, num_positions=positions)
     if isinstance(loss, losses.ThirdAxisChamfer):
@@ -128,6 +138,28 @@ def check_trainable(
         loss(clouds.points, output, *masks)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"loss must fit clouds and model, {options.loss}: {error}") from None
+
+
+@torch.no_grad()
+def _check_encoder(model: VAE, data: CloudDataset) -> None:
+    """Two clouds through the encoder, which may be somebody's own."""
+    clouds = model.prepare(data[:2], name="data")
+    was_training = model.training
+    model.eval()  # so that nothing is counted or dropped
+    try:
+        mean = model.posterior(model.scaled(clouds), clouds.mask).mean
+    except TypeError as error:
+        raise ValueError(
+            f"encoder must take (points, mask), {type(model.encoder).__name__}: {error}"
+        ) from None
+    finally:
+        model.train(was_training)
+    wanted = (len(clouds.points), model.prior.latent_dim)
+    if mean.shape != wanted:
+        raise ValueError(
+            f"encoder must return a mean of shape (clouds, latents), here {wanted}, "
+            f"got {tuple(mean.shape)} from {type(model.encoder).__name__}"
+        )
 
 
 def set_budget(model: VAE, options: TrainingOptions) -> None:

@@ -169,7 +169,7 @@ def test_whole_numbers_beyond_single_precision_keep_their_digits() -> None:
     "points",
     [
         np.full((2, 4, 3), "1.0"),
-        np.full((2, 4, 3), 1.0, dtype=object),
+        np.full((2, 4, 3), "a", dtype=object),
         [[[1.0, "a"], [3.0, 1.0]]],
         "points.npz",
         None,
@@ -201,9 +201,14 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.uint8])
-def test_a_mask_of_numbers_is_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(ValueError, match=f"mask must hold booleans, got dtype {dtype}"):
-        as_clouds(points_of(), torch.ones(2, 4, dtype=dtype))
+def test_a_mask_of_zeros_and_ones_is_one_of_booleans(dtype: torch.dtype) -> None:
+    mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 1]])
+    found = as_clouds(points_of(), mask.to(dtype)).mask
+    assert torch.equal(found, mask.bool())
+    with pytest.raises(
+        ValueError, match=f"mask must hold booleans, or 0 and 1, got dtype {dtype}"
+    ):
+        as_clouds(points_of(), 2 * mask.to(dtype))
 
 
 @pytest.mark.parametrize("shape", [(3,), (), (1,)])
@@ -212,7 +217,13 @@ def test_labels_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         as_clouds(points_of(), labels=torch.zeros(shape, dtype=torch.long))
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
+def test_labels_that_are_booleans_are_0_and_1() -> None:
+    clouds = as_clouds(points_of(), labels=torch.tensor([True, False]))
+    assert clouds.labels is not None
+    assert clouds.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64])
 def test_labels_of_another_kind_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(ValueError, match="labels must be whole numbers, texts or one-hot, got"):
         as_clouds(points_of(), labels=torch.zeros(2, dtype=dtype))

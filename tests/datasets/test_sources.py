@@ -373,7 +373,7 @@ def test_points_that_cannot_be_used_are_one_clear_error(points: Any, message: st
     ("mask", "message"),
     [
         (torch.ones(4, 4, dtype=torch.bool), r"mask must have shape \(4, 5\)"),
-        (torch.ones(4, 5), "mask must hold booleans"),
+        (torch.full((4, 5), 0.5), "mask must hold booleans"),
         (torch.arange(20).view(4, 5) >= 5, "cloud 0 has none"),
     ],
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gconvae import files, registry
-from gconvae.caller_state import full_precision
+from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds
 from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.pieces import pieces
@@ -49,8 +49,7 @@ LARGEST_GRADIENT = 10.0
 """Norm to which a gradient is cut."""
 
 
-@torch.inference_mode(False)
-@full_precision
+@neutral()
 def with_likelihood(
     model: VAE,
     likelihood: str | Likelihood,
@@ -73,18 +72,19 @@ def with_likelihood(
         likelihood = created
     model.likelihood = copy.deepcopy(likelihood).to(model.scaling.low)
     model.likelihood.set_schema(model.schema)
-    model.likelihood.set_lattice(*model.prepare(data, name="data")[:2])
+    clouds = model.prepare(data, name="data")
+    held = None if valid is None else model.prepare(valid, name="valid")
+    model.likelihood.set_lattice(*clouds[:2])
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
-    fit_likelihood(model, data, valid, seed=seed, progress=progress)
+    fit_likelihood(model, clouds, held, seed=seed, progress=progress)
     return model
 
 
-@torch.inference_mode(False)
-@full_precision
+@neutral()
 def fit_likelihood(
     model: VAE,
-    data: Any,
-    valid: Any = None,
+    data: Clouds,
+    valid: Clouds | None = None,
     *,
     seed: int = 0,
     progress: bool = False,
@@ -96,23 +96,22 @@ def fit_likelihood(
 
     Args:
         model: Trained.
-        data: The training clouds, in any form.
-        valid: Clouds that the model was not trained on; None = a seeded tenth of ``data``, where
-            there is a network.
+        data: The training clouds, prepared by the model.
+        valid: Likewise, clouds that the model was not trained on; None = a seeded tenth of
+            ``data``, where there is a network.
         seed: Of everything random in the fit.
         progress: Show a progress bar, where there is a network to train.
         state: A file from which a stopped fit of a network goes on; None = none.
     """
     if not isinstance(model.likelihood, LearnedLikelihood):
-        name, clouds = ("data", data) if valid is None else ("valid", valid)
-        calibrate(model, model.prepare(clouds, name=name), seed=seed)
+        calibrate(model, data if valid is None else valid, seed=seed)
         return
-    clouds = Reconstructions(model, model.prepare(data, name="data"))
+    clouds = Reconstructions(model, data)
     if valid is None:
         watched, rest = held_out(len(clouds), seed, "held-out pairs")
         held, clouds = clouds.subset(watched), clouds.subset(rest)
     else:
-        held = Reconstructions(model, model.prepare(valid, name="valid"))
+        held = Reconstructions(model, valid)
     model.likelihood.prepare_fit(clouds.unit, clouds.mask)
     LikelihoodStage(model.likelihood, clouds, held, seed).run(progress=progress, state=state)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gconvae import registry
-from gconvae.caller_state import full_precision
+from gconvae.caller_state import neutral
+from gconvae.clouds import Clouds
 from gconvae.priors.base import Latents, Prior
 from gconvae.randomness import initial_weights
 from gconvae.training.stages.reconstructions import held_out, latents
@@ -18,8 +18,7 @@ from gconvae.vae import VAE
 __all__ = ["fit_prior", "with_prior"]
 
 
-@torch.inference_mode(False)
-@full_precision
+@neutral()
 def with_prior(
     model: VAE, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
 ) -> VAE:
@@ -27,27 +26,28 @@ def with_prior(
     model = copy.deepcopy(model).eval()
     model.prior = _created(model, prior, seed, options).to(model.scaling.low)
     model.prior.eval()
-    fit_prior(model, data, valid, seed=seed)
+    clouds = model.prepare(data, name="data")
+    held = None if valid is None else model.prepare(valid, name="valid")
+    fit_prior(model, clouds, held, seed=seed)
     return model
 
 
-@torch.inference_mode(False)
-@full_precision
-def fit_prior(model: VAE, data: Any, valid: Any = None, *, seed: int = 0) -> None:
+@neutral()
+def fit_prior(model: VAE, data: Clouds, valid: Clouds | None = None, *, seed: int = 0) -> None:
     """Fits a model's prior on the latents of clouds, in place.
 
     Args:
         model: Trained.
-        data: The training clouds, in any form.
-        valid: Clouds on which the fit is watched; None = a seeded tenth of ``data``.
+        data: The training clouds, prepared by the model.
+        valid: Likewise, clouds on which the fit is watched; None = a seeded tenth of ``data``.
         seed: Of everything random in the fit.
     """
-    rest = latents(model, model.prepare(data, name="data"), seed=seed)
+    rest = latents(model, data, seed=seed)
     if valid is None:
         watched, fitted = held_out(len(rest.mean), seed, "held-out latents")
         held, rest = _rows(rest, watched), _rows(rest, fitted)
     else:
-        held = latents(model, model.prepare(valid, name="valid"), seed=seed)
+        held = latents(model, valid, seed=seed)
     model.prior.fit(rest, held, seed=seed)
 
 
