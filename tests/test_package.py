@@ -5,6 +5,7 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module, metadata, resources
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -111,6 +112,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_dir_lists_the_public_names() -> None:
     assert dir(gconvae) == sorted(gconvae.__all__)
+
+
+def test_a_stranger_finds_his_way() -> None:
+    """Few names at the top, and files of one responsibility; reasons for more are decisions."""
+    assert len(gconvae.__all__) <= 25
+    files = sorted(Path(str(resources.files("gconvae"))).rglob("*.py"))
+    lengths = {path.name: len(path.read_text().splitlines()) for path in files}
+    assert {name for name, length in lengths.items() if length > 400} == set()
+    assert lengths["vae.py"] <= 250
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:

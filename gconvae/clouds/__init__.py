@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gconvae.clouds.arrays import as_tensor
 from gconvae.clouds.graphs import Graphs, from_data, holds_graphs, num_positions_of, to_data
-from gconvae.clouds.items import columns_of, unloaded
+from gconvae.clouds.items import Columns, columns_of, unloaded
 from gconvae.clouds.labels import Labels, as_labels, relabelled
 from gconvae.clouds.order import sort_nodes
 from gconvae.clouds.padded import Clouds, Packed, pack, unpack
@@ -12,6 +12,7 @@ from gconvae.clouds.validation import as_clouds, as_sample, described, joined_sa
 
 __all__ = [
     "Clouds",
+    "Columns",
     "Graphs",
     "Labels",
     "Packed",

@@ -169,7 +169,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             noise: From :meth:`noise`, shape (B, N, F, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
         Returns:
-            On the lattice in [0, 1], nodes from the top down, masked ones 0, shape (B, N, F).
+            In [0, 1], nodes from the top down, masked ones 0, shape (B, N, F): on the lattice of a
+            feature that has one, else anywhere in the cell of a place, as the density says.
         """
         self._check_nodes(mean)
         mask = _all_real(mean) if mask is None else mask
@@ -177,7 +178,18 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         ordered = self._from_top(mean, mask)[0]
         steps = self.lattice_steps.tolist()
         drawn = self.network.draw(ordered, condition, noise.to(mean), steps, self.temperature)
-        return self._from_top(drawn, mask)[0]  # a network may err about what lies above
+        nodes = self._from_top(drawn, mask)[0]  # a network may err about what lies above
+        return self._spread(nodes, noise).masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _spread(self, nodes: Tensor, noise: Tensor) -> Tensor:
+        """Continuous features anywhere in their cells, in which the density is constant."""
+        steps = self.lattice_steps.to(nodes)
+        is_continuous = (self.step == 0) & (self.lattice_steps == CONTINUOUS_STEPS)
+        place = torch.round(nodes * steps)
+        low, high = (place - 0.5).clamp(min=0.0), torch.minimum(place + 0.5, steps)
+        # digits of the double-precision noise that draws in single precision do not use
+        share = ((noise[..., 0] * 2**24) % 1.0).to(nodes)
+        return torch.where(is_continuous, (low + share * (high - low)) / steps, nodes)
 
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
         """Log-density of each feature of each node given the nodes above it.

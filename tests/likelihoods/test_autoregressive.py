@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gconvae import registry
 from gconvae.datasets.transforms import NUM_CHANGES
-from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
+from gconvae.likelihoods.autoregressive import CONTINUOUS_STEPS, AutoregressiveLikelihood
 from gconvae.randomness import initial_weights
 
 SMALL: dict[str, Any] = {
@@ -244,6 +244,19 @@ def test_draws_lie_on_the_lattice_within_the_range(lattice: tuple[int, ...]) -> 
     steps = likelihood.lattice_steps
     assert ((drawn >= 0) & (drawn <= 1)).all()
     assert torch.equal(torch.round(drawn * steps) / steps, drawn)
+
+
+def test_draws_of_a_continuous_feature_lie_anywhere_in_their_cells() -> None:
+    likelihood = decided((432, CONTINUOUS_STEPS, CONTINUOUS_STEPS))
+    likelihood.step[1] = 1 / CONTINUOUS_STEPS  # a lattice that happens to be as fine
+    drawn = likelihood.sample(means(2000).float(), generator())
+    places = drawn.double() * likelihood.lattice_steps
+    inside = places - torch.round(places)
+    assert inside[..., :2].abs().max() < 1e-3
+    assert ((drawn >= 0) & (drawn <= 1)).all()
+    in_the_middle = (places[..., 2] > 0.5) & (places[..., 2] < CONTINUOUS_STEPS - 0.5)
+    found = inside[..., 2][in_the_middle].numpy()
+    assert stats.kstest(found, "uniform", (-0.5, 1)).pvalue > 1e-3
 
 
 def test_nodes_are_drawn_from_the_top_down() -> None:
