@@ -156,7 +156,7 @@ class Autoencoder(nn.Module):
         z = as_tensor(z, "z")
         wanted = getattr(self.decoder, "latent_dim", None)
         wanted = None if wanted is None else wanted - self.conditioning.dim
-        if z.dim() != 2 or len(z) == 0 or wanted not in (None, z.shape[1]):
+        if z.dim() != 2 or wanted not in (None, z.shape[1]):
             width = "latents" if wanted is None else wanted
             raise ValueError(f"z must have shape (clouds, {width}), got {tuple(z.shape)}")
         if not torch.isfinite(z).all():

@@ -564,7 +564,7 @@ def test_an_option_that_no_file_can_hold_is_refused(
             super().__init__(latent_dim=4)
 
     with pytest.raises(ValueError, match="plain options"):
-        gconvae.training.save(by_hand(WithATensor(torch.zeros(2))), tmp_path / "saved")
+        gconvae.training.save(by_hand(WithATensor(torch.zeros(2, 2))), tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -166,8 +166,9 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     model.eval()
     with deterministic(manifest["threads"]):
-        fit_prior(model, train, valid, seed=seed)
-        fit_likelihood(model, train, valid, seed=seed)
+        prepared = model.prepare(train, name="data"), model.prepare(valid, name="valid")
+        fit_prior(model, *prepared, seed=seed)
+        fit_likelihood(model, *prepared, seed=seed)
         samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     run_folder.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")

@@ -27,6 +27,7 @@ from gconvae.training import batches, outcome, run_folder
 from gconvae.training.callbacks import STATE, ProgressBar, SaveState
 from gconvae.training.determinism import deterministic, keep_freed_memory, quiet_lightning
 from gconvae.training.preparation import (
+    check_encoder,
     check_trainable,
     describe,
     identity,
@@ -191,6 +192,7 @@ def fit(
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     # checked, put in order and held in the ranges here, once for all stages
     prepared = trained.prepare(train, name="data"), trained.prepare(valid, name="valid")
+    check_encoder(trained, prepared[0])
     names = "data", "valid"
     sets = [training_clouds(trained, *pair) for pair in zip(prepared, names, strict=True)]
     set_budget(trained, options)

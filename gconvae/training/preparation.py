@@ -19,6 +19,7 @@ from gconvae.vae import VAE
 
 __all__ = [
     "VALID_FRACTION",
+    "check_encoder",
     "check_trainable",
     "describe",
     "identity",
@@ -120,12 +121,8 @@ def check_trainable(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
         )
-    if with_loss:
-        _check_loss(model, options, data)
-    _check_encoder(model, data)
-
-
-def _check_loss(model: VAE, options: TrainingOptions, data: CloudDataset) -> None:
+    if not with_loss:
+        return
     positions = data.schema.num_positions
     loss = losses.create(options.loss, backend=options.neighbors, num_positions=positions)
     if isinstance(loss, losses.ThirdAxisChamfer):
@@ -141,9 +138,16 @@ def _check_loss(model: VAE, options: TrainingOptions, data: CloudDataset) -> Non
 
 
 @torch.no_grad()
-def _check_encoder(model: VAE, data: CloudDataset) -> None:
-    """Two clouds through the encoder, which may be somebody's own."""
-    clouds = model.prepare(data[:2], name="data")
+def check_encoder(model: VAE, clouds: Clouds) -> None:
+    """Two clouds through an encoder, which may be somebody's own.
+
+    Args:
+        model: Untrained.
+        clouds: Its training clouds, prepared.
+    Raises:
+        ValueError: If it takes something else, or returns no posterior over the model's latents.
+    """
+    clouds = clouds.subset(torch.arange(min(2, len(clouds.points)), device=clouds.points.device))
     was_training = model.training
     model.eval()  # so that nothing is counted or dropped
     try:

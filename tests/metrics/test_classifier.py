@@ -272,7 +272,7 @@ def test_wrong_clouds_are_an_error(
     ("mask", "message"),
     [
         (torch.ones(64, 24, dtype=torch.bool), r"mask must have shape \(64, 25\)"),
-        (torch.ones(64, 25), "mask must hold booleans"),
+        (torch.full((64, 25), 2.0), "mask must hold booleans"),
         (torch.zeros(64, 25, dtype=torch.bool), "must have a real node in every cloud"),
     ],
 )
