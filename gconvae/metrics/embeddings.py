@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 from gconvae import randomness
 
 __all__ = [
+    "FEWEST_ROWS",
     "Estimate",
     "classifier_auc",
     "frechet_distance",
     "frechet_extrapolated",
     "kernel_distance",
 ]
+
+FEWEST_ROWS = 50
+"""Rows of a sample below which a classifier sees nothing: each leaf of a tree holds at least 20,
+and four fifths of twice 50 rows leave room for where to split."""
 
 _FOLDS = 5
 _SIZES = 5
@@ -177,7 +182,8 @@ def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:
     Returns:
         Value and standard error.
     Raises:
-        ValueError: If a sample is not a finite matrix of at least 10 rows, or D differs.
+        ValueError: If a sample is not a finite matrix of at least 50 rows, or D differs: each leaf
+            of a tree holds 20, so that fewer rows are never split and all samples look alike.
         ModuleNotFoundError: If scikit-learn is not installed.
     References:
         | Revisiting Classifier Two-Sample Tests (Lopez-Paz and Oquab, 2017), arXiv:1610.06545
@@ -189,7 +195,7 @@ def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:
         >>> classifier_auc(first, second + 10.0).value
         1.0
     """
-    samples = _as_features(first, second, smallest=2 * _FOLDS)
+    samples = _as_features(first, second, smallest=FEWEST_ROWS)
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from threadpoolctl import threadpool_limits

@@ -111,7 +111,7 @@ def _points_auc_row(c: Comparison) -> list[Row]:
 
 
 def _auc_row(c: Comparison, name: str, values: Array) -> list[Row]:
-    c.require_clouds(10)  # a fold has two
+    c.require_clouds(embeddings.FEWEST_ROWS)
 
     def auc(first: Index, second: Index) -> Estimate:
         return embeddings.classifier_auc(values[first], values[second], seed=c.seed)

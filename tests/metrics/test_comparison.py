@@ -356,7 +356,8 @@ def rows_of(report: metrics.Report) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("size", "groups"),
     [
-        (10, ["features", "sets", "kernel", "classifier", "memorization"]),
+        (10, ["features", "sets", "kernel", "memorization"]),
+        (50, ["kernel", "classifier"]),
         (130, ["frechet", "kernel"]),
     ],
 )
@@ -446,7 +447,7 @@ def test_clouds_of_other_sizes_are_compared_by_every_metric(eights: Tensor) -> N
     mask = ragged_mask(12, 25, 0)
     others, options = (eights[12:24, :20], eights[24:36]), {"num_splits": 2, "num_bootstrap": 2}
     report = compare((eights[:12], mask), *others, **options)
-    assert len(report.rows) == len(ROWS["features"] + ROWS["sets"] + ROWS["kernel"]) + 2
+    assert len(report.rows) == len(ROWS["features"] + ROWS["sets"] + ROWS["kernel"])
     # what the padding holds is no node
     spoiled = eights[:12].masked_fill(~mask.unsqueeze(-1), 99.0)
     assert compare((spoiled, mask), *others, **options) == report
@@ -588,8 +589,8 @@ def test_without_training_clouds_the_report_says_what_is_left_out(eights: Tensor
     assert rows_of(report) == ROWS["features"] + ROWS["sets"] + ROWS["kernel"]
     assert report.left_out == {
         "Frechet": "needs 128 clouds on each side, got 8",
-        "AUC of embedding": "needs 10 clouds on each side, got 8",
-        "AUC of points": "needs 10 clouds on each side, got 8",
+        "AUC of embedding": "needs 50 clouds on each side, got 8",
+        "AUC of points": "needs 50 clouds on each side, got 8",
         "memorization": "needs the training clouds, got no training",
     }
     assert str(report).splitlines()[-4:] == [
@@ -606,7 +607,11 @@ def test_clouds_of_no_image_have_every_metric_too(
 ) -> None:
     parts = [change(part) for part in eights[:80].split(20)]
     report = metrics.compare(*parts[:3], training=parts[3], num_splits=2, num_bootstrap=2)
-    assert report.left_out == {"Frechet": "needs 64 clouds on each side, got 20"}
+    assert report.left_out == {
+        "Frechet": "needs 64 clouds on each side, got 20",
+        "AUC of embedding": "needs 50 clouds on each side, got 20",
+        "AUC of points": "needs 50 clouds on each side, got 20",
+    }
 
 
 def test_generated_clouds_outside_the_image_are_judged(eights: Tensor) -> None:
@@ -618,10 +623,25 @@ def test_without_scikit_learn_the_classifier_is_left_out_or_an_error(
     eights: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    report = compare(eights[:20], eights[20:40], num_splits=2, num_bootstrap=2)
+    report = compare(eights[:100], eights[100:150], num_splits=2, num_bootstrap=2)
     assert 'pip install "gconvae[metrics]"' in report.left_out["AUC of points"]
     with pytest.raises(ModuleNotFoundError, match="needs scikit-learn"):
-        compare(eights[:20], eights[20:40], metrics="classifier", num_splits=2)
+        compare(eights[:100], eights[100:150], metrics="classifier", num_splits=2)
+
+
+def test_few_clouds_have_no_auc_instead_of_a_perfect_one(eights: Tensor) -> None:
+    real, far = eights[:98], eights[98:118] + 100
+    report = compare(real, far, num_splits=2, num_bootstrap=2)
+    assert report.left_out["AUC of points"] == "needs 50 clouds on each side, got 20"
+    assert rows_of(report) == ROWS["features"] + ROWS["sets"] + ROWS["kernel"]
+    with pytest.raises(ValueError, match="classifier needs 50 clouds on each side, got 20"):
+        compare(real, far, metrics="classifier")
+
+
+def test_fifty_clouds_are_enough_for_an_auc(eights: Tensor) -> None:
+    pair = eights[:100], eights[100:150] + 100
+    report = compare(*pair, metrics="classifier", num_splits=2, num_bootstrap=2)
+    assert report.row("points", "AUC").value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,16 @@ def test_auc_error_is_the_spread_over_fresh_samples() -> None:
     assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.4)
 
 
+def test_auc_of_the_fewest_rows_sees_what_is_far_off_and_of_fewer_is_an_error() -> None:
+    first, second = normal(50, 2, 0), normal(50, 2, 1) + 10.0
+    assert classifier_auc(first, second).value == 1.0
+    # trees that cannot be split gave 0.5, as of two samples of one distribution
+    with pytest.raises(ValueError, match="second must have at least 50 rows, got 49"):
+        classifier_auc(first, second[:49])
+
+
 def test_auc_of_equal_scores_is_a_half() -> None:
-    assert classifier_auc(np.zeros((20, 1)), np.zeros((20, 1))) == (0.5, 0.0)
+    assert classifier_auc(np.zeros((50, 1)), np.zeros((50, 1))) == (0.5, 0.0)
 
 
 def test_auc_of_copies_is_below_a_half() -> None:
@@ -193,9 +201,9 @@ def test_auc_of_copies_is_below_a_half() -> None:
 
 
 def test_auc_needs_equal_sizes_and_cuts_the_larger_sample_by_a_draw() -> None:
-    small = normal(40, 2, 0)
-    large = np.concatenate([normal(40, 2, 1), normal(160, 2, 2, shift=10.0)])
-    # the first 40 rows alone would look like the small sample
+    small = normal(60, 2, 0)
+    large = np.concatenate([normal(60, 2, 1), normal(240, 2, 2, shift=10.0)])
+    # the first 60 rows alone would look like the small sample
     assert classifier_auc(small, large).value > 0.7
     assert classifier_auc(large, small).value > 0.7
 
@@ -219,7 +227,7 @@ def test_delong_error_equals_that_of_the_pairs() -> None:
 def test_classifier_without_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "gconvae\[metrics\]"'):
-        classifier_auc(normal(20, 2, 0), normal(20, 2, 1))
+        classifier_auc(normal(50, 2, 0), normal(50, 2, 1))
 
 
 # JetNet 0.2.5 as oracle; its functions are named fpd and kpd
@@ -312,15 +320,15 @@ METRICS = (frechet_distance, frechet_extrapolated, kernel_distance, classifier_a
         (np.zeros(20), r"second must have shape \(rows, features\), got \(20,\)"),
         (np.zeros((20, 0)), "second must have shape"),
         (np.zeros((1, 2)), "second must have at least [0-9]+ rows, got 1"),
-        (np.full((20, 2), np.nan), "second must be finite"),
-        (np.zeros((20, 3)), "second must have 2 features a row like first, got 3"),
+        (np.full((50, 2), np.nan), "second must be finite"),
+        (np.zeros((50, 3)), "second must have 2 features a row like first, got 3"),
     ],
 )
 def test_wrong_features_are_an_error_that_names_them(
     metric: Callable[..., Any], second: Array, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        metric(np.zeros((20, 2)), second)
+        metric(np.zeros((50, 2)), second)
 
 
 def test_a_degree_below_one_is_an_error() -> None:
