@@ -20,6 +20,10 @@ HEAVY = 8.0
 FEWEST = 100
 """Values below which a tail cannot be told."""
 
+MIDDLE, MIDDLE_WIDTH = (0.05, 0.95), 3.28970725390294
+"""Quantiles between which a spread is measured, and how far they lie apart in a Gaussian of
+standard deviation 1: up to 5 % of outliers on either side change little."""
+
 COARSE = 1e-4
 """Error of float32, as a share of a feature's spread, from which an offset is kept in float64."""
 
@@ -89,34 +93,50 @@ def findings(schema: CloudSchema) -> list[str]:
 
 
 def distance_factors(schema: CloudSchema, nodes: NDArray[Any]) -> NDArray[np.float64]:
-    """Factor of each feature in distances between clouds.
+    r"""Factor of each feature in distances between clouds.
 
-    Those of the schema; where it has none, 1 / the standard deviation in these nodes, which
-    positions of one unit share; 1 for a feature that never changes.
+    Those of the schema; where it has none, 1 / the spread in these nodes, which positions of one
+    unit share,
+
+    .. math:: s = \sqrt{\frac{1}{D} \sum_d
+        \left( \frac{q_{0.95, d} - q_{0.05, d}}{3.29} \right)^2},
+
+    the standard deviation of a Gaussian, that single nodes far off do not stretch. Where both
+    quantiles are the same, as those of a flag that one node in a hundred has, it is the standard
+    deviation; 1 for a feature that never changes.
 
     Args:
         schema: What the features are.
         nodes: Real nodes, shape (P, F).
     Returns:
-        Shape (F,).
+        Shape (F,), each 1 / the unit of its feature.
     Example:
         >>> from gconvae.schema import points
-        >>> distance_factors(points("x"), np.array([[1.0], [3.0]]))
-        array([1.])
+        >>> nodes = np.random.default_rng(0).normal(scale=0.5, size=(9999, 1))
+        >>> nodes[0] = 1e5
+        >>> distance_factors(points("x"), nodes).round(1)
+        array([2.])
     """
     if schema.distance is not None:
         return np.array(schema.distance)
     with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.quantile(nodes.astype(np.float64), MIDDLE, axis=0)  # (F,) each
+        robust = _shared(schema, ((high - low) / MIDDLE_WIDTH) ** 2)
         # relative to the first node: else the variance of a constant is not quite 0
-        variances = (nodes.astype(np.float64) - nodes[0]).var(0)  # (F,)
+        plain = _shared(schema, (nodes.astype(np.float64) - nodes[0]).var(0))
+    variances = np.where(_is_usable(robust), robust, plain)
+    return 1.0 / np.sqrt(np.where(_is_usable(variances), variances, 1.0))
+
+
+def _shared(schema: CloudSchema, variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variances (F,), those of positions of one unit replaced by their mean."""
     groups = [("position", f.unit) if f.position else ("further", f.name) for f in schema.features]
-    shared = np.array(
-        [
-            np.mean([v for g, v in zip(groups, variances, strict=True) if g == mine])
-            for mine in groups
-        ]
-    )
-    return 1.0 / np.sqrt(np.where((shared > 0) & np.isfinite(shared), shared, 1.0))
+    pairs = list(zip(groups, variances, strict=True))
+    return np.array([np.mean([v for g, v in pairs if g == mine]) for mine in groups])
+
+
+def _is_usable(variances: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (variances > 0) & np.isfinite(variances)
 
 
 def _tail(values: NDArray[Any]) -> Tail | None:

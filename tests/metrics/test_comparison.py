@@ -18,7 +18,7 @@ from torch import Tensor
 from gconvae import clouds, datasets, metrics
 from gconvae.metrics import classifier, embeddings, groups, sets
 from gconvae.metrics import samples as comparison_samples
-from gconvae.schema import JETS, SUPERPIXELS, points, superpixels
+from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, points, superpixels
 
 compare = partial(metrics.compare, schema=SUPERPIXELS)
 compare_features = partial(compare, metrics="features")
@@ -842,6 +842,17 @@ def test_what_is_set_for_numpy_and_autocast_changes_nothing(eights: Tensor) -> N
     wanted = compare(eights[:12], eights[12:24], **options)
     with np.errstate(all="raise"), torch.autocast("cpu", dtype=torch.bfloat16):
         assert compare(eights[:12], eights[12:24], **options) == wanted
+
+
+@pytest.mark.parametrize("schema", [points("x y", "charge"), None])
+def test_one_node_far_off_does_not_blind_set_metrics(schema: CloudSchema | None) -> None:
+    real, generated, reference = np.random.default_rng(0).normal(size=(3, 60, 10, 3))
+    generated[..., 1] += 3.0
+    real[0, 0, 0] = 1e5
+    samples = real, generated, reference
+    report = metrics.compare(*samples, schema=schema, metrics="sets", num_splits=2)
+    for distance in sets.DISTANCES:
+        assert report.row(distance, "1-NNA").value > 0.95
 
 
 def test_classes_and_their_names_are_no_part_of_a_comparison() -> None:

@@ -114,6 +114,34 @@ def test_positions_of_one_unit_share_their_distance_factor() -> None:
     assert factors[2] == pytest.approx(0.1, rel=0.02)
 
 
+@pytest.mark.parametrize("far", [1e5, 1e200, 1e308])
+def test_nodes_far_off_do_not_change_a_distance_factor(far: float) -> None:
+    values = nodes(2000)
+    wanted = distance_factors(points("x y", "charge"), values)
+    assert wanted == pytest.approx(1.0, rel=0.1)
+    values[0, 0], values[1, 0], values[2, 2] = far, -far, far
+    found = distance_factors(points("x y", "charge"), values)
+    assert found == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_feature_that_few_nodes_have_is_measured_by_its_standard_deviation() -> None:
+    values = nodes(1000)
+    values[:, 2] = np.arange(1000) < 20
+    found = distance_factors(points("x y", "flag"), values)
+    assert found[2] == pytest.approx(1 / np.sqrt(0.02 * 0.98))
+
+
+def test_a_flat_position_shares_the_spread_of_the_others() -> None:
+    values = nodes(50_000) * np.array([1.0, 0.0, 1.0])
+    values[0, 1] = 1e5  # alone, its standard deviation would be 447
+    found = distance_factors(points("x y", "charge"), values)
+    assert found[:2] == pytest.approx(2**0.5, rel=0.02)
+
+
+def test_numbers_without_finite_squares_have_the_factor_one() -> None:
+    assert distance_factors(points("x y"), 1e200 * nodes(features=2)).tolist() == [1.0, 1.0]
+
+
 def test_a_schema_that_says_its_distances_is_followed() -> None:
     assert distance_factors(SUPERPIXELS, nodes()).tolist() == [1.0, 1.0, 27.0]
 
