@@ -12,7 +12,7 @@ from gconvae.clouds import Clouds, as_sample
 from gconvae.metrics.geometry import check_alike, resolved, wrapped
 from gconvae.metrics.groups import PARTS
 from gconvae.metrics.report import Report, Row
-from gconvae.metrics.samples import Comparison, UnfitError
+from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
 from gconvae.plain import plain
@@ -116,7 +116,7 @@ def compare(
     Returns:
         The rows, group after group, the schema, the embedding, and what was left out for which
         reason: few clouds, an embedding that fails, ``"classifier"`` needs scikit-learn,
-        ``"memorization"`` needs ``training``.
+        ``"memorization"`` needs ``training``, a row whose numbers overflow.
     Raises:
         ValueError: If a sample is not made of finite clouds, their schemas differ, a sample has
             fewer than 2 clouds, a number is too small, a group is unknown, or one that was
@@ -150,9 +150,16 @@ def compare(
         problems: dict[str, Exception] = {}
         for name, part in PARTS[group].items():
             try:
-                rows += _finite(part, comparison)
+                found = _computed(part, comparison)
             except _PROBLEMS as error:
                 problems[name] = error
+                continue
+            finite = [row for row in found if _is_finite(row)]
+            rows += finite
+            if not finite:
+                problems[name] = UnfitError(TOO_LARGE)
+            else:  # one feature takes no other down
+                left_out |= {f"{r.name} {r.metric}": TOO_LARGE for r in found if r not in finite}
         if metrics is not None and len(problems) == len(PARTS[group]):
             first = next(iter(problems.values()))
             kind = ModuleNotFoundError if isinstance(first, ModuleNotFoundError) else ValueError
@@ -173,14 +180,14 @@ def compare(
     )
 
 
-def _finite(part: Callable[[Comparison], list[Row]], comparison: Comparison) -> list[Row]:
+def _computed(part: Callable[[Comparison], list[Row]], comparison: Comparison) -> list[Row]:
     """Rows of a part; what the caller has set for numpy's overflows matters nowhere."""
     with np.errstate(all="ignore"):
-        rows = part(comparison)
-    for row in rows:
-        if not all(map(math.isfinite, (row.value, row.error, row.floor, row.floor_95))):
-            raise UnfitError("needs clouds whose numbers have finite squares, got larger ones")
-    return rows
+        return part(comparison)
+
+
+def _is_finite(row: Row) -> bool:
+    return all(map(math.isfinite, (row.value, row.error, row.floor, row.floor_95)))
 
 
 def _checked_groups(names: str | Sequence[str] | None) -> list[str]:

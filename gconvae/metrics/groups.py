@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from gconvae.metrics.resampling import (
     splits,
     subsets,
 )
-from gconvae.metrics.samples import Comparison, UnfitError
+from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.wasserstein import w1_statistic
 from gconvae.schema import CloudSchema
 
@@ -62,6 +63,8 @@ def _set_rows(c: Comparison) -> list[Row]:
     nodes = real_nodes(c.samples["real"])
     factors = schemas.distance_factors(c.schema, nodes)
     farthest = diameter(c.schema, factors, nodes)
+    if not math.isfinite(farthest * farthest):
+        raise UnfitError(TOO_LARGE)
     unit, rows = c.schema.distance_unit, []
     for distance, power in (("chamfer", 2), ("matching", 1)):
         labels = [

@@ -17,7 +17,7 @@ from gconvae.metrics.resampling import Array, Draws, Index, splits
 from gconvae.metrics.vectors import Embedder, Embedding
 from gconvae.schema import CloudSchema
 
-__all__ = ["Comparison", "Judged", "UnfitError"]
+__all__ = ["TOO_LARGE", "Comparison", "Judged", "UnfitError"]
 
 MOST_CLOUDS = 1000
 """Clouds on each side that metrics other than W1 look at: their cost grows as the square, and
@@ -25,6 +25,10 @@ coverage, matching distance and neighbour accuracy compare at one size only."""
 
 _FEWEST_TO_TRAIN = 4
 """Real clouds below which a network learns nothing of them."""
+
+
+TOO_LARGE = "needs clouds whose numbers have finite squares, got larger ones"
+"""Reason to leave out rows that overflow."""
 
 
 class UnfitError(ValueError):

@@ -832,7 +832,10 @@ def test_an_error_deep_inside_a_group_takes_no_other_down(monkeypatch: pytest.Mo
 def test_numbers_without_finite_squares_leave_out_what_needs_them() -> None:
     pair = (1e200 * charges(12, 0), 1e200 * charges(12, 1))
     report = metrics.compare(*pair, schema=OWN, num_splits=2, num_bootstrap=2)
-    assert "needs clouds whose numbers have finite squares" in report.left_out["W1"]
+    for name in ("x", "y", "z", "charge"):
+        assert "needs clouds whose numbers have finite squares" in report.left_out[f"{name} W1"]
+    assert report.row("nodes").value == 0.0
+    assert "finite squares" in report.left_out["coverage, MMD, 1-NNA"]
     assert ("trained embedding", "kernel") in rows_of(report)
     assert all(np.isfinite([row.value, row.error, row.floor]).all() for row in report.rows)
 
@@ -842,6 +845,18 @@ def test_what_is_set_for_numpy_and_autocast_changes_nothing(eights: Tensor) -> N
     wanted = compare(eights[:12], eights[12:24], **options)
     with np.errstate(all="raise"), torch.autocast("cpu", dtype=torch.bfloat16):
         assert compare(eights[:12], eights[12:24], **options) == wanted
+
+
+def test_a_number_that_overflows_leaves_out_its_own_row_only() -> None:
+    real, generated = charges(12, 0), charges(12, 1)
+    options = {"schema": OWN, "metrics": "features", "num_splits": 5, "num_bootstrap": 5}
+    wanted = metrics.compare(real, generated, **options)
+    real[0, 0, 0] = 1e200
+    report = metrics.compare(real, generated, **options)
+    names = ["y", "z", "charge", "nodes"]
+    assert report.rows == tuple(wanted.row(name) for name in names)
+    assert list(report.left_out) == ["x W1"]
+    assert "finite squares" in str(report)
 
 
 @pytest.mark.parametrize("schema", [points("x y", "charge"), None])
