@@ -60,13 +60,13 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> Non
 
     Args:
         figure: The figure.
-        path: File to write; its suffix (png, pdf, svg) names the format.
+        path: File to write, ``~`` the home; its suffix (png, pdf, svg) names the format.
         dpi: Dots an inch.
     Raises:
         FileNotFoundError: If the folder of ``path`` does not exist.
         ValueError: If the suffix is another.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     suffix = check_path(path)
     # else the ids of an svg are random
     with files.whole(path) as temporary, rc_context({"svg.hashsalt": "gconvae"}):

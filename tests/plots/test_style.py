@@ -129,6 +129,14 @@ def test_failed_save_keeps_the_earlier_file(
     assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]
 
 
+def test_a_figure_can_be_saved_below_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plots.save(Figure(), "~/figure.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+
+
 @pytest.mark.parametrize("name", ["figure", "figure.txt", "figure.gif"])
 def test_unknown_suffix_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="path must end in png, pdf, svg, got .*figure"):
