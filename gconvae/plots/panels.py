@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 
@@ -28,6 +28,7 @@ __all__ = [
     "each",
     "empty_panels",
     "frame_of",
+    "log_range",
     "nodes_of",
     "place_blocks",
     "rasterize",
@@ -41,6 +42,9 @@ COLORMAP = "viridis"
 
 _MARKER = 0.085
 """Diameter of a node in a panel's width, where a cloud has 25."""
+
+MOST_BELOW = 0.05
+"""Share of values of a heavy tail that may be below 0 where it is drawn on a log scale."""
 
 _SMALLEST, _LARGEST = 0.5, 1.5
 """Diameters between which a third position is drawn, in units of the usual one."""
@@ -88,10 +92,40 @@ def frame_of(nodes: Floats, schema: CloudSchema, limits: Limits | None = None) -
     return Frame(frame or _square(nodes), norm, schema, color, size)
 
 
+def log_range(values: Floats, feature: Feature, lowest: float) -> tuple[float, float] | None:
+    """Where a heavy tail lies, for a logarithmic axis or colours.
+
+    Args:
+        values: Of the feature, shape (P,); any of them may be 0, and up to 5 % below, as some
+            that a model makes of a feature that is never below 0.
+        feature: What they are.
+        lowest: Percentile of the positive values to begin at.
+    Returns:
+        Lowest value, above 0, and highest, the percentile 99.9; None where the tail is not heavy,
+        both are the same, or values have both signs.
+    Example:
+        >>> from gconvae.schema import JETS
+        >>> log_range(np.array([0.0, *np.geomspace(1e-4, 1, 41)]), JETS.features[2], 0)[0]
+        0.0001
+    """
+    positive = values[values > 0]
+    if feature.tail is None or not len(positive) or (values < 0).mean() > MOST_BELOW:
+        return None
+    low, high = np.percentile(positive, [lowest, 99.9]).tolist()
+    return (low, high) if low < high else None
+
+
 def _norm(values: Floats, feature: Feature) -> Normalize:
     """Colours over a known range, else over the values; logarithmic for a heavy tail."""
-    if feature.tail is not None and values.min() > 0:
-        return LogNorm(*np.percentile(values, [1, 99.9]))
+    tail_range = log_range(values, feature, 1)
+    if tail_range is not None:
+        # what is 0 or less has the lowest colour: without one it would not be drawn
+        return LogNorm(*tail_range, clip=True)
+    if feature.tail is not None and values.min() < values.max():
+        low, high = np.percentile(values, [0.1, 99.9]).tolist()
+        size = np.abs(values[values != 0])
+        if low < high:
+            return SymLogNorm(float(np.median(size)), vmin=low, vmax=high, clip=True)
     if feature.low is not None and feature.high is not None:
         return Normalize(feature.low, feature.high)
     return Normalize(*robust_range(values))

@@ -12,7 +12,7 @@ from figures import (
     scatters,
     texts,
 )
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, SymLogNorm
 from matplotlib.figure import Figure
 
 from gconvae import clouds, datasets, plots
@@ -210,6 +210,27 @@ def test_a_heavy_tail_has_logarithmic_colours() -> None:
     clouds_of = torch.rand(4, 6, 3) + 0.01
     figure = plots.cloud_grid(clouds_of, schema=JETS)
     assert isinstance(scatters(figure)[0].norm, LogNorm)
+
+
+def test_colours_of_a_heavy_tail_are_logarithmic_where_a_model_made_some_nodes_of_nothing() -> (
+    None
+):
+    tail = np.geomspace(1e-4, 1, 40).reshape(4, 10)
+    tail[:, 0], tail[1, 1] = 0.0, -1e-3
+    drawn = torch.from_numpy(np.stack([tail, tail, tail], axis=-1))
+    single = scatters(plots.cloud_grid(drawn, schema=JETS))[0].norm
+    beside = scatters(plots.compare_grids({"a": drawn, "b": drawn}, schema=JETS))[-1].norm
+    for norm in (single, beside):
+        assert isinstance(norm, LogNorm)
+        assert norm.vmin == pytest.approx(1.5e-4, rel=0.3)
+        assert norm([0.0, -1.0]).tolist() == [0.0, 0.0]  # drawn, in the lowest colour
+
+
+def test_a_heavy_tail_of_both_signs_has_logarithmic_colours_on_both_sides() -> None:
+    signed = torch.linspace(-6, 6, 60, dtype=torch.float64).sinh().reshape(4, 5, 3)
+    norm = scatters(plots.cloud_grid(signed, schema=JETS))[0].norm
+    assert isinstance(norm, SymLogNorm)
+    assert norm(0.0) == pytest.approx(0.5, abs=0.05)
 
 
 def test_images_lie_above_their_clouds() -> None:
