@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
 
 import gconvae
 
@@ -74,8 +73,6 @@ def train_and_draw(kind: str, folder: Path, figures: Path) -> None:
         figure = gconvae.plots.compare_grids(samples, rows=5, columns=5)
     else:
         figure = gconvae.plots.feature_histograms(samples)
-        for axes in figure.axes:
-            axes.xaxis.set_minor_formatter(NullFormatter())  # labels of a log axis would overlap
     gconvae.plots.save(figure, figures / f"{kind}.png")
 
 

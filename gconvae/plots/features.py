@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gconvae import metrics
-from gconvae.plots.panels import as_samples, nodes_of, schema_of
+from gconvae.plots.panels import as_samples, log_range, nodes_of, schema_of
 from gconvae.plots.style import COLORS, DASHES, Floats, check_positive, robust_range, spread
 from gconvae.schema import CloudSchema, Feature
 
@@ -72,9 +73,9 @@ def feature_histograms(
         edges = _edges(nodes[reference][:, column], feature, cell, bins)
         for i, (name, values) in enumerate(nodes.items()):
             _draw_histogram(axes, values[:, column], edges, name, i)
+        if cell is None and log_range(nodes[reference][:, column], feature, 0.1) is not None:
+            _label_log(axes, edges[0], edges[-1])
         axes.set(xlabel=feature.label, xlim=(edges[0], edges[-1]))
-        if _is_log(nodes[reference][:, column], feature):
-            axes.set_xscale("log")
         said = [f"{name}: {distances[name][column]:.2g}" for name in others]
         if said:
             axes.set_title("\n".join([f"W1 to {reference}", *said]), fontsize="small")
@@ -104,19 +105,23 @@ def _draw_histogram(axes: Axes, values: Floats, edges: Floats, name: str, number
 
 def _edges(values: Floats, feature: Feature, cell: float | None, bins: int) -> Floats:
     """Edges of bins; cells are not split, since positions may lie on whole ones."""
+    if feature.low is not None and feature.high is not None and cell is not None:
+        count = round((feature.high - feature.low) / cell) + 1
+        return feature.low + cell * (np.arange(count + 1, dtype=np.float64) - 0.5)
+    tail_range = log_range(values, feature, 0.1)
+    if tail_range is not None:
+        return np.geomspace(*tail_range, bins + 1)
     if feature.low is not None and feature.high is not None:
-        if cell is not None:
-            count = round((feature.high - feature.low) / cell) + 1
-            return feature.low + cell * (np.arange(count + 1, dtype=np.float64) - 0.5)
-        if not _is_log(values, feature):
-            return np.linspace(feature.low, feature.high, bins + 1)
-    if _is_log(values, feature):
-        low, high = np.percentile(values, [0.1, 99.9])
-        return np.geomspace(float(low), float(high), bins + 1)
-    low, high = robust_range(values)
-    return np.linspace(low, high, bins + 1)
+        return np.linspace(feature.low, feature.high, bins + 1)
+    return np.linspace(*robust_range(values), bins + 1)
 
 
-def _is_log(values: Floats, feature: Feature) -> bool:
-    low, high = np.percentile(values, [0.1, 99.9])
-    return bool(feature.tail is not None and values.min() > 0 and low < high)
+def _label_log(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis whose labels do not overlap, however few decades it has."""
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if high >= 100 * low:
+        return  # powers of ten are enough
+    few = MaxNLocator(4) if high < 5 * low else LogLocator(subs=(1, 2, 5))
+    axes.xaxis.set_major_locator(few)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

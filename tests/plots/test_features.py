@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from figures import (
     eights,
@@ -62,6 +63,30 @@ def test_more_features_than_fit_side_by_side_go_on_below() -> None:
     figure = plots.feature_histograms({"real": torch.rand(20, 5, 6)})
     assert len(figure.axes) == 6
     assert figure.axes[4].get_position().y1 < figure.axes[0].get_position().y0 + 0.1
+
+
+@pytest.mark.parametrize("decades", [0.1, 0.4, 0.8, 1.5, 2.5, 5.0, 9.0])
+def test_labels_of_a_logarithmic_axis_stay_apart(decades: float) -> None:
+    tail = 0.003 * 10 ** (decades * torch.rand(50, 5, 3, dtype=torch.float64))
+    figure = plots.feature_histograms({"real": tail}, schema=JETS)
+    axes = figure.axes[2]
+    assert axes.get_xscale() == "log"
+    figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+    labels = [t.label1 for t in ticks if t.label1.get_text() and low <= t.get_loc() <= high]
+    assert len(labels) >= 2
+    boxes = [label.get_window_extent() for label in labels]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_a_heavy_tail_has_logarithmic_bins_where_some_values_are_nothing() -> None:
+    values = torch.rand(50, 5, 3) + 0.01
+    values[0, 0, 2] = 0.0
+    axes = plots.feature_histograms({"real": values}, schema=JETS).axes[2]
+    assert axes.get_xscale() == "log"
+    assert axes.patches[0].get_data()[0].sum() == pytest.approx(1.0)
 
 
 def test_a_heavy_tail_has_logarithmic_bins() -> None:
