@@ -136,7 +136,7 @@ def compare_grids(
     drawn = {name: list(islice(each(sample), rows * columns)) for name, sample in checked.items()}
     headings = [_heading(name, nodes, frame) for name, nodes in drawn.items()]
     panel = min(1.5, (6.2 if len(checked) == 1 else 12.6) / (columns * len(checked)), 9.0 / rows)
-    figure, blocks, bar = place_blocks(figure, headings, rows * panel, columns * panel)
+    figure, blocks, bar = place_blocks(figure, headings, rows * panel, columns * panel, frame)
     for block, sample, cloud_nodes in zip(blocks, checked.values(), drawn.values(), strict=True):
         panels = empty_panels(figure, block, rows, columns, frame)
         for axes, nodes in zip(panels, cloud_nodes, strict=False):
@@ -192,7 +192,7 @@ def images_and_clouds(
     rows = min(rows, math.ceil(len(pictures) / columns))
     panel = min(0.9, 10.0 / columns)
     grid_height = 2 * rows * panel * height / width
-    figure, (block,), bar = place_blocks(figure, [""], grid_height, columns * panel)
+    figure, (block,), bar = place_blocks(figure, [""], grid_height, columns * panel, frame)
     pairs = GridSpecFromSubplotSpec(rows, 1, block, hspace=0.08)
     for row in range(rows):
         axes = list(empty_panels(figure, pairs[row], 2, columns, frame))

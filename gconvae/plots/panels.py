@@ -190,10 +190,11 @@ def each(sample: clouds.Clouds) -> Iterator[Floats]:
 
 
 def place_blocks(
-    figure: Figure | None, headings: Sequence[str], height: float, width: float
+    figure: Figure | None, headings: Sequence[str], height: float, width: float, frame: Frame
 ) -> tuple[Figure, list[SubplotSpec], SubplotSpec]:
     """Places for grids of this size in inches, side by side, and for their colour bar."""
-    gap, margin, bar_width, bar_text = 0.2, 0.1, 0.14, 0.55
+    gap, margin, bar_width = 0.2, 0.1, 0.14
+    bar_text = max(0.55, _bar_text(frame, height))
     lines = max(heading.count("\n") + 1 if heading else 0 for heading in headings)
     number, head = len(headings), margin + 0.22 * lines
     if figure is None:
@@ -300,7 +301,24 @@ def color_bar(figure: Figure, place: SubplotSpec, frame: Frame) -> None:
     """The colour bar of all panels, where there are colours."""
     if frame.color is None or frame.norm is None:
         return
-    label = frame.schema.features[frame.color].label
-    axes = figure.add_subplot(place)
-    bar = figure.colorbar(ScalarMappable(frame.norm, COLORMAP), cax=axes, label=label)
+    _fill_bar(figure.add_subplot(place), frame.norm, frame.schema.features[frame.color].label)
+
+
+def _fill_bar(axes: Axes, norm: Normalize, label: str) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    bar = figure.colorbar(ScalarMappable(norm, COLORMAP), cax=axes, label=label)
     bar.outline.set_visible(False)
+
+
+def _bar_text(frame: Frame, height: float) -> float:
+    """Inches that ticks and label of a colour bar of this height need beside it."""
+    if frame.color is None or frame.norm is None:
+        return 0.0
+    trial = Figure(figsize=(1.0, height))
+    axes = trial.add_axes((0.0, 0.0, 0.1, 1.0))
+    _fill_bar(axes, frame.norm, frame.schema.features[frame.color].label)
+    trial.draw_without_rendering()
+    whole = axes.get_tightbbox()
+    assert whole is not None
+    return float(whole.x1 - axes.bbox.x1) / trial.dpi

@@ -16,7 +16,7 @@ from matplotlib.colors import LogNorm, SymLogNorm
 from matplotlib.figure import Figure
 
 from gconvae import clouds, datasets, plots
-from gconvae.schema import JETS, SUPERPIXELS, superpixels
+from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, superpixels
 from gconvae.schema import points as points_schema
 
 
@@ -231,6 +231,24 @@ def test_a_heavy_tail_of_both_signs_has_logarithmic_colours_on_both_sides() -> N
     norm = scatters(plots.cloud_grid(signed, schema=JETS))[0].norm
     assert isinstance(norm, SymLogNorm)
     assert norm(0.0) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("unit", ["", "GeV"])
+@pytest.mark.parametrize("range_", [(1e-4, 1e-1), (2.0, 30.0), (6e3, 9e3), (1e7, 3e7)])
+@pytest.mark.parametrize("tail", [None, Tail("log", 0.1)])
+def test_labels_of_a_colour_bar_stay_inside_the_figure(
+    unit: str, range_: tuple[float, float], tail: Tail | None
+) -> None:
+    schema = CloudSchema(
+        (Feature("x", position=True), Feature("y", position=True), Feature("p", unit, tail=tail))
+    )
+    values = torch.rand(4, 50, 3, dtype=torch.float64)
+    values[..., 2] = torch.from_numpy(np.geomspace(*range_, 200).reshape(4, 50))
+    figure = plots.compare_grids({"real": values, "generated": values}, schema=schema)
+    figure.draw_without_rendering()
+    box = figure.axes[-1].get_tightbbox()
+    assert box is not None
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_images_lie_above_their_clouds() -> None:
