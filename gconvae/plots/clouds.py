@@ -23,6 +23,7 @@ from gconvae.plots.panels import (
     each,
     empty_panels,
     frame_of,
+    label_positions,
     nodes_of,
     place_blocks,
     rasterize,
@@ -54,7 +55,8 @@ def cloud_grid(
 
     The schema says the direction of y, the limits and the background. The colour of a node is its
     first feature that is no position; else, in space, its third position. Beside a feature, a
-    third position is the size of the node.
+    third position is the size of the node. The first two positions are named at the edges, with
+    their units; below stands which feature is the size, and which are not drawn.
 
     Args:
         points: Clouds, shape (B, N, F), or any other form that
@@ -139,7 +141,9 @@ def compare_grids(
     figure, blocks, bar = place_blocks(figure, headings, rows * panel, columns * panel, frame)
     for block, sample, cloud_nodes in zip(blocks, checked.values(), drawn.values(), strict=True):
         panels = empty_panels(figure, block, rows, columns, frame)
-        for axes, nodes in zip(panels, cloud_nodes, strict=False):
+        for number, (axes, nodes) in enumerate(zip(panels, cloud_nodes, strict=False)):
+            if number == 0:
+                label_positions(axes, block, frame, first=block is blocks[0])
             if raster:
                 draw_image(axes, rasterize(nodes, frame), frame)
             else:
@@ -188,6 +192,7 @@ def images_and_clouds(
         )
     limits = ((-0.5, width - 0.5), (-0.5, height - 0.5))  # cell i reaches from i - 0.5 on
     frame = frame_of(nodes_of(sample)[:, : SUPERPIXELS.num_features], SUPERPIXELS, limits)
+    frame = frame._replace(labelled=False)  # images have no axes either
     columns = min(columns, len(pictures))
     rows = min(rows, math.ceil(len(pictures) / columns))
     panel = min(0.9, 10.0 / columns)

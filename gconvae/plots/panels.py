@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ __all__ = [
     "each",
     "empty_panels",
     "frame_of",
+    "label_positions",
     "log_range",
     "nodes_of",
     "place_blocks",
@@ -46,6 +48,9 @@ _MARKER = 0.085
 MOST_BELOW = 0.05
 """Share of values of a heavy tail that may be below 0 where it is drawn on a log scale."""
 
+LABEL_ROOM, LABEL_GAP = 0.24, 0.05
+"""Inches that the label of a position takes, and that lie between it and the panels."""
+
 _SMALLEST, _LARGEST = 0.5, 1.5
 """Diameters between which a third position is drawn, in units of the usual one."""
 
@@ -60,6 +65,7 @@ class Frame(NamedTuple):
         color: Column of the coloured feature; None = there is none.
         size: Column of the position that is drawn as the size of a node, and its range; None =
             all nodes have one size.
+        labelled: Whether the positions are named beside the grids.
     """
 
     limits: Limits
@@ -67,6 +73,7 @@ class Frame(NamedTuple):
     schema: CloudSchema
     color: int | None
     size: tuple[int, float, float] | None = None
+    labelled: bool = True
 
 
 def frame_of(nodes: Floats, schema: CloudSchema, limits: Limits | None = None) -> Frame:
@@ -192,16 +199,26 @@ def each(sample: clouds.Clouds) -> Iterator[Floats]:
 def place_blocks(
     figure: Figure | None, headings: Sequence[str], height: float, width: float, frame: Frame
 ) -> tuple[Figure, list[SubplotSpec], SubplotSpec]:
-    """Places for grids of this size in inches, side by side, and for their colour bar."""
+    """Places for grids of this size in inches, side by side, and for their colour bar.
+
+    Beside and below them there is room for :func:`label_positions`. Below that stands what else
+    the frame draws, and what it does not.
+    """
     gap, margin, bar_width = 0.2, 0.1, 0.14
-    bar_text = max(0.55, _bar_text(frame, height))
+    bar_text, bar_top = np.maximum(_bar_text(frame, height), (0.55, 0.0)).tolist()
     lines = max(heading.count("\n") + 1 if heading else 0 for heading in headings)
-    number, head = len(headings), margin + 0.22 * lines
+    number, head = len(headings), max(margin + 0.22 * lines, bar_top)
+    across, down = _position_labels(frame)
+    left = margin + (LABEL_ROOM if down else 0.0)
+    total_width = left + margin + number * (width + gap) + bar_width + bar_text
+    if figure is not None:
+        total_width = figure.bbox.width / figure.dpi
+    remarks = _remarks(frame, total_width)
+    bottom = margin + (LABEL_ROOM if across else 0.0) + 0.16 * len(remarks)
     if figure is None:
-        total_width = 2 * margin + number * (width + gap) + bar_width + bar_text
-        figure = Figure(figsize=(total_width, margin + height + head))
+        figure = Figure(figsize=(total_width, bottom + height + head))
     total_width, total_height = (side / figure.dpi for side in figure.bbox.size)
-    left, right, top = margin, total_width - margin - bar_text, total_height - head
+    right, top = total_width - margin - bar_text, total_height - head
     free = right - left - number * gap  # for the grids and the bar
     grid = figure.add_gridspec(
         1,
@@ -209,7 +226,7 @@ def place_blocks(
         width_ratios=[*[(free - bar_width) / number] * number, bar_width],
         left=left / total_width,
         right=right / total_width,
-        bottom=margin / total_height,
+        bottom=bottom / total_height,
         top=top / total_height,
         wspace=gap * (number + 1) / free,
     )
@@ -219,7 +236,55 @@ def place_blocks(
         middle, above = (place.x0 + place.x1) / 2, place.y1 + 0.06 / total_height
         if heading:
             figure.text(middle, above, heading, ha="center", va="bottom", fontsize="large")
+    if remarks:
+        lowest = 0.6 * margin / total_height
+        figure.text(0.5, lowest, "\n".join(remarks), ha="center", va="bottom", fontsize="small")
     return figure, blocks, grid[0, number]
+
+
+def label_positions(axes: Axes, block: SubplotSpec, frame: Frame, *, first: bool) -> None:
+    """Names and units of the drawn positions, below a grid and left of the first one.
+
+    Args:
+        axes: A panel of the grid; the labels are its own, in the middle of the grid's edges.
+        block: Place of the grid.
+        frame: What is drawn.
+        first: Whether it is the leftmost grid.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    place = block.get_position(figure)
+    gap_x, gap_y = (LABEL_GAP * figure.dpi / side for side in figure.bbox.size)
+    across, down = _position_labels(frame)
+    axes.set_xlabel(across)
+    middle = (place.x0 + place.x1) / 2
+    axes.xaxis.set_label_coords(middle, place.y0 - gap_y, transform=figure.transFigure)
+    if first:
+        axes.set_ylabel(down)
+        middle = (place.y0 + place.y1) / 2
+        axes.yaxis.set_label_coords(place.x0 - gap_x, middle, transform=figure.transFigure)
+
+
+def _position_labels(frame: Frame) -> tuple[str, str]:
+    """Of the first and of the second position, empty where there is none."""
+    if not frame.labelled:
+        return "", ""
+    labels = [feature.label for feature in frame.schema.features if feature.position]
+    return labels[0], labels[1] if len(labels) > 1 else ""
+
+
+def _remarks(frame: Frame, width: float) -> list[str]:
+    """Which feature is the size of a node and which are not drawn; lines of a width in inches."""
+    features = frame.schema.features
+    drawn = {0, frame.color, *range(frame.schema.num_positions)[:2]}
+    said = []
+    if frame.size is not None:
+        drawn.add(frame.size[0])
+        said.append(f"size of a node: {features[frame.size[0]].label}")
+    left = [feature.label for column, feature in enumerate(features) if column not in drawn]
+    if left:
+        said.append(f"not drawn: {', '.join(left)}")
+    return textwrap.wrap("; ".join(said), max(10, int(width / 0.08)))
 
 
 def empty_panels(
@@ -311,14 +376,15 @@ def _fill_bar(axes: Axes, norm: Normalize, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _bar_text(frame: Frame, height: float) -> float:
-    """Inches that ticks and label of a colour bar of this height need beside it."""
+def _bar_text(frame: Frame, height: float) -> tuple[float, float]:
+    """Inches that ticks and label of a colour bar of this height need beside and above it."""
     if frame.color is None or frame.norm is None:
-        return 0.0
+        return 0.0, 0.0
     trial = Figure(figsize=(1.0, height))
     axes = trial.add_axes((0.0, 0.0, 0.1, 1.0))
     _fill_bar(axes, frame.norm, frame.schema.features[frame.color].label)
     trial.draw_without_rendering()
     whole = axes.get_tightbbox()
     assert whole is not None
-    return float(whole.x1 - axes.bbox.x1) / trial.dpi
+    # a power of ten of all ticks stands above the bar
+    return float(whole.x1 - axes.bbox.x1) / trial.dpi, float(whole.y1 - axes.bbox.y1) / trial.dpi

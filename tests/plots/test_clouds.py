@@ -233,6 +233,48 @@ def test_a_heavy_tail_of_both_signs_has_logarithmic_colours_on_both_sides() -> N
     assert norm(0.0) == pytest.approx(0.5, abs=0.05)
 
 
+def test_positions_are_named_below_every_grid_and_left_of_the_first() -> None:
+    clouds_of = torch.rand(3, 6, 4)
+    schema = points_schema("x y z", "charge", unit="mm")
+    figure = plots.compare_grids(
+        {"real": clouds_of, "made": clouds_of}, schema=schema, rows=2, columns=2
+    )
+    figure.draw_without_rendering()
+    panels_of, second = panels(figure), panels(figure)[4]
+    first = panels_of[0]
+    assert [axes.get_xlabel() for axes in (first, second)] == ["x (mm)", "x (mm)"]
+    assert [axes.get_ylabel() for axes in (first, second)] == ["y (mm)", ""]
+    below = first.xaxis.label.get_window_extent()
+    beside = first.yaxis.label.get_window_extent()
+    assert 0 < below.y0 < below.y1 < min(axes.bbox.y0 for axes in panels_of)
+    assert 0 < beside.x0 < beside.x1 < min(axes.bbox.x0 for axes in panels_of)
+    assert texts(figure)[-1] == "size of a node: z (mm)"
+    assert figure.texts[-1].get_window_extent().y1 < below.y0
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (points_schema("x y"), []),
+        (points_schema("x y", "charge"), []),
+        (points_schema("x y z"), []),  # the colour bar names z
+        (points_schema("x y", "charge time"), ["not drawn: time"]),
+        (points_schema("x y z t", unit="mm"), ["not drawn: t (mm)"]),
+        (points_schema("x y z", "charge time"), ["size of a node: z; not drawn: time"]),
+    ],
+)
+def test_what_is_not_drawn_is_said(schema: CloudSchema, said: list[str]) -> None:
+    clouds_of = torch.rand(4, 6, schema.num_features)
+    figure = plots.cloud_grid(clouds_of, schema=schema, rows=1, columns=4)
+    assert texts(figure) == said
+    assert panels(figure)[0].get_xlabel().startswith("x")
+
+
+def test_one_position_has_no_label_on_the_other_side() -> None:
+    axes = plots.cloud_grid(torch.rand(4, 6, 1)).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "")
+
+
 @pytest.mark.parametrize("unit", ["", "GeV"])
 @pytest.mark.parametrize("range_", [(1e-4, 1e-1), (2.0, 30.0), (6e3, 9e3), (1e7, 3e7)])
 @pytest.mark.parametrize("tail", [None, Tail("log", 0.1)])
@@ -244,11 +286,12 @@ def test_labels_of_a_colour_bar_stay_inside_the_figure(
     )
     values = torch.rand(4, 50, 3, dtype=torch.float64)
     values[..., 2] = torch.from_numpy(np.geomspace(*range_, 200).reshape(4, 50))
-    figure = plots.compare_grids({"real": values, "generated": values}, schema=schema)
+    figure = plots.cloud_grid(values, schema=schema)
     figure.draw_without_rendering()
     box = figure.axes[-1].get_tightbbox()
     assert box is not None
     assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
 
 
 def test_images_lie_above_their_clouds() -> None:

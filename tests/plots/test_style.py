@@ -22,10 +22,16 @@ from matplotlib.figure import Figure
 
 from gconvae import plots
 from gconvae.schema import SUPERPIXELS
+from gconvae.schema import points as schema_of
 
 CALLS: dict[str, Callable[[Figure | None], Figure]] = {
     "cloud_grid": lambda f: plots.cloud_grid(eights(3), figure=f),
     "compare_grids": lambda f: plots.compare_grids({"real": eights(3)}, figure=f),
+    "grid of much": lambda f: plots.cloud_grid(
+        eights(3).repeat(1, 1, 3),
+        schema=schema_of("across down along", "charge energy time weight age hits", unit="mm"),
+        figure=f,
+    ),
     "images_and_clouds": lambda f: plots.images_and_clouds(
         np.zeros((3, 28, 28)), eights(3), figure=f
     ),
