@@ -58,8 +58,9 @@ def compare(
     - ``"sets"``: ``coverage``, ``MMD`` (minimum matching distance) and ``1-NNA`` (accuracy of the
       nearest neighbour), with the distances ``chamfer`` and ``matching``
       (:mod:`gconvae.metrics`), features times the schema's factors
-      (:func:`gconvae.schema.distance_factors`). A node without a partner costs as much as the
-      farthest two nodes that the schema's ranges allow, or the real clouds' where it has none.
+      (:func:`gconvae.schema.distance_factors`), heavy tails bent where it says none. A node
+      without a partner costs as much as the farthest two nodes that the schema's ranges allow, or
+      the real clouds' where it has none.
     - ``"frechet"``, ``"kernel"``, ``"classifier"``: ``Frechet``, its ``Frechet limit`` for endless
       samples, ``kernel`` and ``AUC`` (:mod:`gconvae.metrics`) of an embedding, which the name of
       the row says: ``own embedding``, what ``embedding`` makes of a cloud; ``embedding``, the

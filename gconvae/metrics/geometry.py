@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gconvae import schema as schemas
 from gconvae.clouds import Clouds
-from gconvae.schema import CloudSchema
+from gconvae.schema import CloudSchema, Feature, Tail
 
-__all__ = ["check_alike", "diameter", "real_nodes", "resolved", "wrapped"]
+__all__ = ["bent", "check_alike", "diameter", "real_nodes", "resolved", "tailed", "wrapped"]
 
 
 def check_alike(samples: Mapping[str, Clouds], schema: CloudSchema | None = None) -> None:
@@ -88,6 +89,59 @@ def _turned(sample: Clouds, column: int, period: float, centre: float) -> Clouds
     moved = torch.where(rounds == 0, values, values - period * rounds).to(points)
     points[..., column] = moved.masked_fill(~sample.mask, 0.0)
     return sample._replace(points=points)
+
+
+def bent(sample: Clouds, schema: CloudSchema) -> tuple[Clouds, CloudSchema]:
+    """Clouds in the units that distances between them are in, and the schema in these.
+
+    A heavy tail is bent by the transform of its feature: else a distance is that of the farthest
+    few nodes. The factors of a schema that says some are for data units, so that it keeps these.
+
+    Args:
+        sample: Clouds in data units.
+        schema: What their features are.
+    Returns:
+        Clouds in float64 with heavy-tailed features bent, and a schema of their bent ranges,
+        without tails; both as they are where the schema says factors or has no tail.
+    Example:
+        >>> from gconvae.schema import Feature, Tail
+        >>> schema = CloudSchema((Feature("x", position=True), Feature("E", tail=Tail("log", 1))))
+        >>> sample = Clouds(torch.tensor([[[5.0, 0.0], [5.0, math.e - 1]]]), torch.ones(1, 2) > 0)
+        >>> bent(sample, schema)[0].points.round(decimals=3).tolist()
+        [[[5.0, 0.0], [5.0, 1.0]]]
+    """
+    tails = [(column, f) for column, f in enumerate(schema.features) if f.tail is not None]
+    if schema.distance is not None or not tails:
+        return sample, schema
+    points, features = sample.points.detach().cpu().double(), list(schema.features)
+    points = points.clone()
+    for column, feature in tails:
+        values = points[..., column].masked_fill(~sample.mask.cpu(), feature.offset).numpy()
+        points[..., column] = torch.from_numpy(_bent_values(values, feature))
+        low, high = feature.low, feature.high
+        if low is not None and high is not None:
+            low, high = _bent_values(np.array([low, high]), feature).tolist()
+        features[column] = replace(feature, low=low, high=high, offset=0.0, tail=None)
+    schema = schema.replace(features=tuple(features))
+    return Clouds(points, sample.mask.cpu(), schema=schema), schema
+
+
+def tailed(values: NDArray[np.float64], tail: Tail) -> NDArray[np.float64]:
+    """What :class:`~gconvae.schema.Tail` makes of values.
+
+    Example:
+        >>> tailed(np.array([-4.0, 9.0]), Tail("power", 0.5))
+        array([-2.,  3.])
+    """
+    size = np.abs(values)
+    is_log = tail.kind == "log"
+    found: NDArray[np.float64] = np.log1p(size / tail.scale) if is_log else size**tail.scale
+    return np.sign(values) * found
+
+
+def _bent_values(values: NDArray[np.float64], feature: Feature) -> NDArray[np.float64]:
+    assert feature.tail is not None
+    return tailed(values - feature.offset, feature.tail)
 
 
 def diameter(schema: CloudSchema, factors: ArrayLike, nodes: NDArray[np.floating]) -> float:

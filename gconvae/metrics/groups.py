@@ -14,7 +14,7 @@ from gconvae import clouds
 from gconvae import schema as schemas
 from gconvae.metrics import embeddings, sets
 from gconvae.metrics.embeddings import Estimate
-from gconvae.metrics.geometry import diameter, real_nodes
+from gconvae.metrics.geometry import bent, diameter, real_nodes
 from gconvae.metrics.report import Row
 from gconvae.metrics.resampling import (
     Array,
@@ -60,9 +60,10 @@ def _w1_rows(c: Comparison) -> list[Row]:
 
 def _set_rows(c: Comparison) -> list[Row]:
     c.require_clouds(4)  # a half has two
-    nodes = real_nodes(c.samples["real"])
-    factors = schemas.distance_factors(c.schema, nodes)
-    farthest = diameter(c.schema, factors, nodes)
+    (cut, _), (real, schema) = bent(c.cut, c.schema), bent(c.samples["real"], c.schema)
+    nodes = real_nodes(real)
+    factors = schemas.distance_factors(schema, nodes)
+    farthest = diameter(schema, factors, nodes)
     if not math.isfinite(farthest * farthest):
         raise UnfitError(TOO_LARGE)
     unit, rows = c.schema.distance_unit, []
@@ -72,7 +73,7 @@ def _set_rows(c: Comparison) -> list[Row]:
             _Label(distance, "MMD", f"{unit}^2" if unit and power == 2 else unit),
             _Label(distance, "1-NNA", better="0.5"),
         ]
-        matrix = _distances(c.cut, c.size, distance, factors, farthest)
+        matrix = _distances(cut, c.size, distance, factors, farthest)
         rows += _rows(c, labels, partial(_set_values, matrix), halves)
     return rows
 

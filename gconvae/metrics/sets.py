@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from scipy.spatial.distance import cdist
 from gconvae import clouds
 from gconvae import schema as schemas
 from gconvae.losses import assignment
-from gconvae.metrics.geometry import check_alike, diameter, real_nodes, resolved
+from gconvae.metrics.geometry import bent, check_alike, diameter, real_nodes, resolved
+from gconvae.schema import CloudSchema
 
 __all__ = [
     "DISTANCES",
@@ -86,7 +87,8 @@ def cross_matrix(
         distance: One of ``DISTANCES``.
         factors: Of the features, shape (F,); None = those of the schema of the samples, which
             is made from the numbers of ``first`` where they have none
-            (:func:`gconvae.schema.distance_factors`).
+            (:func:`gconvae.schema.distance_factors`). Where that schema says no factors either,
+            heavy-tailed features are bent (:class:`gconvae.schema.Tail`) before.
         missing_cost: Cost of a node without a partner, for ``"matching"``; None = the largest
             distance that the ranges of that schema, or the nodes of ``first``, allow.
         workers: Threads; None = as many as torch uses.
@@ -117,10 +119,15 @@ def cross_matrix(
         if sample is not None
     }
     check_alike(samples)
+    schema = resolved(samples)
+    if factors is None:
+        units = {name: bent(sample, schema) for name, sample in samples.items()}
+        samples = {name: sample for name, (sample, _) in units.items()}
+        schema = units["first"][1]
     first = samples["first"]
-    scale = _checked_factors(factors, samples)
+    scale = _checked_factors(factors, schema, first)
     if missing_cost is None:
-        missing_cost = diameter(resolved(samples), scale, real_nodes(first))
+        missing_cost = diameter(schema, scale, real_nodes(first))
     measures: dict[str, Measure] = {
         "chamfer": _chamfer,
         "matching": partial(assignment.distances, missing_cost=missing_cost),
@@ -304,12 +311,13 @@ def _nodes(sample: clouds.Clouds, factors: Vector) -> list[NDArray[np.float64]]:
     return [cloud[real] for cloud, real in zip(points, mask, strict=True)]
 
 
-def _checked_factors(factors: ArrayLike | None, samples: Mapping[str, clouds.Clouds]) -> Vector:
+def _checked_factors(
+    factors: ArrayLike | None, schema: CloudSchema, first: clouds.Clouds
+) -> Vector:
     """Of the features, shape (F,)."""
-    first = samples["first"]
     features = first.points.shape[-1]
     if factors is None:
-        return schemas.distance_factors(resolved(samples), real_nodes(first))
+        return schemas.distance_factors(schema, real_nodes(first))
     checked = np.asarray(factors, dtype=np.float64)
     if checked.shape != (features,) or not ((checked > 0) & (checked < math.inf)).all():
         raise ValueError(f"factors must be {features} finite numbers above 0, got {factors!r}")

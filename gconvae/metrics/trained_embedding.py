@@ -15,7 +15,8 @@ from torch.nn import functional
 from gconvae import randomness
 from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds
-from gconvae.schema import CloudSchema, Tail
+from gconvae.metrics.geometry import tailed
+from gconvae.schema import CloudSchema
 
 __all__ = ["NUM_FEATURES", "trained_embedding"]
 
@@ -131,15 +132,8 @@ class _Scale:
         points: Array = clouds.points.detach().cpu().double().numpy().copy()
         for column, tail in enumerate(self._tails):
             if tail is not None:
-                points[..., column] = _tailed(points[..., column], tail)
+                points[..., column] = tailed(points[..., column], tail)
         return points
-
-
-def _tailed(values: Array, tail: Tail) -> Array:
-    size = np.abs(values)
-    is_log = tail.kind == "log"
-    bent: Array = np.log1p(size / tail.scale) if is_log else size**tail.scale
-    return np.sign(values) * bent
 
 
 class _Network:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gconvae import clouds, datasets, metrics
 from gconvae.metrics import classifier, embeddings, groups, sets
 from gconvae.metrics import samples as comparison_samples
-from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, points, superpixels
+from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, points, superpixels
 
 compare = partial(metrics.compare, schema=SUPERPIXELS)
 compare_features = partial(compare, metrics="features")
@@ -868,6 +868,24 @@ def test_one_node_far_off_does_not_blind_set_metrics(schema: CloudSchema | None)
     report = metrics.compare(*samples, schema=schema, metrics="sets", num_splits=2)
     for distance in sets.DISTANCES:
         assert report.row(distance, "1-NNA").value > 0.95
+
+
+def test_set_metrics_see_a_shift_beside_a_heavy_tail() -> None:
+    schema = CloudSchema((Feature("x", position=True), Feature("E", tail=Tail("log", 1.0))))
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(3, 60, 10, 2))
+    samples[..., 1] = rng.pareto(0.4, size=(3, 60, 10))  # some 1e6 times as far off as most
+    samples[1, ..., 0] += 2.0
+    real, generated, reference = samples
+    report = metrics.compare(
+        real, generated, reference, schema=schema, metrics="sets", num_splits=2
+    )
+    sample = clouds.as_clouds(real, schema=schema), clouds.as_clouds(generated, schema=schema)
+    for distance in sets.DISTANCES:
+        assert report.row(distance, "1-NNA").value > 0.9
+        wanted = sets.minimum_matching_distance(sets.cross_matrix(*sample, distance=distance))
+        assert report.row(distance, "MMD").value == pytest.approx(wanted, rel=1e-6)
+    assert report.row("chamfer", "MMD").value < 10
 
 
 def test_classes_and_their_names_are_no_part_of_a_comparison() -> None:

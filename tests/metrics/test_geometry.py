@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from gconvae.clouds import Clouds
-from gconvae.metrics.geometry import diameter, wrapped
-from gconvae.schema import JETS, SUPERPIXELS, distance_factors, points, superpixels
+from gconvae.metrics.geometry import bent, diameter, wrapped
+from gconvae.schema import (
+    JETS,
+    SUPERPIXELS,
+    CloudSchema,
+    Feature,
+    Tail,
+    distance_factors,
+    points,
+    superpixels,
+)
 
 
 def phi(*values: float) -> Clouds:
@@ -42,6 +51,34 @@ def test_a_larger_image_has_a_larger_diameter() -> None:
         for schema in (superpixels(56), SUPERPIXELS)
     )
     assert large > small
+
+
+TAILED = CloudSchema(
+    (
+        Feature("x", position=True),
+        Feature("E", low=0.0, high=99.0, offset=0.0, tail=Tail("log", 1.0)),
+        Feature("t", offset=100.0, tail=Tail("power", 0.5)),
+    )
+)
+
+
+def test_heavy_tails_are_bent_together_with_their_ranges() -> None:
+    sample = Clouds(torch.tensor([[[7.0, 9.0, 104.0], [7.0, 0.0, 91.0], [1.0, 5.0, 6.0]]]),
+                    torch.tensor([[True, True, False]]))  # fmt: skip
+    found, schema = bent(sample, TAILED)
+    wanted = [[7.0, math.log(10.0), 2.0], [7.0, 0.0, -3.0]]
+    np.testing.assert_allclose(found.points[0, :2], wanted)
+    assert not found.points[0, 2, 1:].any()
+    assert [feature.tail for feature in schema.features] == [None] * 3
+    assert (schema.features[1].low, schema.features[1].high) == (0.0, pytest.approx(math.log(100)))
+    assert schema.features[2].offset == 0.0
+    assert sample.points[0, 0, 1] == 9.0  # the caller's own
+
+
+@pytest.mark.parametrize("schema", [JETS, SUPERPIXELS, points("x y", "charge")])
+def test_nothing_is_bent_under_factors_of_a_schema_or_without_tails(schema: CloudSchema) -> None:
+    sample = phi(0.1, 0.2)
+    assert bent(sample, schema) == (sample, schema)
 
 
 @pytest.mark.parametrize("turn", [-20.0, -math.pi, 0.0, 3.0, 100.0])
