@@ -207,7 +207,7 @@ def quick(model: VAE, data: Any, **options: Any) -> gconvae.training.Run:
 
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "STEPS", 60)
+    monkeypatch.setattr(flows.Flow, "fit_steps", 60)
 
 
 @pytest.fixture(autouse=True)

@@ -37,8 +37,8 @@ class CloudSchema:
             first; empty = by the first further feature, the largest first, then the second and
             the first position; of positions alone, the last one first.
         extent: Length of each feature's scaled range, in units of the loss.
-        distance: Factor of each feature in distances between clouds; None = 1 / its standard
-            deviation in the real clouds, positions of one unit sharing theirs.
+        distance: Factor of each feature in distances between clouds; None = 1 / its spread in
+            the real clouds, positions of one unit sharing theirs, heavy tails in their log.
         distance_unit: Unit of such a distance.
         changes: Random changes that keep a cloud's kind: ``"turn"``, ``"stretch"``, ``"mirror"``.
         picture: How clouds are drawn.

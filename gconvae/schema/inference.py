@@ -56,6 +56,8 @@ def from_numbers(nodes: NDArray[Any], num_positions: int = 2) -> CloudSchema:
     )
     changes = CHANGES if positions == 2 else ()
     schema = CloudSchema(features, changes=changes)
+    if any(feature.tail is not None for feature in features):
+        return schema  # distances bend a tail where the schema has no factors in data units
     return schema.replace(distance=tuple(distance_factors(schema, nodes).tolist()))
 
 

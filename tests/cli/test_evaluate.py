@@ -104,7 +104,7 @@ def test_evaluate_without_metrics_brings_all_that_apply_and_says_what_does_not(
     assert cli.main(words) == 0
     report = Report.load(tmp_path / "own.json")
     found = {f"{row.name} {row.metric}" for row in report.rows}
-    assert {"intensity W1", "chamfer coverage", "matching 1-NNA", "embedding AUC"} <= found
+    assert {"intensity W1", "chamfer coverage", "matching 1-NNA", "embedding kernel"} <= found
     assert "memorization" in report.left_out
     printed = capsys.readouterr().out
     assert str(report) in printed

@@ -29,7 +29,7 @@ FITTED = [name for name in OPTIONS if name != "standard_normal"]
 
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gconvae.priors.flows.STEPS", 200)
+    monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 200)
 
 
 def make(name: str, latent_dim: int, *, seed: int = 0, **options: int) -> Prior:
@@ -171,7 +171,7 @@ def test_fit_finds_two_modes(name: str) -> None:
 
 @pytest.mark.parametrize("name", FITTED)
 def test_fit_is_a_function_of_data_and_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gconvae.priors.flows.STEPS", 30)
+    monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 30)
     train, held_out = two_modes(300, 1), two_modes(100, 2)
     before = torch.random.get_rng_state()
     states = []
@@ -190,7 +190,7 @@ def test_fit_is_a_function_of_data_and_seed(name: str, monkeypatch: pytest.Monke
 def test_fit_works_inside_no_grad_and_leaves_no_gradient(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gconvae.priors.flows.STEPS", 30)
+    monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 30)
     prior = make(name, 2, num_classes=2)
     with torch.no_grad():
         prior.fit(two_modes(300, 1), two_modes(100, 2), seed=0)
@@ -202,7 +202,7 @@ def test_fit_works_inside_no_grad_and_leaves_no_gradient(
 def test_fit_takes_latents_that_hang_on_an_encoder(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gconvae.priors.flows.STEPS", 30)
+    monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 30)
     latents = two_modes(300, 1)
     attached = latents._replace(mean=latents.mean.clone().requires_grad_() * 1)
     prior, peer = make(name, 2, num_classes=2).double(), make(name, 2, num_classes=2).double()
@@ -225,7 +225,7 @@ def test_labels_come_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_fresh_part_takes_the_saved_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gconvae.priors.flows.STEPS", 20)
+    monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 20)
     fitted = make(name, 2, num_classes=2)
     fitted.fit(two_modes(300, 1), two_modes(100, 2), seed=0)
     term = registry.describe("prior", fitted)

@@ -23,7 +23,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "STEPS", 200)
+    monkeypatch.setattr(flows.Flow, "fit_steps", 200)
 
 
 def make(name: str, latent_dim: int, **options: object) -> Flow:
@@ -62,7 +62,7 @@ def test_a_flow_bends_where_one_gaussian_cannot(name: str) -> None:
 def test_location_and_scale_are_those_of_the_latents(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flows, "STEPS", 1)
+    monkeypatch.setattr(flows.Flow, "fit_steps", 1)
     latents = two_moons(2000, 1)
     flow = make(name, 2)
     flow.fit(latents, latents, seed=0)
@@ -109,7 +109,7 @@ def test_few_latents_do_not_spoil_the_held_out_density(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_fit_goes_on_from_the_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "STEPS", 60)
+    monkeypatch.setattr(flows.Flow, "fit_steps", 60)
     train, held_out = two_moons(500, 1), two_moons(300, 2)
     z = held_out.draw(generator(0, "held-out latents"))
     flow = make(name, 2)
@@ -121,7 +121,7 @@ def test_a_second_fit_goes_on_from_the_first(name: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_dimension_and_no_spread_are_fine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "STEPS", 5)
+    monkeypatch.setattr(flows.Flow, "fit_steps", 5)
     latents = Latents(torch.full((20, 1), 3.0), torch.zeros(20, 1))
     flow = make(name, 1)
     flow.fit(latents, latents, seed=0)

@@ -872,7 +872,7 @@ def test_two_processes_share_the_work_and_agree(
 def test_a_metric_of_half_a_group_is_refused_before_training(
     tmp_path: Path, trained: list[tuple[float, int]]
 ) -> None:
-    own = datasets.from_points(torch.rand(200, 12, 3, generator=torch.Generator().manual_seed(0)))
+    own = datasets.from_points(torch.rand(600, 12, 3, generator=torch.Generator().manual_seed(0)))
     with pytest.raises(
         ValueError, match="metric must be one that these clouds have, embedding AUC"
     ):
