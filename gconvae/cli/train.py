@@ -146,6 +146,34 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     plots.save(plots.feature_histograms(samples), folder / "features.png")
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
+    if model.conditioning.num_classes:
+        print(class_shares({"real": test, "generated": made["generated"]}), end="\n\n")
+
+
+def class_shares(samples: dict[str, CloudDataset]) -> str:
+    """A table of how often each class occurs, in percent.
+
+    Args:
+        samples: Name to clouds with labels; the classes are those of the first.
+    """
+    schema = next(iter(samples.values())).schema
+    counts = {name: _counts(data) for name, data in samples.items()}
+    number = max(len(count) for count in counts.values())
+    lines = [["class", *counts]]
+    for label in range(number):
+        found = [c[label] / sum(c) if label < len(c) else 0.0 for c in counts.values()]
+        lines.append([schema.class_name(label), *(f"{100 * share:.1f} %" for share in found)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "   ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
+
+
+def _counts(data: CloudDataset) -> list[int]:
+    assert data.labels is not None
+    counts: list[int] = data.labels.bincount().tolist()
+    return counts
 
 
 def _print_result(run: Run, reports: dict[str, Report]) -> None:

@@ -15,20 +15,18 @@ from gconvae.clouds import as_clouds
 from gconvae.plots.panels import (
     Frame,
     Limits,
-    as_samples,
     color_bar,
     count_outside,
     draw_image,
     draw_nodes,
-    each,
     empty_panels,
     frame_of,
     label_positions,
-    nodes_of,
+    name_panel,
     place_blocks,
     rasterize,
-    schema_of,
 )
+from gconvae.plots.samples import as_samples, class_names, each, nodes_of, schema_of
 from gconvae.plots.style import Floats, check_positive
 from gconvae.schema import SUPERPIXELS, CloudSchema
 
@@ -56,7 +54,8 @@ def cloud_grid(
     The schema says the direction of y, the limits and the background. The colour of a node is its
     first feature that is no position; else, in space, its third position. Beside a feature, a
     third position is the size of the node. The first two positions are named at the edges, with
-    their units; below stands which feature is the size, and which are not drawn.
+    their units; below stands which feature is the size, and which are not drawn. Where clouds of
+    several classes are drawn, each panel names its own.
 
     Args:
         points: Clouds, shape (B, N, F), or any other form that
@@ -141,6 +140,7 @@ def compare_grids(
     figure, blocks, bar = place_blocks(figure, headings, rows * panel, columns * panel, frame)
     for block, sample, cloud_nodes in zip(blocks, checked.values(), drawn.values(), strict=True):
         panels = empty_panels(figure, block, rows, columns, frame)
+        classes = class_names(sample, rows * columns)
         for number, (axes, nodes) in enumerate(zip(panels, cloud_nodes, strict=False)):
             if number == 0:
                 label_positions(axes, block, frame, first=block is blocks[0])
@@ -148,6 +148,8 @@ def compare_grids(
                 draw_image(axes, rasterize(nodes, frame), frame)
             else:
                 draw_nodes(axes, nodes, frame, sample.points.shape[1])
+            if classes:
+                name_panel(axes, classes[number], frame)
     color_bar(figure, bar, frame)
     return figure
 

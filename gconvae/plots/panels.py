@@ -1,10 +1,10 @@
-"""Samples as clouds, and grids of small panels without ticks in which they are drawn."""
+"""Grids of small panels without ticks, in which clouds are drawn."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,27 +14,23 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 
-from gconvae import clouds, metrics
 from gconvae.plots.style import COLORS, Floats, robust_range
 from gconvae.schema import CloudSchema, Feature
 
 __all__ = [
     "Frame",
     "Limits",
-    "as_samples",
     "color_bar",
     "count_outside",
     "draw_image",
     "draw_nodes",
-    "each",
     "empty_panels",
     "frame_of",
     "label_positions",
     "log_range",
-    "nodes_of",
+    "name_panel",
     "place_blocks",
     "rasterize",
-    "schema_of",
 ]
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
@@ -147,55 +143,6 @@ def _square(nodes: Floats) -> Limits:
     return (x - half, x + half), (y - half, y + half)
 
 
-def as_samples(
-    samples: Mapping[str, Any], schema: CloudSchema | None = None
-) -> dict[str, clouds.Clouds]:
-    """Checked samples by name, all with one schema.
-
-    Args:
-        samples: Name to clouds in any form of :func:`gconvae.metrics.compare`.
-        schema: What their features are; None = that of the first sample that has one, else made
-            from the numbers of the first.
-    Raises:
-        ValueError: If there is none, one is wrong, or they have other features.
-    """
-    if not isinstance(samples, Mapping) or not samples:
-        raise ValueError(
-            f"samples must map at least one name to clouds, got {type(samples).__name__}"
-        )
-    checked = {name: metrics.as_sample(part, name or "points") for name, part in samples.items()}
-    known = [part.schema for part in checked.values() if part.schema is not None]
-    if schema is None:
-        schema = known[0] if known else clouds.described(next(iter(checked.values()))).schema
-    assert schema is not None
-    for name, part in checked.items():
-        if part.points.shape[-1] != schema.num_features:
-            raise ValueError(
-                f"{name or 'points'} must have {schema.num_features} features a node "
-                f"({', '.join(schema.names)}), got {part.points.shape[-1]}"
-            )
-    return {name: part._replace(schema=schema) for name, part in checked.items()}
-
-
-def schema_of(samples: Mapping[str, clouds.Clouds]) -> CloudSchema:
-    """The one schema of checked samples."""
-    schema = next(iter(samples.values())).schema
-    assert schema is not None
-    return schema
-
-
-def nodes_of(sample: clouds.Clouds) -> Floats:
-    """All real nodes of a sample, shape (P, F)."""
-    nodes: Floats = sample.points[sample.mask].detach().cpu().double().numpy()
-    return nodes
-
-
-def each(sample: clouds.Clouds) -> Iterator[Floats]:
-    """The real nodes (N, F) of each cloud."""
-    points, mask = (part.detach().cpu().numpy() for part in (sample.points, sample.mask))
-    return (cloud[real].astype(np.float64) for cloud, real in zip(points, mask, strict=True))
-
-
 def place_blocks(
     figure: Figure | None, headings: Sequence[str], height: float, width: float, frame: Frame
 ) -> tuple[Figure, list[SubplotSpec], SubplotSpec]:
@@ -263,6 +210,21 @@ def label_positions(axes: Axes, block: SubplotSpec, frame: Frame, *, first: bool
         axes.set_ylabel(down)
         middle = (place.y0 + place.y1) / 2
         axes.yaxis.set_label_coords(place.x0 - gap_x, middle, transform=figure.transFigure)
+
+
+def name_panel(axes: Axes, name: str, frame: Frame) -> None:
+    """Writes a name, such as that of a class, into the upper left corner of a panel."""
+    color = "white" if frame.schema.picture.dark else "black"
+    axes.text(
+        0.04,
+        0.95,
+        name,
+        transform=axes.transAxes,
+        ha="left",
+        va="top",
+        size="x-small",
+        color=color,
+    )
 
 
 def _position_labels(frame: Frame) -> tuple[str, str]:

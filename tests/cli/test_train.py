@@ -357,3 +357,19 @@ def test_an_interrupt_says_how_to_go_on(
     words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
     assert cli.main(words) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_classes_are_listed_by_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = torch.rand(60, 12, 3, generator=torch.Generator().manual_seed(0))
+    data = gconvae.datasets.from_points(points, labels=["gluon", "gluon", "top"] * 20)
+    gconvae.datasets.to_file(data, tmp_path / "own.npz")
+    words = ["train", "--data", str(tmp_path / "own.npz"), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main([*words, "--epochs", "1", "--count", "50"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    start = lines.index(["class", "real", "generated"])
+    assert [line[0] for line in lines[start + 1 : start + 3]] == ["gluon", "top"]
+    for column in (1, 3):
+        shares = [float(line[column]) for line in lines[start + 1 : start + 3]]
+        assert sum(shares) == pytest.approx(100.0, abs=0.11)

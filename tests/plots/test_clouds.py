@@ -313,3 +313,24 @@ def test_images_lie_above_their_clouds() -> None:
 def test_images_need_not_be_square() -> None:
     axes = panels(plots.images_and_clouds(np.zeros((1, 20, 40)), eights(1)))[0]
     assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 39.5), (19.5, -0.5))
+
+
+def test_panels_of_several_classes_name_their_own() -> None:
+    schema = points_schema("x y").with_classes(["arc", "line"])
+    sample = datasets.from_points(torch.rand(4, 6, 2), labels=[0, 1, 1, 0], schema=schema)
+    figure = plots.cloud_grid(sample, rows=2, columns=2)
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == [
+        *("arc", "line"),
+        *("line", "arc"),
+    ]
+    assert not any(axes.texts for axes in plots.cloud_grid(sample[[0, 3]]).axes)
+
+
+def test_a_sample_that_counts_its_classes_otherwise_keeps_their_names() -> None:
+    clouds_of = torch.rand(2, 6, 2)
+    samples = {
+        name: datasets.from_points(clouds_of, labels=labels, schema=points_schema("x y"))
+        for name, labels in {"first": ["b", "c"], "second": ["a", "b"]}.items()
+    }
+    figure = plots.compare_grids(samples, rows=1, columns=2)
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["b", "c", "a", "b"]
