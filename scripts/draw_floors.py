@@ -255,7 +255,7 @@ def _arrows(
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=INK, linestyle=":", zorder=1))
     below: set[str] = set()
     for room, facts in rooms.items():
-        others = set(list(facts["stands on"]))  # type: ignore[call-overload]
+        others = set(list(facts["stands on"]))  # type: ignore[call-overload]  # a list in the JSON
         if room in inside:
             below |= others - set(inside)
         elif others & set(inside):

@@ -59,7 +59,7 @@ def obstacle(device: torch.device | str = "cpu", dtype: torch.dtype = torch.floa
 
 
 # a compiler of graphs need not look at how it is loaded; torch's decorators have no types
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch types it not
 def _missing_for_gpus() -> str | None:
     """Why there are no kernels for GPUs, or None."""
     loaded = _fused()
