@@ -68,7 +68,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     if drawn.label is not None and made.suffix == ".npz":
         raise ValueError("label must be given with a run folder, an npz file has its clouds")
     if made.suffix == ".npz":
-        generated = datasets.from_file(made)
+        generated = datasets.from_file(made, in_memory=True)
         samples = _real_clouds(options)
     else:
         model = run_folder.load(made)
@@ -104,7 +104,7 @@ def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
     from gconvae.training import run_folder
 
     if against is not None:
-        return {"real": datasets.from_file(against)}
+        return {"real": datasets.from_file(against, in_memory=True)}
     manifest = run_folder.read_manifest(run)
     try:
         experiment = Experiment.from_config(manifest["config"])
@@ -142,6 +142,6 @@ def _real_clouds(options: Namespace) -> dict[str, CloudDataset]:
     from gconvae.studies.experiment import Experiment
 
     if options.against is not None:
-        return {"real": datasets.from_file(options.against)}
+        return {"real": datasets.from_file(options.against, in_memory=True)}
     _, valid, test = Experiment(DataOptions(digit=options.digit)).splits
     return {"real": test, "reference": valid}

@@ -6,7 +6,7 @@ from gconvae.clouds.arrays import as_tensor
 from gconvae.clouds.graphs import Graphs, from_data, holds_graphs, num_positions_of, to_data
 from gconvae.clouds.items import Columns, columns_of, unloaded
 from gconvae.clouds.labels import Labels, as_labels, relabelled
-from gconvae.clouds.order import sort_nodes
+from gconvae.clouds.order import in_order, sort_nodes
 from gconvae.clouds.padded import Clouds, Packed, pack, unpack
 from gconvae.clouds.validation import as_clouds, as_sample, described, joined_samples
 
@@ -24,6 +24,7 @@ __all__ = [
     "described",
     "from_data",
     "holds_graphs",
+    "in_order",
     "joined_samples",
     "num_positions_of",
     "pack",

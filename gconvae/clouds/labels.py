@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gconvae.schema import CloudSchema
 
-__all__ = ["Labels", "as_labels", "relabelled"]
+__all__ = ["MOST_UNNAMED", "Labels", "as_labels", "label_values", "relabelled"]
 
 MOST_UNNAMED = 100
 """Whole numbers below this are taken as they are; larger ones are names, such as particle ids."""
@@ -48,11 +48,10 @@ def as_labels(labels: Any, num_clouds: int, schema: CloudSchema | None = None) -
     """
     if labels is None:
         return Labels(None)
-    values = _array(labels, num_clouds)
+    numbers = label_values(labels, num_clouds)
     known = () if schema is None else schema.classes
-    if values.dtype.kind in "US":
-        return _named(values.astype(str), known)
-    numbers = _whole(values)
+    if numbers.dtype.kind == "U":
+        return _named(numbers, known)
     if known:
         outside = (numbers < 0) | (numbers >= len(known))
         if outside.any():
@@ -65,6 +64,22 @@ def as_labels(labels: Any, num_clouds: int, schema: CloudSchema | None = None) -
         return Labels(torch.from_numpy(numbers))
     found, indices = np.unique(numbers, return_inverse=True)
     return Labels(torch.from_numpy(indices.astype(np.int64)), tuple(str(n) for n in found))
+
+
+def label_values(labels: Any, num_clouds: int) -> np.ndarray[Any, Any]:
+    """Labels as texts or whole numbers, shape (B,), before anything is known of all of them.
+
+    Args:
+        labels: As :func:`as_labels` takes them.
+        num_clouds: B.
+    Raises:
+        ValueError: If they have another length, or are not whole.
+    Example:
+        >>> label_values([[0, 1], [1, 0]], 2)
+        array([1, 0])
+    """
+    values = _array(labels, num_clouds)
+    return values.astype(str) if values.dtype.kind in "US" else _whole(values)
 
 
 def relabelled(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gconvae.schema import CloudSchema, default_order_keys
 
-__all__ = ["sort_nodes"]
+__all__ = ["in_order", "sort_nodes"]
 
 FEW = 64
 """Nodes of a cloud up to which a GPU orders them by comparing all pairs: one pass in place of four
@@ -46,6 +46,38 @@ def sort_nodes(
     mask = mask.gather(1, order)
     points = points.gather(1, order.unsqueeze(-1).expand_as(points))
     return points.masked_fill(~mask.unsqueeze(-1), 0.0), mask
+
+
+@torch.no_grad()
+def in_order(
+    points: Tensor, mask: Tensor | None = None, schema: CloudSchema | None = None
+) -> Tensor:
+    """Which clouds :func:`sort_nodes` would leave as they are; found without sorting.
+
+    Args:
+        points: Finite where a node is real, shape (B, N, F).
+        mask: As in :func:`sort_nodes`.
+        schema: Likewise.
+    Returns:
+        Shape (B,); True where no node stands before one that belongs before it.
+    Example:
+        >>> cloud = torch.tensor([[0.0, 0.0, 0.9], [1.0, 0.0, 0.2]])
+        >>> in_order(torch.stack([cloud, cloud.flip(0)]))
+        tensor([ True, False])
+    """
+    features = points.shape[-1]
+    keys = default_order_keys(features, min(2, features)) if schema is None else schema.order_keys
+    early, late = points[:, :-1], points[:, 1:]
+    wrong = points.new_zeros(early.shape[:2], dtype=torch.bool)  # (B, N - 1)
+    for column, descends in reversed(keys):  # the least significant first
+        first, second = early[..., column], late[..., column]
+        if descends:
+            first, second = second, first
+        wrong = (first > second) | ((first == second) & wrong)
+    if mask is None:
+        return ~wrong.any(1)
+    # between real nodes the keys decide, and no real node may follow a masked one
+    return ~torch.where(mask[:, :-1], wrong & mask[:, 1:], mask[:, 1:]).any(1)
 
 
 def _values(points: Tensor, keys: Keys) -> list[Tensor]:

@@ -98,6 +98,8 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         tensor([[True, True]])
     """
     sample = unloaded(sample, name)
+    if hasattr(sample, "in_memory"):  # a data set on disk
+        sample = sample.in_memory()
     if hasattr(sample, "points") and hasattr(sample, "mask"):
         own = getattr(sample, "schema", None)
         labels = getattr(sample, "labels", None)

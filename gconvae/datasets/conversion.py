@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from gconvae.clouds import as_sample, columns_of, holds_graphs, joined_samples, unloaded
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.graphs import from_pyg
 from gconvae.datasets.sources import from_points
 from gconvae.schema import CloudSchema
@@ -16,11 +17,32 @@ from gconvae.schema import CloudSchema
 __all__ = ["as_dataset"]
 
 
-def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None) -> CloudDataset:
-    """Anything that holds clouds as a :class:`CloudDataset`.
+@overload
+def as_dataset(
+    data: CloudFile, name: str = ..., schema: CloudSchema | None = ...
+) -> CloudFile: ...
+
+
+@overload
+def as_dataset(
+    data: CloudDataset, name: str = ..., schema: CloudSchema | None = ...
+) -> CloudDataset: ...
+
+
+@overload
+def as_dataset(
+    data: Any, name: str = ..., schema: CloudSchema | None = ...
+) -> CloudDataset | CloudFile: ...
+
+
+def as_dataset(
+    data: Any, name: str = "data", schema: CloudSchema | None = None
+) -> CloudDataset | CloudFile:
+    """Anything that holds clouds as a :class:`CloudDataset`; what lies on disk stays there.
 
     Args:
-        data: A data set of this library; any map-style torch or PyG data set, a subset or a
+        data: A data set of this library, of which a :class:`CloudFile` is handed back as it is,
+            and a subset of one as a view; any map-style torch or PyG data set, a subset or a
             concatenation, whose items are graphs, clouds, or tuples of a cloud and its label or
             mask; a ``DataLoader`` of one; or what :func:`from_points` takes.
         name: What error messages call it.
@@ -34,7 +56,7 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
         8
     """
     data = unloaded(data, name)
-    if isinstance(data, CloudDataset):
+    if isinstance(data, CloudDataset | CloudFile):
         return data
     if isinstance(data, Subset):
         rows = torch.as_tensor(list(data.indices), dtype=torch.long, device="cpu")
@@ -42,7 +64,7 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
             raise ValueError(f"{name} must hold at least one cloud, got an empty subset")
         return as_dataset(data.dataset, name, schema)[rows]
     if isinstance(data, ConcatDataset):
-        parts = [as_dataset(part, name, schema).clouds for part in data.datasets]
+        parts = [_in_memory(as_dataset(part, name, schema)).clouds for part in data.datasets]
         return CloudDataset(joined_samples(parts, name))
     if hasattr(data, "points") or not isinstance(data, Dataset):
         if holds_graphs(data):
@@ -52,6 +74,10 @@ def as_dataset(data: Any, name: str = "data", schema: CloudSchema | None = None)
         clouds = as_sample(data, name, schema)
         return from_points(*clouds, schema=clouds.schema, name=name)
     return _of_items(data, name, schema)
+
+
+def _in_memory(data: CloudDataset | CloudFile) -> CloudDataset:
+    return data.in_memory() if isinstance(data, CloudFile) else data
 
 
 def _is_sample(data: Any) -> bool:

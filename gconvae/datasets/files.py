@@ -1,111 +1,129 @@
-"""Clouds in files: npz with their schema, bare npy arrays; read without running code."""
+"""Clouds of a file: npz with their schema, npy, HDF5, Parquet; read without running code."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from gconvae import files
-from gconvae.clouds import Clouds, as_clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
-from gconvae.datasets.npz import npz_stream
+from gconvae.datasets.cloud_file import CloudFile, with_names
 from gconvae.datasets.sources import from_points
+from gconvae.datasets.storage.numpy_arrays import PackedArraysError
+from gconvae.datasets.storage.opening import HDF5, PARQUET, open_source
+from gconvae.datasets.storage.source import Source, read_schema
 from gconvae.schema import CloudSchema
 
-__all__ = ["from_file", "to_file", "to_file_in_parts"]
+__all__ = ["READ_AT_ONCE", "from_file"]
+
+READ_AT_ONCE = 2**28
+"""Bytes of padded clouds in float32 up to which a file is read at once where nobody says: 256 MB,
+900,000 clouds of 25 nodes."""
 
 
-def from_file(path: str | os.PathLike[str], *, schema: CloudSchema | None = None) -> CloudDataset:
-    """Clouds of a file: npz with ``points`` (B, N, F), perhaps ``mask``, ``labels``, ``schema``.
+@overload
+def from_file(
+    path: str | os.PathLike[str], *, schema: CloudSchema | None = ..., in_memory: Literal[True]
+) -> CloudDataset: ...
 
-    An npy file holds points alone and is mapped into memory, not read at once. Never runs code
-    from a file: pickled arrays are refused.
+
+@overload
+def from_file(
+    path: str | os.PathLike[str], *, schema: CloudSchema | None = ..., in_memory: Literal[False]
+) -> CloudFile: ...
+
+
+@overload
+def from_file(
+    path: str | os.PathLike[str],
+    *,
+    schema: CloudSchema | None = ...,
+    in_memory: bool | None = ...,
+) -> CloudDataset | CloudFile: ...
+
+
+def from_file(
+    path: str | os.PathLike[str],
+    *,
+    schema: CloudSchema | None = None,
+    in_memory: bool | None = None,
+) -> CloudDataset | CloudFile:
+    """Clouds of a file, read at once or opened to be read some at a time.
+
+    Never runs code from a file: pickled arrays are refused. Files end in
+
+    - ``.npz``: arrays ``points`` (B, N, F), perhaps ``mask``, ``labels``, ``schema``;
+    - ``.npy``: points alone;
+    - ``.h5``, ``.hdf5``: datasets of the same names, or those of JetNet's published files;
+    - ``.parquet``: a row a cloud, its nodes in a column ``points`` of lists of nodes, or in a
+      column of numbers for each feature; perhaps ``labels`` or ``label``.
 
     Args:
-        path: The file, as :func:`to_file`, ``numpy.savez`` or ``numpy.save`` writes it; ``~`` is
-            the home folder.
-        schema: As in :func:`from_points`; None = what the file says, if it does.
+        path: The file, as :func:`gconvae.datasets.to_file`, numpy, h5py or pyarrow write it; ``~``
+            is the home folder.
+        schema: As in :func:`gconvae.datasets.from_points`; None = what the file says, if it does.
+        in_memory: Whether it is read at once; False = opened, and read when clouds are asked for;
+            None = opened if its clouds take more than 256 MB. A compressed npz file can only be
+            read at once.
     Raises:
         FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If h5py or pyarrow is needed and not installed.
         ValueError: If it is none of these, is cut short, holds pickles, or its clouds are invalid.
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/clouds.npy", np.random.default_rng(0).random((100, 25, 3)))
+        ...     data = from_file(f"{folder}/clouds.npy", in_memory=False)
+        ...     type(data).__name__, len(data)
+        ('CloudFile', 100)
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"path must be an npz or npy file, there is none at {path}")
+    if in_memory not in (None, True, False):
+        raise ValueError(f"in_memory must be None, True or False, got {in_memory!r}")
+    try:
+        source = open_source(path)
+    except PackedArraysError:
+        if in_memory is False:
+            raise
+        return _read_arrays(path, schema)
+    if in_memory is None:
+        in_memory = _bytes_in_memory(source) <= READ_AT_ONCE
+    if not in_memory:
+        return CloudFile(source, schema=schema)
+    return _read(source, schema) if path.suffix in HDF5 + PARQUET else _read_arrays(path, schema)
+
+
+def _bytes_in_memory(source: Source) -> int:
+    layout = source.layout
+    return 4 * layout.num_clouds * layout.num_nodes * layout.num_features
+
+
+def _read(source: Source, schema: CloudSchema | None) -> CloudDataset:
+    """All clouds of an HDF5 or Parquet file."""
+    layout = source.layout
+    known = layout.schema if schema is None else schema
+    stored = source.span(0, layout.num_clouds)
+    data = from_points(stored.points, stored.mask, stored.labels, schema=known)
+    if known is not None or not layout.names:
+        return data
+    clouds = data.clouds
+    return CloudDataset(clouds._replace(schema=with_names(data.schema, layout.names)))
+
+
+def _read_arrays(path: Path, schema: CloudSchema | None) -> CloudDataset:
+    """All clouds of an npz or npy file."""
     arrays = _arrays(path)
     if "points" not in arrays:
         raise ValueError(
             f"path must hold an array 'points', {path} has {sorted(arrays) or 'nothing'}"
         )
     if schema is None and "schema" in arrays:
-        try:
-            schema = CloudSchema.from_json(str(arrays["schema"]))
-        except ValueError as error:
-            raise ValueError(f"path must hold a whole schema, {path} does not: {error}") from None
+        schema = read_schema(arrays["schema"], path)
     return from_points(arrays["points"], arrays.get("mask"), arrays.get("labels"), schema=schema)
-
-
-def to_file(data: CloudDataset, path: str | os.PathLike[str]) -> Path:
-    """Writes clouds and their schema as npz, whole or not at all; :func:`from_file` reads them.
-
-    Args:
-        data: The clouds.
-        path: Must end in ``.npz``; an older file there is replaced.
-    Raises:
-        ValueError: If the path does not end in ``.npz``.
-    """
-    path = _target(path)
-    arrays = {"points": data.points.numpy(), "mask": data.mask.numpy()}
-    if data.labels is not None:
-        arrays["labels"] = data.labels.numpy()
-    arrays["schema"] = np.array(data.schema.to_json())
-    with files.whole(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
-    return path
-
-
-def to_file_in_parts(
-    parts: Iterable[Clouds], path: str | os.PathLike[str], *, schema: CloudSchema | None = None
-) -> Path:
-    """:func:`to_file` of clouds that come piece by piece, and are never in memory together.
-
-    The arrays are not compressed, see :func:`gconvae.datasets.npz_stream`.
-
-    Args:
-        parts: At least one; all with the same number of nodes and features, all with labels or
-            none.
-        path: Must end in ``.npz``; an older file there is replaced.
-        schema: What the features are; None = that of the first piece.
-    Raises:
-        ValueError: If the path does not end in ``.npz``, or the clouds are not valid or unlike.
-    Example:
-        >>> import tempfile
-        >>> import gconvae
-        >>> model = gconvae.models.create("convae", hidden=32, seed=0)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = to_file_in_parts(model.iter_samples(1000, seed=0), f"{folder}/samples.npz")
-        ...     len(from_file(path))
-        1000
-    """
-    path = _target(path)
-    with npz_stream(path) as stream:
-        for part in parts:
-            points, mask, labels = as_clouds(*part)
-            own = part.schema if isinstance(part, Clouds) else None
-            schema = own if schema is None else schema
-            further = {} if labels is None else {"labels": labels.cpu().numpy()}
-            stream.append(points=points.cpu().numpy(), mask=mask.cpu().numpy(), **further)
-        if not stream.names:
-            raise ValueError("parts must hold at least one, got none")
-        if schema is not None:
-            stream.constants["schema"] = np.array(schema.to_json())
-    return path
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -122,12 +140,3 @@ def _arrays(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"path must be a whole npz or npy file without pickled objects, got {path}: {error}"
         ) from None
-
-
-def _target(path: str | os.PathLike[str]) -> Path:
-    """A file to write, in a folder that exists from now on."""
-    path = Path(path).expanduser()
-    if path.suffix != ".npz":
-        raise ValueError(f"path must end in .npz, got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.randomness import generator
 
 __all__ = ["split"]
 
 
-def split(
-    data: CloudDataset, fraction: float = 0.17, *, seed: int = 0
-) -> tuple[CloudDataset, CloudDataset]:
+Data = TypeVar("Data", CloudDataset, CloudFile)
+
+
+def split(data: Data, fraction: float = 0.17, *, seed: int = 0) -> tuple[Data, Data]:
     """A random split into training and validation clouds.
 
     Args:
-        data: At least 2 clouds.
+        data: At least 2 clouds, in memory or on disk; the parts of a file are views of it.
         fraction: Share of validation clouds, rounded down, at least one cloud; 17 % of the 5,851
             bundled eights are 994.
         seed: The same seed gives the same split.

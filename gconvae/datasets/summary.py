@@ -1,0 +1,111 @@
+"""What one pass over clouds tells: ranges, sizes, labels and a checksum, in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from gconvae.clouds import Clouds
+
+__all__ = ["CloudSummary", "summarize"]
+
+IN_MEMORY = 2**24
+"""Bytes of sizes and labels from which they wait in a temporary file for the end of a pass."""
+
+COPIED = 2**20
+"""Clouds whose sizes and labels are brought back together."""
+
+
+@dataclass(frozen=True)
+class CloudSummary:
+    """Clouds in few numbers.
+
+    Attributes:
+        num_clouds: B.
+        low: Lowest value of each feature of real nodes.
+        high: Highest value of each.
+        size_counts: How many clouds have 0, 1, ..., N nodes.
+        label_counts: How many clouds have label 0, 1, ...; None = no labels.
+        checksum: SHA-256 of points, mask and labels, that of
+            :meth:`~gconvae.datasets.CloudDataset.checksum`.
+    """
+
+    num_clouds: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    size_counts: tuple[int, ...]
+    label_counts: tuple[int, ...] | None
+    checksum: str
+
+
+def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> CloudSummary:
+    """One pass over checked clouds in canonical order.
+
+    Args:
+        pieces: At least one.
+        num_clouds: B of all together, which comes first in the checksum.
+        num_nodes: N.
+    """
+    lows, highs = [], []
+    size_counts = torch.zeros(num_nodes + 1, dtype=torch.long)
+    label_counts = torch.zeros(0, dtype=torch.long)
+    has_labels = False
+    with (
+        tempfile.SpooledTemporaryFile(IN_MEMORY) as sizes_file,
+        tempfile.SpooledTemporaryFile(IN_MEMORY) as labels_file,
+    ):
+        digest = hashlib.sha256()
+        for number, (points, mask, labels) in enumerate(pieces):
+            if number == 0:
+                digest.update(str((num_clouds, *points.shape[1:])).encode())
+            digest.update(np.ascontiguousarray(points.numpy()).data)
+            nodes = points if bool(mask.all()) else points[mask]
+            nodes = nodes.reshape(-1, points.shape[-1])  # (P, F)
+            lows.append(nodes.amin(0))
+            highs.append(nodes.amax(0))
+            sizes = mask.sum(1)  # (n,)
+            size_counts += torch.bincount(sizes, minlength=num_nodes + 1)
+            sizes_file.write(sizes.numpy().astype(np.int32).tobytes())
+            if labels is not None:
+                has_labels = True
+                labels_file.write(labels.numpy().astype(np.int32).tobytes())
+                label_counts = _added(label_counts, torch.bincount(labels))
+        # masks and labels come after all points, and masks in order are as good as sizes
+        _hash_masks(digest, sizes_file, (num_clouds, num_nodes))
+        if has_labels:
+            digest.update(str((num_clouds,)).encode())
+            for part in _integers(labels_file):
+                digest.update(part.astype(np.int64).tobytes())
+    return CloudSummary(
+        num_clouds=num_clouds,
+        low=tuple(torch.stack(lows).amin(0).tolist()),
+        high=tuple(torch.stack(highs).amax(0).tolist()),
+        size_counts=tuple(size_counts.tolist()),
+        label_counts=tuple(label_counts.tolist()) if has_labels else None,
+        checksum=digest.hexdigest(),
+    )
+
+
+def _added(counts: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    length = max(len(counts), len(others))
+    pad = torch.nn.functional.pad
+    return pad(counts, (0, length - len(counts))) + pad(others, (0, length - len(others)))
+
+
+def _hash_masks(digest: Any, sizes: IO[bytes], shape: tuple[int, int]) -> None:
+    digest.update(str(shape).encode())
+    for part in _integers(sizes):
+        digest.update((np.arange(shape[1]) < part[:, None]).tobytes())
+
+
+def _integers(file: IO[bytes]) -> Iterable[np.ndarray[Any, Any]]:
+    """What was written, some numbers at a time."""
+    file.seek(0)
+    while content := file.read(4 * COPIED):
+        yield np.frombuffer(content, np.int32)
