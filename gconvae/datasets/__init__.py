@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gconvae.lazy import attach
 
 if TYPE_CHECKING:
-    from gconvae.datasets.chunked_order import chunked_order
     from gconvae.datasets.cloud_dataset import CloudDataset
     from gconvae.datasets.cloud_file import CloudFile
     from gconvae.datasets.conversion import as_dataset
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from gconvae.datasets.graphs import from_pyg
     from gconvae.datasets.mnist import SuperpixelMNIST
     from gconvae.datasets.npz import NpzStream, npz_stream
+    from gconvae.datasets.shuffling import chunked_order
     from gconvae.datasets.sources import from_points
     from gconvae.datasets.splits import split
     from gconvae.datasets.summary import CloudSummary
@@ -51,7 +51,7 @@ _HOMES = {
     "SuperpixelMNIST": "mnist",
     "affine": "transforms",
     "as_dataset": "conversion",
-    "chunked_order": "chunked_order",
+    "chunked_order": "shuffling",
     "from_file": "files",
     "from_points": "sources",
     "from_pyg": "graphs",

@@ -79,7 +79,7 @@ class CloudFile(Dataset["Data"]):
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Where the file lies."""
         return self._source.path
 
     @property

@@ -83,7 +83,7 @@ def clouds_of_rows(
         points = points.float()
     is_full = bool(mask.all())
     if not is_full:
-        points.masked_fill_(~mask.unsqueeze(-1), 0.0)
+        points.numpy()[~mask.numpy()] = 0.0  # many times faster than torch's masked_fill
     # a sum of finite numbers may overflow, a finite sum has no other terms
     if not torch.isfinite(points.sum()):
         _check_finite(points, rows)
@@ -116,14 +116,10 @@ def _checked_mask(mask: Any, points: Tensor, rows: range | NDArray[np.int64]) ->
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError(f"mask must hold booleans, or 0 and 1, got dtype {mask.dtype}")
         mask = mask == 1
-    real = torch.from_numpy(mask)
-    empty = (~real.any(1)).nonzero()
-    if len(empty):
-        raise ValueError(
-            "points must have a real node in every cloud, cloud "
-            f"{int(rows[int(empty[0])])} has none"
-        )
-    return real
+    if not mask.all() and not mask.any(1).all():
+        empty = int(rows[int(np.flatnonzero(~mask.any(1))[0])])
+        raise ValueError(f"points must have a real node in every cloud, cloud {empty} has none")
+    return torch.from_numpy(mask)
 
 
 def _check_finite(points: Tensor, rows: range | NDArray[np.int64]) -> None:

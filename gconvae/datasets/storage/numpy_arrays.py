@@ -87,9 +87,7 @@ class ArraySource(Source):
 
     def rows(self, rows: NDArray[np.int64]) -> StoredRows:
         """Clouds by number, read as few runs of consecutive ones."""
-        points, *_ = self._places
-        assert points is not None
-        plan = ReadPlan(rows, points.row_bytes)
+        plan = ReadPlan(rows)
         return StoredRows(*(self._gather(place, plan) for place in self._places))  # type: ignore[arg-type]  # likewise
 
     def labels(self, start: int, stop: int) -> NDArray[Any]:

@@ -22,49 +22,25 @@ class ReadPlan:
 
     Args:
         rows: Row numbers, shape (n,); repeats are allowed.
-        row_bytes: Of one row.
     Example:
-        >>> plan = ReadPlan(np.array([9000, 7, 5, 6]), row_bytes=300)
+        >>> numbers = []
         >>> def read(start, target):
+        ...     numbers.append(start)
         ...     target[:] = np.arange(start, start + len(target))
-        >>> plan.gather(read, np.dtype(int), ()), plan.num_reads
-        (array([9000,    7,    5,    6]), 2)
+        >>> ReadPlan(np.array([9000, 7, 5, 6])).gather(read, np.dtype(np.int64), ()), numbers
+        (array([9000,    7,    5,    6]), [5, 9000])
     """
 
-    def __init__(self, rows: NDArray[np.int64], row_bytes: int) -> None:
-        self._count = len(rows)
+    def __init__(self, rows: NDArray[np.int64]) -> None:
         self._place: NDArray[np.int64] | None = None
-        steps = np.diff(rows)
-        if (steps < 0).any():
+        if (rows[1:] < rows[:-1]).any():
             order = np.argsort(rows)
             self._place = np.empty_like(order)
             self._place[order] = np.arange(len(order))
             rows = rows[order]
-            steps = np.diff(rows)
         self._ascending = rows
-        breaks = np.flatnonzero(steps > 1 + SKIPPED // row_bytes) + 1
-        runs = [0, *breaks.tolist(), self._count] if self._count else [0]
-        irregular = np.concatenate([[0], np.cumsum(steps != 1)])
-        is_dense = irregular[np.array(runs[1:], np.int64) - 1] == irregular[runs[:-1]]
-        self._runs = list(zip(runs[:-1], runs[1:], is_dense.tolist(), strict=True))
-        self._most = max(1, SCRATCH // row_bytes)
-
-    @property
-    def num_reads(self) -> int:
-        """How often something is read."""
-        return sum(1 for _ in self._reads())
-
-    def _reads(self) -> Iterator[tuple[int, int, bool]]:
-        """First and one past the last place, and whether each row between is needed once."""
-        for first, last, is_dense in self._runs:
-            while (
-                not is_dense and self._ascending[last - 1] - self._ascending[first] >= self._most
-            ):
-                beyond = self._ascending[first] + self._most
-                end = first + int(np.searchsorted(self._ascending[first:last], beyond))
-                yield first, end, False
-                first = end
-            yield first, last, is_dense
+        self._steps = np.diff(rows)
+        self._irregular = np.concatenate([[0], np.cumsum(self._steps != 1)])
 
     def gather(
         self,
@@ -79,8 +55,9 @@ class ReadPlan:
             dtype: Of the array.
             shape: Of a row.
         """
-        result = np.empty((self._count, *shape), dtype)
-        for first, last, is_dense in self._reads():
+        result = np.empty((len(self._ascending), *shape), dtype)
+        row_bytes = max(1, dtype.itemsize * int(np.prod(shape, dtype=np.int64)))
+        for first, last, is_dense in self._reads(row_bytes):
             start = int(self._ascending[first])
             if is_dense:
                 read(start, result[first:last])
@@ -88,4 +65,19 @@ class ReadPlan:
             scratch = np.empty((int(self._ascending[last - 1]) + 1 - start, *shape), dtype)
             read(start, scratch)
             result[first:last] = scratch[self._ascending[first:last] - start]
-        return result if self._place is None else result[self._place]
+        return result if self._place is None else np.take(result, self._place, axis=0)
+
+    def _reads(self, row_bytes: int) -> Iterator[tuple[int, int, bool]]:
+        """First and one past the last place, and whether each row between is needed once."""
+        rows = self._ascending
+        most = max(1, SCRATCH // row_bytes)
+        breaks = np.flatnonzero(self._steps > 1 + SKIPPED // row_bytes) + 1
+        starts, ends = np.append(0, breaks), np.append(breaks, len(rows))
+        is_dense = self._irregular[ends - 1] == self._irregular[starts]
+        runs = zip(starts.tolist(), ends.tolist(), is_dense.tolist(), strict=True)
+        for first, last, dense in runs:
+            while not dense and rows[last - 1] - rows[first] >= most:
+                end = first + int(np.searchsorted(rows[first:last], rows[first] + most))
+                yield first, end, False
+                first = end
+            yield first, last, dense

@@ -30,7 +30,7 @@ def chunked_order(
     Example:
         >>> windows = chunked_order(10, chunk=2, window=3, random=torch.Generator().manual_seed(0))
         >>> [sorted(rows.tolist()) for rows in windows]
-        [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7]]
+        [[0, 1, 2, 3, 8, 9], [4, 5, 6, 7]]
     """
     for name, number in (("num_clouds", num_clouds), ("chunk", chunk), ("window", window)):
         if number < 1:
