@@ -81,6 +81,6 @@ __getattr__, __dir__ = attach(__name__, {name: name for name in __all__} | _HOME
 
 # what a model's methods run stands above the model (docs/decisions/0007-stages.md)
 link(
-    with_prior="gconvae.training.stages.prior",
-    with_likelihood="gconvae.training.stages.likelihood",
+    with_prior="gconvae.training.refit",
+    with_likelihood="gconvae.training.refit",
 )

@@ -12,7 +12,7 @@ __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
 Neighbors = Literal["torch-cluster", "dense", "native", "auto"]
 Scaling = Literal["auto", "range", "keep"]
-Device = Literal["auto", "cpu", "cuda"]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -85,14 +85,22 @@ class TrainingOptions:
             training clouds' features; false = scaled units, as on the slides.
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step.
-        learning_rate: Of Adam.
+        learning_rate: Of the network.
+        optimizer: Of every stage: adam, adamw, sgd, muon or a class of torch.optim, perhaps with
+            options, adamw(weight_decay=0.1); null = each stage's own.
+        scheduler: Of every stage's learning rate: constant, cosine, linear or exponential, perhaps
+            with options, cosine(warmup=100); null = each stage's own.
         patience: Epochs without a better validation loss after which training stops; null = never.
+        max_time: Limit of each stage, days:hours:minutes:seconds; null = none.
         seed: Everything random derives from it: split, initial weights, order, latent noise.
         neighbors: Neighbour search of the loss: torch-cluster, dense, native, or auto, the
             fastest.
         scaling: Feature ranges: auto, those that the schema knows, else of the training clouds;
             range, all of the training clouds; keep, the model's.
-        device: auto takes a GPU if there is one.
+        accelerator: cpu or gpu; auto takes a GPU if there is one.
+        devices: Processes of this machine that share each batch, one a GPU; a list names GPUs.
+        num_nodes: Machines that do so together.
+        strategy: How they do, in Lightning's words; auto is ddp for several.
         precision: Of the network's products: float32, or bfloat16 where the CPU or GPU has it.
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
@@ -104,6 +112,9 @@ class TrainingOptions:
         prior_steps: Steps of a prior that is a flow; null = its own.
         likelihood_steps: Steps of a likelihood with a network, such as autoregressive; null = its
             own.
+        callbacks: Of Lightning, by name: [EarlyStopping(monitor="valid_loss", patience=5)].
+        logger: csv or tensorboard, which write into logs of the run folder, or the name of a
+            logger of Lightning with its options; null = none.
     """
 
     loss: str = "third_axis"
@@ -112,11 +123,17 @@ class TrainingOptions:
     epochs: int = 100
     batch_size: int = 100
     learning_rate: float = 1e-3
+    optimizer: str | None = None
+    scheduler: str | None = None
     patience: int | None = 20
+    max_time: str | None = None
     seed: int = 0
     neighbors: Neighbors = "torch-cluster"
     scaling: Scaling = "auto"
-    device: Device = "auto"
+    accelerator: Accelerator = "auto"
+    devices: int | list[int] = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
     precision: Precision = "float32"
     threads: int | None = None
     workers: int = 0
@@ -126,17 +143,20 @@ class TrainingOptions:
     joint_prior: bool = False
     prior_steps: int | None = None
     likelihood_steps: int | None = None
+    callbacks: list[str] | None = None
+    logger: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses values out of range; numbers of numpy and torch become Python's."""
         _make_plain(self)
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "num_nodes"):
             _check_count(name, getattr(self, name))
         for name in ("patience", "threads", "prior_steps", "likelihood_steps"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         for name in ("seed", "workers", "kl_warmup", "kl_cycle"):
             _check_count(name, getattr(self, name), least=0)
+        _check_devices(self.devices)
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("beta", self.beta, above=False)
         _check_number("free_bits", self.free_bits, above=False)
@@ -150,7 +170,7 @@ class TrainingOptions:
         for name, choices in (
             ("neighbors", Neighbors),
             ("scaling", Scaling),
-            ("device", Device),
+            ("accelerator", Accelerator),
             ("precision", Precision),
         ):
             if getattr(self, name) not in get_args(choices):
@@ -189,6 +209,16 @@ def _make_plain(options: Any) -> None:
 def _check_count(name: str, value: Any, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _check_devices(value: Any) -> None:
+    if not isinstance(value, list):
+        _check_count("devices", value)
+    elif not value or len(set(value)) < len(value):
+        raise ValueError(f"devices must be a number, or a list of GPUs, got {value!r}")
+    else:
+        for number in value:
+            _check_count("devices", number, least=0)
 
 
 def _check_number(name: str, value: Any, *, above: bool) -> None:

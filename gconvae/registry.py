@@ -1,4 +1,4 @@
-"""The register of parts: encoders, decoders, priors, likelihoods and losses by name."""
+"""The register of parts by name: of models, losses, and what watches a training."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = [
     "register",
 ]
 
-Kind = Literal["encoder", "decoder", "prior", "likelihood", "loss"]
+Kind = Literal["encoder", "decoder", "prior", "likelihood", "loss", "callback", "logger"]
 """What a part can be."""
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M")
 
-_PARTS: dict[str, dict[str, type[nn.Module]]] = {kind: {} for kind in get_args(Kind)}
+_PARTS: dict[str, dict[str, type[Any]]] = {kind: {} for kind in get_args(Kind)}
 
 _OTHER_NAMES: dict[str, dict[str, str]] = {kind: {} for kind in get_args(Kind)}
 """Names that a part is found by beside its own, for each kind: other name to name."""
@@ -69,7 +69,8 @@ def register(kind: Kind, name: str, *, also: str | None = None) -> Callable[[typ
     made with as ``part_options``, which must be numbers, texts, lists or dicts of these.
 
     Args:
-        kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"likelihood"`` or ``"loss"``.
+        kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"likelihood"``, ``"loss"``, ``"callback"`` or
+            ``"logger"``.
         name: A Python identifier that no part of this kind has.
         also: Another name that it is found by, which nothing lists or writes down.
     Raises:
@@ -194,7 +195,7 @@ def accepted(kind: Kind, text: str) -> set[str]:
     return set(_options_of(_of_kind(kind)[term.name])) - term.options.keys()
 
 
-def create(kind: Kind, text: str, **options: Any) -> nn.Module:
+def create(kind: Kind, text: str, **options: Any) -> Any:
     """A part by its name.
 
     Args:
@@ -260,17 +261,17 @@ def check_widths(name: str, widths: Any) -> None:
         raise ValueError(f"{name} must be one or more whole numbers above 0, got {widths!r}")
 
 
-def _of_kind(kind: str) -> dict[str, type[nn.Module]]:
+def _of_kind(kind: str) -> dict[str, type[Any]]:
     if kind not in _PARTS:
         raise ValueError(f"kind must be one of {', '.join(_PARTS)}, got {kind!r}")
     return _PARTS[kind]
 
 
-def _origin(part: type[nn.Module]) -> str:
+def _origin(part: type[Any]) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
-def _options_of(part: type[nn.Module]) -> list[str]:
+def _options_of(part: type[Any]) -> list[str]:
     parameters = inspect.signature(part).parameters.values()
     # a class without a constructor has torch's, which takes (*args, **kwargs)
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -290,13 +291,13 @@ def _single(kind: Kind, text: str) -> Term:
     return terms[0]._replace(name=name)
 
 
-def _remember_options(part: type[nn.Module]) -> None:
+def _remember_options(part: type[Any]) -> None:
     """Lets each instance of exactly this class keep the arguments that it was made with."""
     original = part.__init__
     signature = inspect.signature(original)
 
     @functools.wraps(original)
-    def remembering(self: nn.Module, *given: Any, **named: Any) -> None:
+    def remembering(self: Any, *given: Any, **named: Any) -> None:
         given = plain(given)
         named = {name: plain(value) for name, value in named.items()}
         original(self, *given, **named)
@@ -304,7 +305,7 @@ def _remember_options(part: type[nn.Module]) -> None:
             bound = signature.bind(self, *given, **named)
             bound.apply_defaults()
             options = {name: _json(bound.arguments[name]) for name in _options_of(part)}
-            self.part_options = options  # type: ignore[assignment]  # torch expects a tensor
+            self.part_options = options
 
     part.__init__ = remembering  # type: ignore[method-assign]  # what a class decorator is for
 

@@ -256,7 +256,7 @@ def trained(device: str, model: str = "convae", ragged: bool = False, **options:
         kind["likelihood"] = "mean(lattice=[1.0, 1.0, 0.0])"
     made = models.create(model, seed=0, **kind)
     options = {"epochs": 3, "batch_size": 40, "progress": False, "neighbors": "auto"} | options
-    return gconvae.fit(made, data, device=device, **options)
+    return gconvae.fit(made, data, accelerator=device, **options)
 
 
 def same(first: Any, second: Any) -> bool:

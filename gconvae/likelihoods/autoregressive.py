@@ -214,10 +214,6 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """Minus :meth:`negative_log_likelihood`: nats of a mass on the lattice, shape (B,)."""
         return -self.negative_log_likelihood(unit, mean, mask)
 
-    def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
-        """Nothing to do beside the training; clouds of wrong shapes are an error all the same."""
-        self._check_pair(target, mean, "target")
-
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes the middle of training clouds, about which clouds are turned."""
         if self.num_features > 1:

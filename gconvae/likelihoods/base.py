@@ -275,7 +275,8 @@ class Likelihood(nn.Module, ABC):
 class LearnedLikelihood(Likelihood):
     """A likelihood with a network of its own, trained after encoder and decoder.
 
-    It says its loss for a batch; a stage of the training has the optimizers.
+    A kind of it writes :meth:`noise`, :meth:`draw`, and :meth:`log_prob` or, as its loss for a
+    batch, :meth:`negative_log_likelihood`. Its stage has the batches and the optimizer.
 
     Attributes:
         network: What is trained.
@@ -287,20 +288,19 @@ class LearnedLikelihood(Likelihood):
     fit_steps: int
     batch_size: int
 
-    @abstractmethod
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
-        """Looks at the training clouds before the first step.
+        """Looks at the training clouds before the first step; by default not at all.
 
         Args:
             unit: Clouds in the unit interval, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
         """
 
-    @abstractmethod
     def changed(
         self, unit: Tensor, mask: Tensor, random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Clouds of a batch, perhaps changed at random, before their means are made.
+        """Clouds of a batch, perhaps changed at random, before their means are made; by default
+        as they are.
 
         Args:
             unit: Clouds in the unit interval, shape (B, N, F).
@@ -310,12 +310,12 @@ class LearnedLikelihood(Likelihood):
             Clouds, shape (B, N, F), and numbers that say how each was changed, shape (B, K), all 0
             for one that is as it was.
         """
+        return unit, unit.new_zeros(len(unit), 0)
 
-    @abstractmethod
     def negative_log_likelihood(
         self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
     ) -> Tensor:
-        """Of whole clouds, nodes in any order: the loss.
+        """Of whole clouds: the loss, by default minus :meth:`cloud_log_prob`.
 
         Args:
             unit: Clouds in [0, 1], shape (B, N, F).
@@ -325,6 +325,11 @@ class LearnedLikelihood(Likelihood):
         Returns:
             Nats, shape (B,).
         """
+        return -self.cloud_log_prob(unit, mean, mask)
+
+    def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
+        """Nothing to do beside the training; clouds of wrong shapes are an error all the same."""
+        self._check_pair(target, mean, "target")
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden features, for optimizers that know matrices; () = none."""

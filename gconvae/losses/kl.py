@@ -124,9 +124,11 @@ def kl_weight(epoch: int, *, beta: float, warmup: int = 0, cycle: int = 0) -> fl
 def kl_monte_carlo(
     posterior: Independent[Any],
     prior: Any,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     num_samples: int = 1,
     context: Tensor | None = None,
+    *,
+    noise: Tensor | None = None,
 ) -> Tensor:
     r"""Kullback-Leibler divergence from any prior, by sampling; unbiased.
 
@@ -136,9 +138,10 @@ def kl_monte_carlo(
         posterior: Diagonal Gaussian with event shape (L,), as an encoder returns it.
         prior: Anything with ``log_prob(z)``, such as a prior of :mod:`gconvae.priors`; with a
             context ``log_prob(z, context)``.
-        generator: Source of the noise.
+        generator: Source of the noise; None = torch's global one.
         num_samples: S, at least 1.
         context: What the prior is conditioned on, shape (B, C); None = nothing.
+        noise: The noise itself, N(0, 1) of shape (S, B, L), in place of the two above.
     Returns:
         Shape (B,), nats; single values can be below 0.
     Raises:
@@ -153,12 +156,13 @@ def kl_monte_carlo(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     mean = posterior.mean
-    noise = torch.randn(
-        (num_samples, *mean.shape),
-        generator=generator,
-        device=generator.device,
-        dtype=mean.dtype,
-    ).to(mean.device)
+    if noise is None:
+        noise = torch.randn(
+            (num_samples, *mean.shape),
+            generator=generator,
+            device="cpu" if generator is None else generator.device,
+            dtype=mean.dtype,
+        ).to(mean.device)
     z = mean + posterior.base_dist.stddev * noise  # (S, B, L)
-    given = () if context is None else (context.expand(num_samples, *context.shape),)
+    given = () if context is None else (context.expand(len(noise), *context.shape),)
     return (posterior.log_prob(z) - prior.log_prob(z, *given)).mean(0)

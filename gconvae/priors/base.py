@@ -39,12 +39,13 @@ class Latents(NamedTuple):
 class Prior(nn.Module, ABC):
     """A density over latents, given a context or not, that can be drawn from.
 
-    A kind of prior inherits from this class and writes :meth:`from_noise`, :meth:`log_prob` and
-    :meth:`fit`. Random numbers are apart from what is made of them, so that a draw is a function
-    of its own numbers, whatever else is drawn beside it.
+    A kind of prior inherits from this class and writes :meth:`from_noise` and :meth:`log_prob`.
+    Random numbers are apart from what is made of them, so that a draw is a function of its own
+    numbers, whatever else is drawn beside it.
 
-    It is either fitted to the latents of a trained encoder by :meth:`fit`, or trained jointly with
-    encoder and decoder by gradients through :meth:`log_prob`.
+    It is fitted to the latents of a trained encoder, in a stage of its own: step by step on
+    :meth:`loss`, if ``fit_steps`` says how many, else at once by :meth:`fit`. Or it is trained
+    jointly with encoder and decoder by gradients through :meth:`log_prob`.
 
     Args:
         latent_dim: L, at least 1.
@@ -55,6 +56,12 @@ class Prior(nn.Module, ABC):
     Raises:
         ValueError: If ``latent_dim`` is below 1 or ``num_classes`` below 0.
     """
+
+    fit_steps: int | None = None
+    """Steps of its stage, at most; None = it is fitted at once, by :meth:`fit`."""
+
+    batch_size: int = 256
+    """Latents a step."""
 
     def __init__(self, latent_dim: int = 10, num_classes: int = 0, ragged: bool = False) -> None:
         super().__init__()
@@ -118,28 +125,43 @@ class Prior(nn.Module, ABC):
             ValueError: If the context is needed and does not have this shape.
         """
 
-    @abstractmethod
+    def loss(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""What its stage makes small: by default minus the log-density.
+
+        .. math:: L(z, c) = - \log p(z|c)
+
+        Args:
+            z: Draws from q(z|x), shape (B, L).
+            context: Shape (B, C); None where C is 0.
+        Returns:
+            One value a draw, shape (B,).
+        """
+        return -self.log_prob(z, context)
+
+    def prepare_fit(self, z: Tensor) -> None:
+        """Looks at latents of the training clouds before the first step; by default not at all.
+
+        Args:
+            z: A draw from q(z|x) of each, shape (B, L).
+        """
+
     def fit(self, latents: Latents, valid: Latents, *, seed: int) -> None:
-        """Fits this prior, in place, to the latents of a trained encoder.
+        """Fits this prior at once, in place; by default there is nothing to fit.
 
         Args:
             latents: Those of the training clouds.
-            valid: Held-out ones, which say when to stop or how large the prior may be.
+            valid: Held-out ones, which say how large the prior may be.
             seed: The same seed gives the same prior.
         Raises:
             ValueError: If the latents do not have L columns, or no context of C columns.
         """
 
-    def _checked_context(self, context: Tensor | None, leading: Sequence[int]) -> Tensor | None:
-        """The context, or None where C is 0."""
-        wanted = (*leading, self.context_dim)
-        given = None if context is None else tuple(context.shape)
-        if given != wanted and (given is not None or self.context_dim):
-            raise ValueError(f"context must have shape {wanted}, got {given}")
-        return context if self.context_dim else None
+    def checked_latents(self, latents: Latents) -> Latents:
+        """Latents as this prior takes them: without gradients, on its device, in its precision.
 
-    def _checked_latents(self, latents: Latents) -> Latents:
-        """The same without gradients, on the device and in the precision of the parameters."""
+        Raises:
+            ValueError: If they do not have L columns, or no context of C columns.
+        """
         wanted = (len(latents.mean), self.latent_dim)
         for name, value in (("mean", latents.mean), ("stddev", latents.stddev)):
             if tuple(value.shape) != wanted or 0 in wanted:
@@ -151,6 +173,14 @@ class Prior(nn.Module, ABC):
         like = next(self.parameters())
         mean, stddev = latents.mean.detach().to(like), latents.stddev.detach().to(like)
         return Latents(mean, stddev, None if context is None else context.to(like))
+
+    def _checked_context(self, context: Tensor | None, leading: Sequence[int]) -> Tensor | None:
+        """The context, or None where C is 0."""
+        wanted = (*leading, self.context_dim)
+        given = None if context is None else tuple(context.shape)
+        if given != wanted and (given is not None or self.context_dim):
+            raise ValueError(f"context must have shape {wanted}, got {given}")
+        return context if self.context_dim else None
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""
@@ -184,6 +214,3 @@ class StandardNormal(Prior):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of z, shape (..., L) to (...), in nats."""
         return -0.5 * (z.square().sum(-1) + self.latent_dim * math.log(2 * math.pi))
-
-    def fit(self, latents: Latents, valid: Latents, *, seed: int) -> None:
-        """Does nothing: there is nothing to fit."""

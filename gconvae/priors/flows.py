@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from gconvae.priors.base import Latents, Prior
-from gconvae.randomness import generator
+from gconvae.priors.base import Prior
 from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["Flow", "MaskedAutoregressiveFlow", "NeuralSplineFlow", "RealNVP"]
 
-BATCH = 256
-"""Latents a step of the fit."""
-
 STEPS = 800
 """Steps of a fit at most, however many latents there are, so that it takes seconds."""
-
-CHECK_EVERY = 20
-"""Steps between two looks at the held-out latents."""
-
-PATIENCE = 10
-"""Looks without a better held-out density after which a fit ends."""
-
-LEARNING_RATE = 1e-2
-"""Of the first step; it falls to 0 like a cosine."""
-
-LARGEST_GRADIENT = 5.0
-"""Norm to which a gradient is cut, so that one far latent cannot throw the weights away."""
 
 
 class Flow(Prior):
@@ -42,7 +25,7 @@ class Flow(Prior):
     .. math:: \log p(z|c) = \log N(T(u; c); 0, 1) + \log\left|\det \frac{\partial T}{\partial u}
         \right| - \sum_l \log s_l, \quad u_l = (z_l - m_l) / s_l
 
-    Location m and scale s are buffers that :meth:`fit` sets, because splines end at 5 and networks
+    Location m and scale s are buffers that a fit sets, because splines end at 5 and networks
     learn best on inputs near 1; without a fit they are 0 and 1.
 
     Args:
@@ -59,8 +42,8 @@ class Flow(Prior):
           arXiv:1505.05770
     """
 
-    fit_steps: int = STEPS
-    """Steps of :meth:`fit`, at most."""
+    fit_steps: int | None = STEPS
+    """Steps of the stage of a flow, at most."""
 
     family: ClassVar[str]
     """Name of the flow in ``zuko.flows``."""
@@ -110,52 +93,11 @@ class Flow(Prior):
         normal = -0.5 * (noise.square().sum(-1) + self.latent_dim * math.log(2 * math.pi))
         return normal + volume - self.scale.log().sum()
 
-    def fit(self, latents: Latents, valid: Latents, *, seed: int) -> None:
-        """Adam on the negative log-density, see :meth:`gconvae.priors.Prior.fit`.
-
-        Latents are drawn anew from q(z|x) in every epoch. The weights with the best held-out
-        density are kept; a second fit starts from the weights of the first.
-        """
-        latents, valid = self._checked_latents(latents), self._checked_latents(valid)
-        self._standardize(latents.draw(generator(seed, "flow latents")))
-        held_out = valid.draw(generator(seed, "held-out latents"))
-        with torch.enable_grad():
-            self._descend(_batches(latents, seed), held_out, valid.context)
-
-    def _standardize(self, z: Tensor) -> None:
+    def prepare_fit(self, z: Tensor) -> None:
+        """Takes location and scale of the latents."""
         scale, location = torch.std_mean(z, dim=0, correction=0)
         self.location.copy_(location)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
-
-    def _descend(
-        self,
-        batches: Iterator[tuple[Tensor, Tensor | None]],
-        held_out: Tensor,
-        held_out_context: Tensor | None,
-    ) -> None:
-        optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
-        steps = self.fit_steps
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        best, best_weights, stale = -math.inf, copy.deepcopy(self.state_dict()), 0
-        for step, (z, context) in zip(range(steps + 1), batches, strict=False):
-            if step % CHECK_EVERY == 0:
-                reached = self._score(held_out, held_out_context)
-                stale += 1
-                if reached > best:
-                    best, best_weights, stale = reached, copy.deepcopy(self.state_dict()), 0
-                if stale == PATIENCE:
-                    break
-            optimizer.zero_grad()
-            (-self.log_prob(z, context).mean()).backward()
-            nn.utils.clip_grad_norm_(self.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
-            schedule.step()
-        optimizer.zero_grad()
-        self.load_state_dict(best_weights)
-
-    @torch.no_grad()
-    def _score(self, z: Tensor, context: Tensor | None) -> float:
-        return self.log_prob(z, context).mean().item()
 
 
 @register("prior", "realnvp")
@@ -280,18 +222,6 @@ def _undone(step: Any, made: Tensor, context: Tensor | None) -> Tensor:
         parameters = unpack(raw.unflatten(-1, (len(now), step.total)), step.shapes)
         found[:, now] = step.univariate(*parameters).inv(made[:, now])
     return found
-
-
-def _batches(latents: Latents, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Without end: each epoch draws new latents and puts them in a new order."""
-    epoch = 0
-    while True:
-        z = latents.draw(generator(seed, "flow latents", epoch=epoch))
-        random = generator(seed, "flow order", epoch=epoch)
-        order = torch.randperm(len(z), generator=random, device="cpu")
-        for rows in order.to(z.device).split(BATCH):
-            yield z[rows], None if latents.context is None else latents.context[rows]
-        epoch += 1
 
 
 def _zuko_flows() -> Any:

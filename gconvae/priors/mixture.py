@@ -115,7 +115,7 @@ class GaussianMixture(Prior):
         Raises:
             ModuleNotFoundError: If scikit-learn is not installed.
         """
-        latents, valid = self._checked_latents(latents), self._checked_latents(valid)
+        latents, valid = self.checked_latents(latents), self.checked_latents(valid)
         fitted = [
             _fit_mixture(
                 self._with_label(latents, label) or latents,

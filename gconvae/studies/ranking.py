@@ -30,7 +30,7 @@ from gconvae.vae import VAE
 
 __all__ = ["folder_of", "rank"]
 
-BUDGET = ("epochs", "patience", "seed", "device", "threads", "workers")
+BUDGET = ("epochs", "patience", "seed", "accelerator", "threads", "workers")
 """Options that are the same for all variants."""
 
 
@@ -270,7 +270,7 @@ def _check_same(experiment: Experiment, place: Path) -> None:
     saved = run_folder.read_manifest(place)["config"]
     wanted = json.loads(json.dumps(experiment.config()))
     for option, old, new in run_folder.differences(saved, wanted):
-        if option not in ("workers", "threads", "device"):
+        if option not in ("workers", "threads", "accelerator"):
             raise ValueError(
                 f"{place} must hold a training with the same options, "
                 f"got {option} = {new!r}, was {old!r}"

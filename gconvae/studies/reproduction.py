@@ -199,7 +199,7 @@ def _options(manifest: Mapping[str, Any], epochs: int | None, most: int) -> Trai
     options = replace(
         TrainingOptions(**{name: begun[name] for name in names}),
         threads=manifest["threads"],
-        device=manifest["machine"]["device"],
+        accelerator=manifest["machine"]["device"],
         epochs=most,
     )
     if epochs is None:

@@ -9,10 +9,10 @@ from gconvae.lazy import attach
 if TYPE_CHECKING:
     from gconvae.training.batches import BLOCK, Blocks, Order, loader, split
     from gconvae.training.determinism import deterministic
+    from gconvae.training.history import History, read_history, write_history
     from gconvae.training.preparation import check_trainable, identity, train_and_valid
     from gconvae.training.run_folder import (
         FolderTakenError,
-        History,
         Run,
         begin,
         check_saveable,
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
         free_folder,
         load,
         pretrained,
-        read_history,
         read_manifest,
         save,
         save_model,
-        write_history,
         write_json,
     )
 
@@ -66,7 +64,7 @@ _HOMES = {
     "loader": "batches",
     "split": "batches",
     "FolderTakenError": "run_folder",
-    "History": "run_folder",
+    "History": "history",
     "Run": "run_folder",
     "begin": "run_folder",
     "check_saveable": "run_folder",
@@ -76,11 +74,11 @@ _HOMES = {
     "free_folder": "run_folder",
     "load": "run_folder",
     "pretrained": "run_folder",
-    "read_history": "run_folder",
+    "read_history": "history",
     "read_manifest": "run_folder",
     "save": "run_folder",
     "save_model": "run_folder",
-    "write_history": "run_folder",
+    "write_history": "history",
     "write_json": "run_folder",
     "check_trainable": "preparation",
     "deterministic": "determinism",

@@ -1,4 +1,4 @@
-"""Batches of clouds that lie in memory, in an order that is a function of (seed, epoch)."""
+"""Batches of clouds, in an order that is a function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,41 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gconvae.clouds import Clouds
 from gconvae.randomness import generator
+from gconvae.training.clouds import TrainingClouds
 
-__all__ = ["BLOCK", "Blocks", "Order", "loader", "split"]
+__all__ = ["BLOCK", "Blocks", "Order", "Steps", "loader", "once", "split", "step_loader"]
 
 BLOCK = 32
-"""Batches that a loader hands over at once: what a training framework does around each costs more
-than a step of a small network."""
+"""Batches that a loader hands over at once where steps are recorded on a GPU: what a training
+framework does around each costs more than a step of a small network."""
+
+WINDOW = 16
+"""Chunks of clouds on a disk that are in memory at once, and shuffled among each other."""
 
 
 class Order(Sampler[Tensor]):
-    """Row numbers of each block of batches.
+    """Row numbers of each batch, or of each block of batches.
 
     Args:
         num_clouds: Rows of the data.
         batch_size: Clouds of a batch; the last one of an epoch takes what is left.
         seed: Of the order.
         shuffle: Whether every epoch has an order of its own; else it is that of the rows.
+        chunk: Rows that are read together, see :func:`gconvae.datasets.chunked_order`; None = any
+            at any time.
+    Attributes:
+        block: Batches that are handed over at once.
     Example:
-        >>> [len(rows) for rows in Order(70, batch_size=1, seed=0, shuffle=True)]
+        >>> [len(rows) for rows in Order(70, batch_size=32, seed=0, shuffle=True)]
         [32, 32, 6]
     """
 
-    def __init__(self, num_clouds: int, batch_size: int, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, num_clouds: int, batch_size: int, seed: int, shuffle: bool, chunk: int | None = None
+    ) -> None:
         self.num_clouds, self.batch_size = num_clouds, batch_size
-        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+        self.seed, self.shuffle, self.chunk = seed, shuffle, chunk
+        self.epoch, self.block = 0, 1
 
     @property
     def num_batches(self) -> int:
@@ -47,61 +58,63 @@ class Order(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.num_batches / BLOCK)
+        return math.ceil(self.num_batches / self.block)
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(self.num_clouds)
-        if self.shuffle:
-            random = generator(self.seed, "order", epoch=self.epoch)
-            order = torch.randperm(self.num_clouds, generator=random)
-        return iter(order.split(BLOCK * self.batch_size))
+        size = self.block * self.batch_size
+        if not self.shuffle:
+            for start in range(0, self.num_clouds, size):
+                yield torch.arange(start, min(start + size, self.num_clouds))
+            return
+        random = generator(self.seed, "order", epoch=self.epoch)
+        if self.chunk is None:
+            yield from torch.randperm(self.num_clouds, generator=random).split(size)
+            return
+        from gconvae.datasets.chunked_order import chunked_order
+
+        left = torch.empty(0, dtype=torch.long)
+        for window in chunked_order(self.num_clouds, self.chunk, WINDOW, random):
+            left = torch.cat([left, window])
+            whole = len(left) - len(left) % size
+            yield from left[:whole].split(size)
+            left = left[whole:]
+        if len(left):
+            yield left
 
 
 class Blocks(Dataset[Clouds]):
-    """Clouds, of which many are taken by one index.
+    """Clouds in scaled units, of which many are taken by one index.
 
     Args:
-        clouds: In memory; on a GPU, batches need no transfer.
-    Example:
-        >>> data = Blocks(Clouds(torch.rand(8, 25, 3), torch.ones(8, 25, dtype=torch.bool)))
-        >>> data[torch.tensor([3, 1])].points.shape
-        torch.Size([2, 25, 3])
+        clouds: Those of a training.
     """
 
-    def __init__(self, clouds: Clouds) -> None:
+    def __init__(self, clouds: TrainingClouds) -> None:
         self.clouds = clouds
 
     def __len__(self) -> int:
-        return len(self.clouds.points)
+        return len(self.clouds)
 
     def __getitem__(self, rows: Tensor) -> Clouds:
-        points, mask, labels = self.clouds
-        rows = rows.to(points.device)
-        return Clouds(points[rows], mask[rows], None if labels is None else labels[rows])
+        return self.clouds.scaled(rows)
 
 
 def loader(
-    clouds: Clouds, *, batch_size: int, seed: int, shuffle: bool, workers: int = 0
+    clouds: TrainingClouds, order: Order, *, seed: int, workers: int = 0
 ) -> DataLoader[Any]:
-    """Blocks of batches; :func:`split` takes them apart.
+    """Batches in scaled units, or blocks of them, which :func:`split` takes apart.
 
     Args:
-        clouds: As a network takes them.
-        batch_size: Clouds of a batch.
-        seed: Of the order.
-        shuffle: Whether every epoch has an order of its own.
-        workers: Processes that gather blocks; any number gives the same ones.
-    Example:
-        >>> clouds = Clouds(torch.rand(70, 25, 3), torch.ones(70, 25, dtype=torch.bool))
-        >>> blocks = loader(clouds, batch_size=30, seed=0, shuffle=True)
-        >>> [len(batch.points) for block in blocks for batch in split(block, 30)]
-        [30, 30, 10]
+        clouds: Those of a training.
+        order: Of their rows.
+        seed: Of the training.
+        workers: Processes that gather batches; any number gives the same ones.
     """
-    # batch_size None: one index is a whole block, and nothing is collated item by item
+    # batch_size None: one index is a whole batch, and nothing is collated item by item
     return DataLoader(
         Blocks(clouds),
         batch_size=None,
-        sampler=Order(len(clouds.points), batch_size, seed, shuffle),
+        sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=generator(seed, "loader"),
@@ -120,3 +133,55 @@ def split(block: Clouds, batch_size: int) -> Iterator[Clouds]:
     assert mask is not None
     for number in range(len(points)):
         yield Clouds(points[number], mask[number], None if labels is None else labels[number])
+
+
+class Steps(Sampler[int]):
+    """Numbers of the steps of an epoch, where a stage has so many steps in all.
+
+    Args:
+        total: Steps of the stage.
+        every: Steps of an epoch; the last one takes what is left.
+    Example:
+        >>> steps = Steps(5, every=3)
+        >>> steps.set_epoch(1)
+        >>> list(steps)
+        [3, 4]
+    """
+
+    def __init__(self, total: int, every: int) -> None:
+        self.total, self.every, self.epoch = total, every, 0
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs in all."""
+        return math.ceil(self.total / self.every)
+
+    def set_epoch(self, epoch: int) -> None:
+        """To be called before each epoch, as Lightning does."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers())
+
+    def _numbers(self) -> range:
+        start = self.epoch * self.every
+        return range(start, min(start + self.every, self.total))
+
+
+def step_loader(batches: Dataset[Any], steps: Steps) -> DataLoader[Any]:
+    """Batches by the number of their step.
+
+    Args:
+        batches: An index is the number of a step.
+        steps: Which of them.
+    """
+    return DataLoader(batches, batch_size=None, sampler=steps, generator=generator(0, "loader"))
+
+
+def once() -> DataLoader[Any]:
+    """One batch that says nothing."""
+    # with a generator, since torch draws a number from its global one without
+    return DataLoader([0], batch_size=None, generator=generator(0, "loader"))  # type: ignore[arg-type]  # a list is a data set

@@ -1,7 +1,8 @@
-"""What watches a training: the saved state, and the progress bar."""
+"""What watches each stage of a training: the saved state, and the progress bar."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -13,10 +14,11 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from gconvae import files
-from gconvae.training import run_folder
+from gconvae.training.history import of_stage, write_history
 from gconvae.training.stages.network import NetworkStage
+from gconvae.training.stages.stage import Stage
 
-__all__ = ["SAVE_EVERY", "STATE", "ProgressBar", "SaveState"]
+__all__ = ["SAVE_EVERY", "STATE", "SaveState", "StageBar"]
 
 SAVE_EVERY = 1.0
 """Seconds of training that may be lost where an epoch takes less: a state of 45 MB takes longer to
@@ -27,64 +29,92 @@ STATE = "last.ckpt"
 
 
 class SaveState(Callback):
-    """All that is needed to go on, and after every epoch the history for whoever watches."""
+    """All that is needed to go on, and after every epoch the history for whoever watches.
+
+    One of several processes writes; all take part, as Lightning wants it.
+
+    Args:
+        folder: The run folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.saved = -math.inf
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         """After an epoch: the history for whoever watches, and the state to go on from."""
-        assert isinstance(task, NetworkStage)
-        run_folder.write_history(task.history, self.folder / "history.csv")
-        last = trainer.should_stop or task.current_epoch + 1 == trainer.max_epochs
-        if not last and time.monotonic() - self.saved < SAVE_EVERY:
-            return
-        with files.whole(self.folder / STATE) as temporary:
-            trainer.save_checkpoint(temporary)
+        assert isinstance(stage, Stage)
+        if trainer.is_global_zero:
+            write_history(stage.history, self.folder / "history.csv")
+        is_due = time.monotonic() - self.saved >= SAVE_EVERY
+        if trainer.strategy.broadcast(is_due):  # clocks differ
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        """At the end: that the stage is finished."""
+        assert isinstance(stage, Stage)
+        if not stage.finished:
+            stage.finished = True
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self.folder / STATE
+        with contextlib.ExitStack() as stack:
+            if trainer.is_global_zero:
+                path = stack.enter_context(files.whole(path))
+            trainer.save_checkpoint(path)
         self.saved = time.monotonic()
 
 
-class ProgressBar(Callback):
-    """One bar over all steps, with the losses of the last epoch."""
+class StageBar(Callback):
+    """One bar over all steps of a stage, with the losses of its last epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         """At the start: the bar."""
         # a log file gets a line every 10 s, a terminal a moving bar
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        assert isinstance(task, NetworkStage)
-        steps = task.order.num_batches
+        assert isinstance(stage, Stage)
         self.bar = tqdm(
-            total=self.epochs * steps,
-            initial=task.current_epoch * steps,
+            desc=stage.name,
+            total=stage.num_steps,
+            initial=trainer.global_step,
             unit="step",
             mininterval=interval,
             dynamic_ncols=True,
         )
-        task.after_step = self.bar.update
+        if isinstance(stage, NetworkStage) and stage.is_recorded:
+            stage.after_step = self.bar.update
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, stage: pl.LightningModule, outputs: Any, batch: Any, number: int
+    ) -> None:
+        """After a step."""
+        recorded = isinstance(stage, NetworkStage) and stage.is_recorded
+        if self.bar is not None and not recorded:
+            self.bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         """After an epoch: its losses beside the bar."""
-        assert isinstance(task, NetworkStage)
-        if self.bar is not None:
-            train, valid = (task.history[f"{stage}_loss"][-1] for stage in ("train", "valid"))
-            self.bar.set_description(
-                f"epoch {task.current_epoch + 1}/{self.epochs}", refresh=False
-            )
-            self.bar.set_postfix_str(
-                f"loss {train:.1f}, valid {valid:.1f}, best epoch {task.best_epoch}", refresh=False
-            )
+        assert isinstance(stage, Stage)
+        if self.bar is None or not stage.is_monitored:
+            return
+        rows = of_stage(stage.history, stage.name)
+        train, valid = rows["train_loss"][-1], rows["valid_loss"][-1]
+        epoch = f"{stage.name}, epoch {stage.current_epoch + 1}/{stage.max_epochs}"
+        self.bar.set_description(epoch, refresh=False)
+        self.bar.set_postfix_str(
+            f"loss {train:.1f}, valid {valid:.1f}, best epoch {stage.best_epoch}", refresh=False
+        )
 
-    def on_train_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         """At the end: closes the bar."""
         self._close()
 
     def on_exception(
-        self, trainer: pl.Trainer, task: pl.LightningModule, exception: BaseException
+        self, trainer: pl.Trainer, stage: pl.LightningModule, exception: BaseException
     ) -> None:
         """After an error: closes the bar."""
         self._close()

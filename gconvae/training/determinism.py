@@ -90,6 +90,9 @@ def _quiet() -> Callable[[], None]:
     before = list(filters)
     # the clouds lie in memory, so worker processes would only cost time
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # what a stage does not train is in eval mode, and what is fitted at once has no optimizer
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
     # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     ours = [entry for entry in filters if entry not in before]

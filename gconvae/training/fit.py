@@ -6,42 +6,41 @@ import copy
 import dataclasses
 import hashlib
 import logging
+import math
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from gconvae import losses, metrics, neighbors
 from gconvae.caller_state import neutral
 from gconvae.datasets.cloud_dataset import CloudDataset
-from gconvae.options import Device, Neighbors, Precision, Scaling, TrainingOptions
-from gconvae.priors.base import StandardNormal
-from gconvae.training import batches, outcome, run_folder
-from gconvae.training.callbacks import STATE, ProgressBar, SaveState
-from gconvae.training.determinism import deterministic, keep_freed_memory, quiet_lightning
+from gconvae.options import Accelerator, Neighbors, Precision, Scaling, TrainingOptions
+from gconvae.training import outcome, run_folder
+from gconvae.training.clouds import TrainingClouds, training_clouds
+from gconvae.training.determinism import deterministic, keep_freed_memory
+from gconvae.training.engine import Engine, Hardware
+from gconvae.training.history import write_history
+from gconvae.training.optimization import MakeOptimizer, MakeScheduler, Optimization
 from gconvae.training.preparation import (
     check_encoder,
     check_trainable,
     describe,
     identity,
-    on_device,
-    resolved_device,
+    look_at,
+    resolved_accelerator,
     set_budget,
     train_and_valid,
-    training_clouds,
     warn_of_slow,
 )
 from gconvae.training.run_folder import Run
-from gconvae.training.stages.likelihood import fit_likelihood
+from gconvae.training.stages import likelihood, prior, reconstructions
 from gconvae.training.stages.network import NetworkStage
-from gconvae.training.stages.prior import fit_prior
+from gconvae.training.stages.stage import Stage
+from gconvae.training.watching import made_callbacks, made_logger, said, said_callbacks
 from gconvae.vae import VAE
 
 __all__ = ["fit"]
@@ -50,9 +49,6 @@ __all__ = ["fit"]
 SMALLEST_REPORT = 4
 """Validation clouds below which halves of them say nothing about a floor."""
 
-
-LIKELIHOOD_STATE = "likelihood.ckpt"
-"""Likewise of a likelihood that is trained after the network, while it is."""
 
 NUM_SAMPLES = 100
 """Generated clouds whose checksum the manifest keeps."""
@@ -73,11 +69,17 @@ def fit(
     epochs: int = 100,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
     patience: int | None = 20,
+    max_time: Any = None,
     seed: int = 0,
     neighbors: Neighbors = "torch-cluster",
     scaling: Scaling = "auto",
-    device: Device = "auto",
+    accelerator: Accelerator = "auto",
+    devices: int | list[int] = 1,
+    num_nodes: int = 1,
+    strategy: Any = "auto",
     precision: Precision = "float32",
     threads: int | None = None,
     workers: int = 0,
@@ -87,6 +89,8 @@ def fit(
     joint_prior: bool = False,
     prior_steps: int | None = None,
     likelihood_steps: int | None = None,
+    callbacks: Any = None,
+    logger: Any = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
@@ -114,13 +118,27 @@ def fit(
             :class:`gconvae.losses.Standardized`; the output keeps its range.
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step; the last step of an epoch takes what is left.
-        learning_rate: Of Adam.
+        learning_rate: Of the network.
+        optimizer: Of every stage: a name, perhaps with options (``"adamw(weight_decay=0.1)"``), out
+            of adam, adamw, sgd, muon and the classes of ``torch.optim``; or a function from the
+            list of parameters to an optimizer. None = Adam for the network and a prior, Muon with
+            AdamW for a likelihood.
+        scheduler: Of the learning rate of every stage, taken after each step: constant, cosine,
+            linear or exponential, perhaps with options (``"cosine(warmup=100)"``); or a function
+            from an optimizer to a scheduler. None = each stage's own.
         patience: Epochs without a better validation loss after which training stops; None = never.
+        max_time: Limit of each stage, as Lightning takes it: ``"00:01:30:00"`` is an hour and a
+            half. What is best until then is kept, and depends on the machine's speed.
         seed: Of the split, the order and the latent noise; initial weights are the model's own.
         neighbors: Neighbour search of a named loss, see :func:`gconvae.neighbors.nearest`.
         scaling: Feature ranges: ``"auto"``, those that the schema knows, else of the training
             clouds; ``"range"``, all of the training clouds; ``"keep"``, the model's.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
+        accelerator: ``"cpu"``, ``"gpu"``, or ``"auto"``: a GPU if there is one.
+        devices: Processes of this machine that share each batch, one a GPU; a list names GPUs.
+            ``batch_size`` is that of all of them, and losses are those of one process.
+        num_nodes: Machines that do so together.
+        strategy: How they do, in Lightning's words or as one of its objects; ``"auto"`` is
+            ``"ddp"`` for several.
         precision: Of the network's products: ``"float32"``, or ``"bfloat16"`` where the CPU or GPU
             has it (weights, loss and KL stay float32).
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
@@ -140,11 +158,12 @@ def fit(
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
             is written.
-        resume: Go on with the run in ``out`` after its last saved epoch, to the bits of one
-            that was never stopped; all but ``workers`` and ``progress`` must be as it was begun.
+        resume: Go on with the run in ``out`` after the last saved epoch of its stage, to the bits
+            of one that was never stopped; what decides about the result must be as it was begun.
+            With another number of processes the last digits differ.
         config: Settings to keep in the run folder, such as those of a command line; None = the
             options of this training.
-        progress: Show a progress bar.
+        progress: Show a bar for each stage.
     Warns:
         UserWarning: If ``resume`` finds another device, version or machine: last bits may differ;
             or if the device has no instructions for ``precision``, which makes training slower.
@@ -176,29 +195,38 @@ def fit(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        optimizer=said(optimizer),
+        scheduler=said(scheduler),
         patience=patience,
+        max_time=said(max_time),
         seed=seed,
         neighbors=neighbors,
         scaling=scaling,
-        device=device,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=said(strategy) or "auto",
         precision=precision,
         threads=threads,
         workers=workers,
+        callbacks=said_callbacks(callbacks),
+        logger=said(logger),
     )
-    warn_of_slow(options.precision, resolved_device(options.device))
+    hardware = Hardware(
+        resolved_accelerator(options.accelerator), options.devices, options.num_nodes, strategy
+    )
+    optimization = Optimization(optimizer, scheduler, options.precision)
+    watchers = made_callbacks(callbacks)
+    warn_of_slow(options.precision, hardware.accelerator)
     train, valid = train_and_valid(data, valid, options.seed, model.given_schema)
     trained = copy.deepcopy(model).train()
     describe(trained, train, options.scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
-    # checked, put in order and held in the ranges here, once for all stages
-    prepared = trained.prepare(train, name="data"), trained.prepare(valid, name="valid")
-    check_encoder(trained, prepared[0])
-    names = "data", "valid"
-    sets = [training_clouds(trained, *pair) for pair in zip(prepared, names, strict=True)]
+    # checked, put in order, held in the ranges and scaled here, once for all stages
+    clouds = training_clouds(trained, train, "data"), training_clouds(trained, valid, "valid")
+    check_encoder(trained, clouds[0])
     set_budget(trained, options)
-    trained.conditioning.fit(sets[0].mask, sets[0].labels)
-    trained.likelihood.set_lattice(trained.scaling.enter(train.points), train.mask)
-    trained.likelihood.set_ranges(trained.scaling.low, trained.scaling.high)
+    look_at(trained, clouds[0])
     if isinstance(loss, str):
         loss = losses.create(
             loss, backend=options.neighbors, num_positions=train.schema.num_positions
@@ -206,81 +234,68 @@ def fit(
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if options.standardize:
-        loss = losses.Standardized.fitted(loss, sets[0].points, sets[0].mask)
-    begun = _manifest(options, model, train, valid, loss, config)
+        seen = clouds[0].scaled(reconstructions.seen(len(clouds[0]), options.seed))
+        loss = losses.Standardized.fitted(loss, seen.points, seen.mask)
+    begun = _manifest(options, model, train, valid, loss, config, hardware)
+    if out is None and resume:
+        raise ValueError("resume needs the folder of the run as out, got None")
     if out is not None:
         run_folder.check_saveable(model)
-        out = run_folder.begin(out, begun, resume=resume)
-        # of a resumed run, since the thread count decides about the last bits
-        begun = run_folder.read_manifest(out)
-    elif resume:
-        raise ValueError("resume needs the folder of the run as out, got None")
+        out = Path(out).expanduser()
+        if hardware.rank == 0:
+            run_folder.begin(out, begun, resume=resume)
+        if resume:
+            # of a resumed run, since the thread count decides about the last bits
+            begun = run_folder.read_manifest(out)
     keep_freed_memory()
     with deterministic(begun["threads"]):
-        with quiet_lightning():
-            loaders = [
-                batches.loader(
-                    part if options.workers else on_device(part, resolved_device(options.device)),
-                    batch_size=options.batch_size,
-                    seed=options.seed,
-                    shuffle=number == 0,
-                    workers=options.workers,
-                )
-                for number, part in enumerate(sets)
-            ]
-            size = trained.conditioning.num_points
-            full = all(part.mask.shape[1] == size and part.mask.all() for part in sets)
-            task = NetworkStage(trained, loss, options, loaders[0], full)
-            _say_stage("network", options.epochs, "epochs")
-            _run(_trainer(options, out, progress), task, loaders, out)
-        trained.load_state_dict(task.best_weights)
-        trained = trained.cpu().eval()
-        prepared = prepared[0].to("cpu"), prepared[1].to("cpu")
-        if not isinstance(trained.prior, StandardNormal) and not options.joint_prior:
-            _say_stage("prior", getattr(trained.prior, "fit_steps", None))
-            fit_prior(trained, *prepared, seed=options.seed)
-        steps = getattr(trained.likelihood, "fit_steps", None)
-        # longer than the network's stage, though nobody asked for it, and no bar shows it
-        is_surprise = steps is not None and steps > options.epochs * len(loaders[0])
-        is_surprise &= options.likelihood_steps is None and not progress
-        _say_stage("likelihood", steps, level=logging.WARNING if is_surprise else logging.INFO)
-        fit_state = None if out is None else out / LIKELIHOOD_STATE
-        fit_likelihood(trained, *prepared, seed=options.seed, progress=progress, state=fit_state)
+        engine = Engine(
+            hardware,
+            callbacks=watchers,
+            logger=made_logger(logger, out),
+            max_time=max_time,
+            folder=out,
+            progress=progress,
+        )
+        row = _row(trained, loss, options, *clouds, optimization)
+        _say_budget(trained, options, math.ceil(len(train) / options.batch_size), progress)
+        engine.run_row(trained, row)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
+        network = engine.outcomes["network"]
         manifest = {
             **begun,
-            "best_epoch": task.best_epoch,
-            "epochs_run": len(task.history["epoch"]),
-            "seconds": round(task.seconds, 3),
+            "best_epoch": network["best_epoch"],
+            "epochs_run": network["epochs_run"],
+            "seconds": round(sum(each["seconds"] for each in engine.outcomes.values()), 3),
+            "stages": engine.outcomes,
             "samples_sha256": hashlib.sha256(samples.tobytes()).hexdigest(),
         }
-        run = Run(trained, task.history, manifest, out)
-        if out is not None:
-            _finish(run, out, valid, options.seed)
-        outcome.warn_of_doubts(run, valid, options)
+        run = Run(trained, engine.history, manifest, out)
+        if hardware.rank == 0:
+            if out is not None:
+                _finish(run, out, valid, options.seed)
+            outcome.warn_of_doubts(run, valid, options)
     return run
 
 
-def _run(
-    trainer: pl.Trainer, task: NetworkStage, loaders: list[DataLoader[Any]], out: Path | None
-) -> None:
-    """Trains, from the saved state on if there is one."""
-    state = None if out is None or not (out / STATE).exists() else out / STATE
-    if state is not None:
-        try:
-            damaged = zipfile.ZipFile(state).testzip()
-        except zipfile.BadZipFile as error:
-            damaged = str(error)
-        if damaged is not None:
-            raise ValueError(f"{state} must be a whole checkpoint, it is damaged: {damaged}")
-    try:
-        trainer.fit(task, loaders[0], loaders[1], ckpt_path=state, weights_only=True)
-    except SystemExit:  # which Lightning makes of an interrupt
-        raise KeyboardInterrupt from None
-    finally:
-        # after an error in validation, Lightning leaves the workers that load training batches
-        trainer.fit_loop.teardown()
-        task.forget_recordings()
+def _row(
+    model: VAE,
+    loss: nn.Module,
+    options: TrainingOptions,
+    train: TrainingClouds,
+    valid: TrainingClouds,
+    optimization: Optimization,
+) -> dict[str, Callable[[], Stage]]:
+    """The stages of a training, each made when those before it are done."""
+    row: dict[str, Callable[[], Stage]] = {
+        "network": lambda: NetworkStage(model.train(), loss, options, train, valid, optimization)
+    }
+    seeded: dict[str, Any] = {"seed": options.seed, "optimization": optimization}
+    if prior.has_stage(model.prior) and not options.joint_prior:
+        row["prior"] = lambda: prior.prior_stage(model, train, valid, **seeded)
+    if likelihood.has_stage(model.likelihood):
+        row["likelihood"] = lambda: likelihood.likelihood_stage(model, train, valid, **seeded)
+    return row
 
 
 def _manifest(
@@ -290,9 +305,10 @@ def _manifest(
     valid: CloudDataset,
     loss: nn.Module,
     config: Mapping[str, Any] | None,
+    hardware: Hardware,
 ) -> dict[str, Any]:
     """What a training is begun with."""
-    device = resolved_device(options.device)
+    device = "cuda" if hardware.accelerator == "gpu" else "cpu"
     return {
         "config": dict(dataclasses.asdict(options) if config is None else config),
         "options": dataclasses.asdict(options),
@@ -300,7 +316,8 @@ def _manifest(
         "train": identity(train),
         "valid": identity(valid),
         "neighbor_search": _used_search(loss, device, train.points.shape[1]),
-        "threads": options.threads or torch.get_num_threads(),
+        # processes of one machine share its cores
+        "threads": options.threads or max(1, torch.get_num_threads() // hardware.local_processes),
         "machine": {
             "device": device,
             "gpu": _gpu_name(device),
@@ -311,7 +328,7 @@ def _manifest(
 
 def _finish(run: Run, out: Path, valid: CloudDataset, seed: int) -> None:
     """Leaves the finished run in its folder; the model last, since its presence says finished."""
-    run_folder.write_history(run.history, out / "history.csv")
+    write_history(run.history, out / "history.csv")
     run_folder.write_json(run.manifest, out / "manifest.json")
     if len(valid) >= SMALLEST_REPORT:
         generated = run.model.sample(len(valid), seed=seed)
@@ -320,36 +337,23 @@ def _finish(run: Run, out: Path, valid: CloudDataset, seed: int) -> None:
     run_folder.save_model(run.model, out)
 
 
-def _trainer(options: TrainingOptions, out: Path | None, progress: bool) -> pl.Trainer:
-    callbacks: list[Callback] = []
-    if out is not None:
-        callbacks.append(SaveState(out))
-    if progress:
-        callbacks.append(ProgressBar(options.epochs))
-    return pl.Trainer(
-        accelerator={"cuda": "gpu", "cpu": "cpu"}[resolved_device(options.device)],
-        devices=1,
-        max_epochs=options.epochs,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
 def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def _say_stage(
-    stage: str, budget: int | None, unit: str = "steps", level: int = logging.INFO
-) -> None:
-    """For whoever listens; Python prints a warning where nobody does."""
-    hint = f" ({stage}_steps= sets them)" if level == logging.WARNING else ""
-    limit = "" if budget is None else f": at most {budget:,} {unit}{hint}"
-    _LOGGER.log(level, "stage %s%s", stage, limit)
+def _say_budget(model: VAE, options: TrainingOptions, batches: int, progress: bool) -> None:
+    """Says what comes after the network, where it is longer than that and no bar shows it.
+
+    For whoever listens; Python prints a warning where nobody does.
+    """
+    steps = getattr(model.likelihood, "fit_steps", None)
+    if steps is None or progress or options.likelihood_steps is not None:
+        return
+    if steps > options.epochs * batches:
+        _LOGGER.warning(
+            "the stage of the likelihood takes at most %s steps (likelihood_steps= sets them)",
+            f"{steps:,}",
+        )
 
 
 def _used_search(loss: nn.Module, device: str, num_nodes: int) -> str | None:

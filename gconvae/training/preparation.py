@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from gconvae import datasets, losses
-from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.conversion import as_dataset
 from gconvae.options import Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
+from gconvae.training.clouds import TrainingClouds
 from gconvae.vae import VAE
 
 __all__ = [
@@ -23,11 +23,10 @@ __all__ = [
     "check_trainable",
     "describe",
     "identity",
-    "on_device",
-    "resolved_device",
+    "look_at",
+    "resolved_accelerator",
     "set_budget",
     "train_and_valid",
-    "training_clouds",
     "warn_of_slow",
 ]
 
@@ -83,22 +82,18 @@ def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
     model.scaling = fitted.to(model.scaling.low)
 
 
-def training_clouds(model: VAE, clouds: Clouds, name: str) -> Clouds:
-    """Prepared clouds in scaled units, on the CPU."""
-    labels = model.conditioning.check_labels(
-        clouds.labels, len(clouds.points), f"labels of {name}"
-    )
-    return Clouds(
-        model.scaled(clouds).cpu(), clouds.mask.cpu(), None if labels is None else labels.cpu()
-    )
+def look_at(model: VAE, clouds: TrainingClouds) -> None:
+    """Gives a model what it has to know of its training clouds: conditions and lattice.
 
-
-def on_device(clouds: Clouds, device: str) -> Clouds:
-    """Where the network is, so that no batch has to be brought there."""
-    points, mask, labels = (None if part is None else part.to(device) for part in clouds)
-    assert points is not None
-    assert mask is not None
-    return Clouds(points, mask, labels)
+    Args:
+        model: It changes.
+        clouds: Those of the training.
+    """
+    rows = torch.arange(len(clouds), device="cpu")
+    seen = clouds.prepared(rows)
+    model.conditioning.fit(seen.mask, seen.labels)
+    model.likelihood.set_lattice(seen.points, seen.mask)
+    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
 
 
 def check_trainable(
@@ -138,27 +133,28 @@ def check_trainable(
 
 
 @torch.no_grad()
-def check_encoder(model: VAE, clouds: Clouds) -> None:
+def check_encoder(model: VAE, clouds: TrainingClouds) -> None:
     """Two clouds through an encoder, which may be somebody's own.
 
     Args:
         model: Untrained.
-        clouds: Its training clouds, prepared.
+        clouds: Its training clouds.
     Raises:
         ValueError: If it takes something else, or returns no posterior over the model's latents.
     """
-    clouds = clouds.subset(torch.arange(min(2, len(clouds.points)), device=clouds.points.device))
+    first = clouds.scaled(torch.arange(min(2, len(clouds)), device="cpu"))
     was_training = model.training
     model.eval()  # so that nothing is counted or dropped
     try:
-        mean = model.posterior(model.scaled(clouds), clouds.mask).mean
+        points, mask = first.points.to(model.device), first.mask.to(model.device)
+        mean = model.posterior(points, mask).mean
     except TypeError as error:
         raise ValueError(
             f"encoder must take (points, mask), {type(model.encoder).__name__}: {error}"
         ) from None
     finally:
         model.train(was_training)
-    wanted = (len(clouds.points), model.prior.latent_dim)
+    wanted = (len(first.points), model.prior.latent_dim)
     if mean.shape != wanted:
         raise ValueError(
             f"encoder must return a mean of shape (clouds, latents), here {wanted}, "
@@ -179,20 +175,21 @@ def set_budget(model: VAE, options: TrainingOptions) -> None:
         getattr(model, part).fit_steps = steps
 
 
-def resolved_device(wanted: str) -> str:
+def resolved_accelerator(wanted: str) -> str:
     """``auto`` resolved: a GPU if there is one."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be available, got 'cuda', and torch finds no GPU")
+    has_gpu = torch.cuda.is_available()
+    if wanted in ("gpu", "cuda") and not has_gpu:
+        raise ValueError(f"accelerator must be available, got {wanted!r}, and torch finds no GPU")
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+        return "gpu" if has_gpu else "cpu"
+    return "gpu" if wanted == "cuda" else wanted
 
 
-def warn_of_slow(precision: str, device: str) -> None:
+def warn_of_slow(precision: str, accelerator: str) -> None:
     """Says if a device has no instructions for a precision, which makes training slower."""
     if precision != "bfloat16":
         return
-    if device == "cuda":
+    if accelerator == "gpu":
         has_it = torch.cuda.is_bf16_supported(including_emulation=False)
     elif hasattr(torch.cpu, "get_capabilities"):  # oneDNN takes such numbers on more CPUs
         has_it = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)

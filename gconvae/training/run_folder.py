@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -21,12 +20,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as write_tensors
 
 from gconvae import files, models
+from gconvae.training.history import History
 from gconvae.vae import VAE
 
 __all__ = [
     "begin",
     "FolderTakenError",
-    "History",
     "Run",
     "check_saveable",
     "describe",
@@ -35,11 +34,9 @@ __all__ = [
     "free_folder",
     "load",
     "pretrained",
-    "read_history",
     "read_manifest",
     "save",
     "save_model",
-    "write_history",
     "write_json",
 ]
 
@@ -54,11 +51,17 @@ _BUNDLED = resources.files("gconvae").joinpath("data", "pretrained")
 COMPARED = ("options", "model", "train", "valid")
 """Parts of a manifest that a resumed training must share with the begun one."""
 
-CHANGEABLE = ("workers", "initial_seed")
-"""Entries of these parts that need not be the same: they change no bit."""
-
-History = dict[str, list[float]]
-"""A list a column (epoch, train_loss, train_rec, train_kl, valid_loss, ...), an entry an epoch."""
+CHANGEABLE = (
+    "workers",
+    "initial_seed",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "callbacks",
+    "logger",
+    "max_time",
+)
+"""Entries of these parts that need not be the same: they change no more than the last digits."""
 
 
 class FolderTakenError(ValueError):
@@ -71,7 +74,7 @@ class Run:
 
     Attributes:
         model: The trained copy, at its best epoch by validation loss.
-        history: One list a column, one entry an epoch.
+        history: One list a column, one entry an epoch of each stage.
         manifest: What it was made with: options, versions, machine, checksum of the data.
         folder: Where all of it was saved, or None.
     """
@@ -326,35 +329,6 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Writes JSON whole or not at all."""
     with files.whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def write_history(history: History, path: Path) -> None:
-    """Writes one CSV row an epoch, whole or not at all, floats to the last bit."""
-    with files.whole(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(history)
-        writer.writerows(zip(*history.values(), strict=True))
-
-
-def read_history(path: Path) -> History:
-    """What :func:`write_history` wrote, to the last bit.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"path must be the history of a run, there is no file {path}")
-    with path.open(newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    if not rows:
-        raise ValueError(f"path must hold a finished epoch, {path} has none")
-    try:
-        columns = zip(*([float(value) for value in row] for row in rows), strict=True)
-        history = {name: list(column) for name, column in zip(header, columns, strict=True)}
-    except ValueError as error:
-        raise ValueError(f"path must hold a whole history, {path} does not: {error}") from None
-    return history | {"epoch": [int(epoch) for epoch in history["epoch"]]}
 
 
 def environment(packages: Sequence[str]) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from fits import fit
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.nn.functional import one_hot
@@ -156,7 +157,7 @@ def test_every_parameter_and_z_get_a_gradient(name: str) -> None:
 def test_fit_finds_two_modes(name: str) -> None:
     train, held_out = (without_context(two_modes(600, seed)) for seed in (1, 2))
     prior = make(name, 2)
-    prior.fit(train, held_out, seed=0)
+    fit(prior, train, held_out, seed=0)
     z = two_modes(4000, 3).draw(generator(0, "test"))
     with torch.no_grad():
         reached = prior.log_prob(z).mean().item()
@@ -178,7 +179,7 @@ def test_fit_is_a_function_of_data_and_seed(name: str, monkeypatch: pytest.Monke
     for seed in (0, 0, 1):
         prior = make(name, 2, num_classes=2)
         inner = torch.random.get_rng_state()
-        prior.fit(train, held_out, seed=seed)
+        fit(prior, train, held_out, seed=seed)
         assert torch.equal(torch.random.get_rng_state(), inner)
         states.append(torch.cat([value.flatten() for value in prior.state_dict().values()]))
     assert torch.equal(states[0], states[1])
@@ -193,7 +194,7 @@ def test_fit_works_inside_no_grad_and_leaves_no_gradient(
     monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 30)
     prior = make(name, 2, num_classes=2)
     with torch.no_grad():
-        prior.fit(two_modes(300, 1), two_modes(100, 2), seed=0)
+        fit(prior, two_modes(300, 1), two_modes(100, 2), seed=0)
     assert all(parameter.requires_grad for parameter in prior.parameters())
     assert all(parameter.grad is None for parameter in prior.parameters())
 
@@ -206,8 +207,8 @@ def test_fit_takes_latents_that_hang_on_an_encoder(
     latents = two_modes(300, 1)
     attached = latents._replace(mean=latents.mean.clone().requires_grad_() * 1)
     prior, peer = make(name, 2, num_classes=2).double(), make(name, 2, num_classes=2).double()
-    prior.fit(attached, two_modes(100, 2), seed=0)
-    peer.fit(latents, two_modes(100, 2), seed=0)
+    fit(prior, attached, two_modes(100, 2), seed=0)
+    fit(peer, latents, two_modes(100, 2), seed=0)
     z, context = numbers(5, 2), two_modes(5, 3).context
     assert torch.equal(prior.log_prob(z, context), peer.log_prob(z, context))
 
@@ -215,7 +216,7 @@ def test_fit_takes_latents_that_hang_on_an_encoder(
 @pytest.mark.parametrize("name", FITTED)
 def test_labels_come_back(name: str) -> None:
     prior = make(name, 2, num_classes=2)
-    prior.fit(two_modes(600, 1), two_modes(200, 2), seed=0)
+    fit(prior, two_modes(600, 1), two_modes(200, 2), seed=0)
     for label, centre in ((0, -1.0), (1, 1.0)):
         context = one_hot(torch.full((2000,), label), 2).float()
         z = prior.sample(2000, generator(label, "sample"), context)
@@ -227,7 +228,7 @@ def test_labels_come_back(name: str) -> None:
 def test_a_fresh_part_takes_the_saved_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gconvae.priors.flows.Flow.fit_steps", 20)
     fitted = make(name, 2, num_classes=2)
-    fitted.fit(two_modes(300, 1), two_modes(100, 2), seed=0)
+    fit(fitted, two_modes(300, 1), two_modes(100, 2), seed=0)
     term = registry.describe("prior", fitted)
     assert term is not None
     fresh = registry.create("prior", term.name, **term.options)
@@ -265,7 +266,7 @@ def test_a_wrong_context_is_refused(name: str) -> None:
         make(name, 2).log_prob(torch.zeros(5, 2), torch.zeros(5, 2))
     latents = without_context(two_modes(10, 0))
     with pytest.raises(ValueError, match=r"context must have shape \(10, 3\), got None"):
-        prior.fit(latents, latents, seed=0)
+        fit(prior, latents, latents, seed=0)
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -273,10 +274,10 @@ def test_latents_of_another_width_are_refused(name: str) -> None:
     latents = without_context(two_modes(10, 0))
     message = r"mean of latents must have shape \(clouds, 3\), got \(10, 2\)"
     with pytest.raises(ValueError, match=message):
-        make(name, 3).fit(latents, latents, seed=0)
+        fit(make(name, 3), latents, latents, seed=0)
     empty = Latents(torch.zeros(0, 2), torch.zeros(0, 2))
     with pytest.raises(ValueError, match=r"must have shape \(clouds, 2\), got \(0, 2\)"):
-        make(name, 2).fit(latents, empty, seed=0)
+        fit(make(name, 2), latents, empty, seed=0)
 
 
 # latents
@@ -332,7 +333,7 @@ def test_standard_normal_ignores_its_context() -> None:
 
 def test_standard_normal_has_nothing_to_train_or_save() -> None:
     prior = StandardNormal(2)
-    prior.fit(two_modes(10, 0), two_modes(10, 1), seed=0)
+    fit(prior, two_modes(10, 0), two_modes(10, 1), seed=0)
     assert prior.state_dict() == {}
 
 
@@ -358,7 +359,8 @@ def test_mixture_finds_a_correlated_gaussian() -> None:
         for seed, n in enumerate((3000, 1000, 5000))
     )
     prior = GaussianMixture(3)
-    prior.fit(
+    fit(
+        prior,
         Latents(train, torch.zeros_like(train)),
         Latents(held_out, torch.zeros_like(held_out)),
         seed=0,
@@ -377,13 +379,13 @@ def test_held_out_latents_choose_the_number_of_components(modes: int) -> None:
         return Latents(mean, torch.zeros(1200, 1))
 
     prior = GaussianMixture(1)
-    prior.fit(latents(0), latents(1), seed=0)
+    fit(prior, latents(0), latents(1), seed=0)
     assert prior.logits.shape[1] == modes
 
 
 def test_a_chosen_number_of_components_is_saved() -> None:
     prior, fresh = GaussianMixture(2), GaussianMixture(2)
-    prior.fit(without_context(two_modes(400, 0)), without_context(two_modes(200, 1)), seed=0)
+    fit(prior, without_context(two_modes(400, 0)), without_context(two_modes(200, 1)), seed=0)
     assert prior.logits.shape != fresh.logits.shape
     fresh.load_state_dict(prior.state_dict())
     z = numbers(20, 2).float()
@@ -400,7 +402,7 @@ def test_a_label_with_fewer_clouds_than_components_has_a_finite_density() -> Non
     mean = torch.where(label == 1, 5.0, 0.0).unsqueeze(1) + 0.3 * numbers(202, 3).float()
     latents = Latents(mean, torch.full_like(mean, 0.2), one_hot(label, 3).float())
     prior = GaussianMixture(3, num_classes=3, components=8)
-    prior.fit(latents, latents, seed=0)
+    fit(prior, latents, latents, seed=0)
     assert prior.logits.shape == (3, 8)
     context = one_hot(torch.arange(3).repeat(500), 3).float()
     z = prior.sample(1500, generator(0, "sample"), context)
@@ -422,7 +424,7 @@ def test_fitting_a_mixture_without_scikit_learn_names_the_extra(
     monkeypatch.setitem(sys.modules, "sklearn.mixture", None)
     latents = without_context(two_modes(10, 0))
     with pytest.raises(ModuleNotFoundError, match=r"needs scikit-learn: .*gconvae\[metrics\]"):
-        GaussianMixture(2).fit(latents, latents, seed=0)
+        fit(GaussianMixture(2), latents, latents, seed=0)
 
 
 @pytest.mark.parametrize("components", [0, 1.5, True])

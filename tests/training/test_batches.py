@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from gconvae.clouds import Clouds
-from gconvae.training import batches
-from gconvae.training.batches import Order, loader, split
+from gconvae.training.batches import Order, Steps, loader, split
 
 
 def numbered(count: int, labelled: bool = True) -> Clouds:
@@ -17,11 +16,37 @@ def numbered(count: int, labelled: bool = True) -> Clouds:
     return Clouds(points, mask, number if labelled else None)
 
 
-def taken(count: int, batch_size: int, epoch: int = 0, **options: int) -> list[Clouds]:
+class Numbered:
+    """Clouds of a training that say their number."""
+
+    chunk = None
+
+    def __init__(self, count: int, labelled: bool = True) -> None:
+        self.clouds = numbered(count, labelled)
+
+    def __len__(self) -> int:
+        return len(self.clouds.points)
+
+    def scaled(self, rows: Tensor) -> Clouds:
+        return self.clouds.subset(rows)
+
+
+def taken(
+    count: int,
+    batch_size: int,
+    epoch: int = 0,
+    block: int = 1,
+    shuffle: bool = True,
+    labelled: bool = True,
+    chunk: int | None = None,
+    **options: int,
+) -> list[Clouds]:
     """The batches of one epoch."""
-    blocks = loader(numbered(count), batch_size=batch_size, seed=0, shuffle=True, **options)
-    assert isinstance(blocks.sampler, Order)
-    blocks.sampler.set_epoch(epoch)
+    order = Order(count, batch_size, seed=0, shuffle=shuffle, chunk=chunk)
+    order.block = block
+    order.set_epoch(epoch)
+    blocks = loader(Numbered(count, labelled), order, seed=0, **options)  # type: ignore[arg-type]  # as much as is asked
+    assert len([*blocks]) == len(order)
     return [batch for block in blocks for batch in split(block, batch_size)]
 
 
@@ -51,10 +76,11 @@ def test_each_epoch_has_an_order_of_its_own_that_returns() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 2, 1000])
-def test_blocks_do_not_change_the_batches(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    wanted = [batch.points for batch in taken(50, 8)]
-    monkeypatch.setattr(batches, "BLOCK", block)
-    for mine, its in zip((batch.points for batch in taken(50, 8)), wanted, strict=True):
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_blocks_do_not_change_the_batches(block: int, chunk: int | None) -> None:
+    wanted = [batch.points for batch in taken(50, 8, chunk=chunk)]
+    found = taken(50, 8, block=block, chunk=chunk)
+    for mine, its in zip((batch.points for batch in found), wanted, strict=True):
         assert torch.equal(mine, its)
 
 
@@ -67,12 +93,24 @@ def test_workers_do_not_change_the_batches() -> None:
 
 
 def test_without_shuffling_the_order_is_that_of_the_rows() -> None:
-    blocks = loader(numbered(50), batch_size=8, seed=0, shuffle=False)
-    found = [batch for block in blocks for batch in split(block, 8)]
-    assert torch.equal(numbers(found), torch.arange(50))
+    assert torch.equal(numbers(taken(50, 8, shuffle=False)), torch.arange(50))
 
 
 def test_clouds_without_labels() -> None:
-    blocks = loader(numbered(9, labelled=False), batch_size=4, seed=0, shuffle=True)
-    found = [batch for block in blocks for batch in split(block, 4)]
-    assert [batch.labels for batch in found] == [None] * 3
+    assert [batch.labels for batch in taken(9, 4, labelled=False)] == [None] * 3
+
+
+def test_clouds_on_a_disk_come_once_each_in_an_order_of_their_own() -> None:
+    found = [numbers(taken(70, 8, epoch, chunk=4)) for epoch in (0, 1)]
+    for order in found:
+        assert sorted(order.tolist()) == list(range(70))
+    assert not torch.equal(*found)
+
+
+def test_steps_of_an_epoch_go_on_where_the_last_one_ended() -> None:
+    steps, seen = Steps(7, every=3), []
+    for epoch in range(steps.num_epochs):
+        steps.set_epoch(epoch)
+        assert len(steps) == len(list(steps))
+        seen += list(steps)
+    assert seen == list(range(7))

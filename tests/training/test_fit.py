@@ -30,9 +30,10 @@ from gconvae.losses import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.nn.conv import ConvDecoder
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import SUPERPIXELS, superpixels
-from gconvae.training import batches, callbacks
+from gconvae.training import batches, callbacks, optimization
+from gconvae.training.engine import Engine
 from gconvae.training.run_folder import Run
-from gconvae.training.stages import network
+from gconvae.training.stages.network import NetworkStage
 from gconvae.vae import VAE
 
 
@@ -183,10 +184,11 @@ def test_the_trained_model_is_ready_to_use(eights: CloudDataset) -> None:
 def test_history_has_rec_kl_and_total_of_both_sets_for_every_epoch(eights: CloudDataset) -> None:
     history = quick(eights, epochs=3).history
     wanted = {f"{part}_{term}" for part in ("train", "valid") for term in ("loss", "rec", "kl")}
-    assert set(history) == {"epoch", *wanted}
+    assert set(history) == {"stage", "epoch", *wanted}
+    assert history["stage"] == ["network"] * 3
     assert history["epoch"] == [1, 2, 3]
-    assert all(len(column) == 3 for column in history.values())
-    assert all(math.isfinite(value) for column in history.values() for value in column)
+    assert all(len(history[name]) == 3 for name in wanted)
+    assert all(math.isfinite(value) for name in wanted for value in history[name])
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 5.0])
@@ -590,6 +592,15 @@ def test_how_many_steps_lightning_asks_for_at_once_changes_no_bit(
 ) -> None:
     wanted = quick(eights, batch_size=20)
     monkeypatch.setattr(batches, "BLOCK", block)
+    # as on a GPU that records its steps
+    monkeypatch.setattr(NetworkStage, "is_recorded", True)
+    started = Engine.run
+
+    def run(engine: Engine, stage: Any, **given: Any) -> None:
+        stage.automatic_optimization = False
+        started(engine, stage, **given)
+
+    monkeypatch.setattr(Engine, "run", run)
     assert same_training(quick(eights, batch_size=20), wanted)
 
 
@@ -622,9 +633,9 @@ def test_means_of_gradients_that_are_gone_end_and_change_no_weight() -> None:
     weights, means = [], []
     for ends in (False, True):
         weight = torch.linspace(-1, 1, 40).requires_grad_()
-        adam = network.Adam([weight], lr=1e-3, fused=True)
+        adam = optimization.Adam([weight], lr=1e-3, fused=True)
         for step in range(1500):
-            if ends and step % network.FADING == 0:
+            if ends and step % optimization.FADING == 0:
                 adam.forget_traces()
             dies = torch.arange(40) < 20
             weight.grad = torch.where(dies & (step > 5), 0.0, torch.sin(torch.arange(40.0) + step))
@@ -638,17 +649,17 @@ def test_means_of_gradients_that_are_gone_end_and_change_no_weight() -> None:
 
 
 def test_a_training_ends_such_means(eights: CloudDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "FADING", 4)
-    monkeypatch.setattr(network, "TRACE", 1e-5)  # some are, in a short training
+    monkeypatch.setattr("gconvae.training.stages.network.FADING", 4)
+    monkeypatch.setattr(optimization, "TRACE", 1e-5)  # some are, in a short training
     smallest: list[float] = []
-    forget = network.Adam.forget_traces
+    forget = optimization.Adam.forget_traces
 
     def watched(adam: Any) -> None:
         forget(adam)
         means = [state["exp_avg"].abs() for state in adam.state.values()]
         smallest.extend(mean[mean > 0].min().item() for mean in means)
 
-    monkeypatch.setattr(network.Adam, "forget_traces", watched)
+    monkeypatch.setattr(optimization.Adam, "forget_traces", watched)
     run = quick(eights[:60], valid=eights[60:70], batch_size=10, epochs=3)
     parameters = len(list(run.model.parameters()))
     assert len(smallest) == 5 * parameters  # steps 0 and 4 of each epoch, but for the first
@@ -933,8 +944,8 @@ def test_history_csv_equals_the_history_to_the_last_bit(
     run = quick(eights, out=str(tmp_path / "run"))
     with (tmp_path / "run" / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    read = {name: [float(row[name]) for row in rows] for name in rows[0]}
-    assert read == run.history
+    read = {name: [float(row[name]) for row in rows] for name in rows[0] if name != "stage"}
+    assert read | {"stage": [row["stage"] for row in rows]} == run.history
 
 
 def test_the_manifest_on_disk_is_the_manifest_of_the_run(
@@ -1062,7 +1073,7 @@ def test_a_loss_without_a_value_for_each_cloud_is_one_clear_error(eights: CloudD
         ({"loss": "mse"}, "loss must be one of third_axis, matched.*, got 'mse'"),
         ({"neighbors": "kdtree"}, "neighbors must be one of torch-cluster, dense, native, auto"),
         ({"scaling": "unit"}, "scaling must be one of auto, range, keep"),
-        ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
+        ({"accelerator": "tpu"}, "accelerator must be one of auto, cpu, gpu, cuda"),
     ],
 )
 def test_an_option_out_of_range_is_one_clear_error_and_no_folder(
@@ -1075,8 +1086,8 @@ def test_an_option_out_of_range_is_one_clear_error_and_no_folder(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_one_clear_error(eights: CloudDataset) -> None:
-    with pytest.raises(ValueError, match="device must be available, got 'cuda'"):
-        quick(eights, device="cuda")
+    with pytest.raises(ValueError, match="accelerator must be available, got 'gpu'"):
+        quick(eights, accelerator="gpu")
 
 
 def with_nan() -> Tensor:

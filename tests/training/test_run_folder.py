@@ -17,6 +17,7 @@ import gconvae
 from gconvae import models
 from gconvae.scaling import FeatureScaling
 from gconvae.training import run_folder
+from gconvae.training.history import read_history, write_history
 from gconvae.vae import VAE
 
 
@@ -287,7 +288,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_history_keeps_every_bit_of_its_numbers(tmp_path: Path) -> None:
     history = {"epoch": [1, 2], "train_loss": [0.1 + 0.2, 1e-300], "valid_loss": [1 / 3, 1e22]}
-    run_folder.write_history(history, tmp_path / "history.csv")
+    write_history(history, tmp_path / "history.csv")
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {name: [float(row[name]) for row in rows] for name in rows[0]} == history

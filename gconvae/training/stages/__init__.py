@@ -7,30 +7,41 @@ from typing import TYPE_CHECKING
 from gconvae.lazy import attach
 
 if TYPE_CHECKING:
-    from gconvae.training.stages.likelihood import LikelihoodStage, calibrate, fit_likelihood
-    from gconvae.training.stages.network import Adam, NetworkStage
-    from gconvae.training.stages.prior import fit_prior
+    from gconvae.training.stages.at_once import AtOnceStage
+    from gconvae.training.stages.likelihood import LikelihoodStage, calibrate, likelihood_stage
+    from gconvae.training.stages.network import NetworkStage
+    from gconvae.training.stages.prior import PriorStage, prior_stage, stage_of_latents
     from gconvae.training.stages.reconstructions import Reconstructions, latents
+    from gconvae.training.stages.stage import Stage
+    from gconvae.training.stages.stepped import SteppedStage
 
 __all__ = [
-    "Adam",
+    "AtOnceStage",
     "LikelihoodStage",
     "NetworkStage",
+    "PriorStage",
     "Reconstructions",
+    "Stage",
+    "SteppedStage",
     "calibrate",
-    "fit_likelihood",
-    "fit_prior",
     "latents",
+    "likelihood_stage",
+    "prior_stage",
+    "stage_of_latents",
 ]
 
 _HOMES = {
-    "Adam": "network",
+    "AtOnceStage": "at_once",
     "LikelihoodStage": "likelihood",
     "NetworkStage": "network",
+    "PriorStage": "prior",
     "Reconstructions": "reconstructions",
+    "Stage": "stage",
+    "SteppedStage": "stepped",
     "calibrate": "likelihood",
-    "fit_likelihood": "likelihood",
-    "fit_prior": "prior",
     "latents": "reconstructions",
+    "likelihood_stage": "likelihood",
+    "prior_stage": "prior",
+    "stage_of_latents": "prior",
 }
 __getattr__, __dir__ = attach(__name__, _HOMES)

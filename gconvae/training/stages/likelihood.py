@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from gconvae import files, registry
-from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds
 from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
+from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
-from gconvae.randomness import generator, initial_weights
+from gconvae.randomness import generator
+from gconvae.training.clouds import TrainingClouds
+from gconvae.training.optimization import Optimization, muon, warmed_cosine
+from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import (
     Reconstructions,
     dequantized,
     held_out,
-    latents,
+    posteriors,
+    seen,
 )
+from gconvae.training.stages.stage import Stage
+from gconvae.training.stages.stepped import SteppedStage
 from gconvae.vae import VAE
 
-__all__ = ["LikelihoodStage", "calibrate", "fit_likelihood", "with_likelihood"]
+__all__ = ["LikelihoodStage", "calibrate", "has_stage", "likelihood_stage"]
 
 CHECK_EVERY = 250
 """Steps between two looks at the held-out clouds."""
@@ -45,75 +46,58 @@ WARMUP = 200
 MATRIX_RATE, OTHER_RATE, DECAY = 2e-2, 3e-3, 0.05
 """Learning rates of Muon, for matrices between hidden features, and of Adam, for the rest."""
 
-LARGEST_GRADIENT = 10.0
-"""Norm to which a gradient is cut."""
+
+class Batch(NamedTuple):
+    """Clouds of a step.
+
+    Attributes:
+        rows: Their numbers, shape (B,).
+        unit: In the unit interval, perhaps changed, shape (B, N, F).
+        mask: Shape (B, N).
+        changes: What was changed of each, shape (B, K).
+    """
+
+    rows: Tensor
+    unit: Tensor
+    mask: Tensor
+    changes: Tensor
 
 
-@neutral()
-def with_likelihood(
+def has_stage(likelihood: Likelihood) -> bool:
+    """Whether there is anything to fit."""
+    return not isinstance(likelihood, MeanLikelihood)
+
+
+def likelihood_stage(
     model: VAE,
-    likelihood: str | Likelihood,
-    data: Any,
-    *,
-    valid: Any = None,
-    seed: int = 0,
-    progress: bool = False,
-    **options: Any,
-) -> VAE:
-    """A copy of a model with a fitted likelihood; see :meth:`gconvae.VAE.with_likelihood`."""
-    model = copy.deepcopy(model).eval()
-    if isinstance(likelihood, str):
-        taken = registry.accepted("likelihood", likelihood) - options.keys()
-        shape = {"num_points": model.conditioning.num_points} if "num_points" in taken else {}
-        shape["num_features"] = len(model.scaling.low)
-        with initial_weights(seed):
-            created = registry.create("likelihood", likelihood, **shape, **options)
-        assert isinstance(created, Likelihood)
-        likelihood = created
-    model.likelihood = copy.deepcopy(likelihood).to(model.scaling.low)
-    model.likelihood.set_schema(model.schema)
-    clouds = model.prepare(data, name="data")
-    held = None if valid is None else model.prepare(valid, name="valid")
-    model.likelihood.set_lattice(*clouds[:2])
-    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
-    fit_likelihood(model, clouds, held, seed=seed, progress=progress)
-    return model
-
-
-@neutral()
-def fit_likelihood(
-    model: VAE,
-    data: Clouds,
-    valid: Clouds | None = None,
+    data: TrainingClouds,
+    valid: TrainingClouds | None = None,
     *,
     seed: int = 0,
-    progress: bool = False,
-    state: Path | None = None,
-) -> None:
-    """Fits a model's likelihood, in place.
-
-    One without a network of its own is calibrated on ``valid``, if that is given.
+    optimization: Optimization | None = None,
+) -> Stage:
+    """The stage of a model's likelihood: a network step by step, a noise level at once.
 
     Args:
-        model: Trained.
-        data: The training clouds, prepared by the model.
-        valid: Likewise, clouds that the model was not trained on; None = a seeded tenth of
-            ``data``, where there is a network.
+        model: With a trained network; its likelihood changes.
+        data: Training clouds.
+        valid: Clouds that the model was not trained on; None = a seeded tenth of ``data``, where
+            there is a network, and ``data`` itself, where a noise level is calibrated.
         seed: Of everything random in the fit.
-        progress: Show a progress bar, where there is a network to train.
-        state: A file from which a stopped fit of a network goes on; None = none.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
     """
     if not isinstance(model.likelihood, LearnedLikelihood):
-        calibrate(model, data if valid is None else valid, seed=seed)
-        return
-    clouds = Reconstructions(model, data)
+        judged = data if valid is None else valid
+        clouds = judged.prepared(seen(len(judged), seed))
+        return AtOnceStage("likelihood", lambda: calibrate(model, clouds, seed=seed), seed)
+    pairs = Reconstructions(model, data)
     if valid is None:
-        watched, rest = held_out(len(clouds), seed, "held-out pairs")
-        held, clouds = clouds.subset(watched), clouds.subset(rest)
+        watched, rest = held_out(len(pairs), seed, "held-out pairs")
+        held, pairs = pairs.subset(watched), pairs.subset(rest)
     else:
         held = Reconstructions(model, valid)
-    model.likelihood.prepare_fit(clouds.unit, clouds.mask)
-    LikelihoodStage(model.likelihood, clouds, held, seed).run(progress=progress, state=state)
+    model.likelihood.prepare_fit(*pairs.middle())
+    return LikelihoodStage(model.likelihood, pairs, held, seed, optimization)
 
 
 @torch.no_grad()
@@ -125,9 +109,9 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
         clouds: Prepared clouds in data units, best some that the model was not trained on.
         seed: Of the latents, drawn from each cloud's posterior as in training.
     """
-    # the cells of a lattice are no residuals: rounding follows the noise
-    z = latents(model, clouds, seed=seed).draw(generator(seed, "calibration"))  # (B, L)
     clouds = dequantized(model, clouds, seed)
+    # the cells of a lattice are no residuals: rounding follows the noise
+    z = posteriors(model, clouds).draw(generator(seed, "calibration"))  # (B, L)
     noise, num_points = (
         generator(seed, "node noise of the calibration"),
         model.conditioning.num_points,
@@ -145,8 +129,8 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
     model.likelihood.calibrate(unit, torch.cat(means), mask)
 
 
-class LikelihoodStage:
-    r"""Maximizes the likelihood of clouds given their means; can be stopped and go on.
+class LikelihoodStage(SteppedStage):
+    r"""Maximizes the likelihood of clouds given their means.
 
     .. math:: \max_\theta \sum_b \log p_\theta(x_b | \hat x(z_b)), \quad z_b \sim q(z|x_b)
 
@@ -154,11 +138,16 @@ class LikelihoodStage:
     clouds, unchanged ones, are kept.
 
     Args:
-        likelihood: Its network is trained, in place.
+        likelihood: Its network is trained.
         clouds: The training clouds and what the decoder makes of them.
         valid: Held-out ones.
         seed: The same seed gives the same weights.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
     """
+
+    name: ClassVar[str] = "likelihood"
+    learning_rate = OTHER_RATE
+    largest_gradient = 10.0
 
     def __init__(
         self,
@@ -166,124 +155,109 @@ class LikelihoodStage:
         clouds: Reconstructions,
         valid: Reconstructions,
         seed: int,
+        optimization: Optimization | None = None,
     ) -> None:
-        self.likelihood, self.clouds, self.seed = likelihood, clouds, seed
-        network = likelihood.network
-        self.average = copy.deepcopy(network)
-        matrices = likelihood.hidden_matrices()
-        ours = {id(weight) for weight in matrices}
-        rest = [weight for weight in network.parameters() if id(weight) not in ours]
-        adam = torch.optim.AdamW(rest, lr=OTHER_RATE, weight_decay=DECAY, betas=(0.9, 0.99))
-        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [(adam, OTHER_RATE)]
-        if matrices:
-            muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=DECAY)
-            self.optimizers.insert(0, (muon, MATRIX_RATE))
-        self.step, self.best = 0, math.inf
-        self.best_weights = copy.deepcopy(network.state_dict())
-        rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
-        unit, mask = valid.clouds(rows, self._random("held-out clouds"))
-        self.held_out = unit, valid.means(rows, unit, mask, self._random("held-out means")), mask
-
-    def run(self, *, progress: bool = False, state: Path | None = None) -> None:
-        """Takes all steps, and leaves the best weights in the likelihood.
-
-        Args:
-            progress: Show a progress bar.
-            state: A file to go on from, written at every look at the held-out clouds; None = none.
-        """
-        if state is not None and state.exists():
-            self.load(state)
-        steps = self.likelihood.fit_steps
-        bar = tqdm(
-            desc="likelihood",
-            total=steps,
-            initial=self.step,
-            unit="step",
-            # a log file gets a line every 10 s, a terminal a moving bar
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
-            dynamic_ncols=True,
-            disable=not progress,
+        super().__init__(
+            seed,
+            steps=likelihood.fit_steps,
+            every=min(CHECK_EVERY, likelihood.fit_steps),
+            optimization=optimization,
         )
-        with bar, torch.enable_grad():
-            while self.step < steps:
-                self.advance()
-                bar.update()
-                if self.step % CHECK_EVERY == 0 or self.step == steps:
-                    self.check()
-                    bar.set_postfix_str(f"nats {self.best:.2f}", refresh=False)
-                    if state is not None:
-                        self.save(state)
-        self.likelihood.network.load_state_dict(self.best_weights)
-        self.likelihood.network.zero_grad()
+        self.likelihood, self.pairs, self.valid = likelihood, clouds, valid
+        self.average = copy.deepcopy(likelihood.network).requires_grad_(False).eval()
+        self.best_weights = {k: v.clone() for k, v in self.average.state_dict().items()}
+        rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
+        unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
+        mean = valid.means(rows, unit, mask, self._numbers("held-out means", 0))
+        self.held_out = unit, mean, mask
+        likelihood.network.train()
 
-    def advance(self) -> None:
-        """One step of the optimizers and of the running mean."""
-        network, share = self.likelihood.network, self.step / self.likelihood.fit_steps
-        factor = min(1.0, (self.step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * share))
-        loss = self.likelihood.negative_log_likelihood(*self._batch()).mean()
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Those of the network."""
+        return list(self.likelihood.network.parameters())
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Those of the network."""
+        return self.likelihood.hidden_matrices()
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        """Muon for what it says are hidden matrices, AdamW for the rest."""
+        matrices = self.hidden_matrices()
+        if not matrices:
+            rates: dict[str, Any] = {"lr": OTHER_RATE, "weight_decay": DECAY, "betas": (0.9, 0.99)}
+            return torch.optim.AdamW(self.trained_parameters(), **rates)
+        return muon(self.trained_parameters(), matrices, OTHER_RATE, MATRIX_RATE, DECAY)
+
+    def default_scheduler(
+        self, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """A cosine after a warm-up."""
+        return warmed_cosine(optimizer, self.num_steps, WARMUP)
+
+    def on_fit_start(self) -> None:
+        """Brings all to the device."""
+        self.pairs.to(self.device)
+        self.held_out = tuple(part.to(self.device) for part in self.held_out)  # type: ignore[assignment]  # three tensors
+
+    def batch(self, step: int) -> Batch:
+        """Changed clouds of a step."""
+        size, random = (self.likelihood.batch_size,), self._numbers("clouds", step)
+        rows = torch.randint(len(self.pairs), size, generator=random, device="cpu")
+        unit, mask = self.pairs.clouds(rows, self._numbers("lattice", step))
+        unit, changes = self.likelihood.changed(unit, mask, self._numbers("changes", step))
+        return Batch(rows, unit, mask, changes)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """Minus the log-likelihood of the process's share."""
+        step, share = self.step_number, self.share(len(batch.unit))
+        part = share.rows
+        random = self._numbers("means", step)
+        means = self.pairs.means(batch.rows, batch.unit, batch.mask, random, part)
+        with self.in_precision():
+            losses = self.likelihood.negative_log_likelihood(
+                batch.unit[part], means, batch.mask[part], batch.changes[part]
+            )
+        self.add("train", share, losses)
+        loss = self.mean_of(losses, share)
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the likelihood is {loss.item()} in step {self.step}")
-        network.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        for optimizer, rate in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
-            optimizer.step()
-        self.step += 1
-        new = 1 - min(AVERAGE, self.step / (9 + self.step))
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), network.parameters(), strict=True)
-            for mean, weight in pairs:
-                mean.lerp_(weight, new)
-
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Changed clouds, their means, masks and changes."""
-        size, random = (self.likelihood.batch_size,), self._random("clouds")
-        rows = torch.randint(len(self.clouds), size, generator=random, device="cpu")
-        unit, mask = self.clouds.clouds(rows, self._random("lattice"))
-        unit, changes = self.likelihood.changed(unit, mask, self._random("changes"))
-        return unit, self.clouds.means(rows, unit, mask, self._random("means")), mask, changes
+            raise FloatingPointError(f"the likelihood is {loss.item()} in step {step}")
+        return loss
 
     @torch.no_grad()
-    def check(self) -> None:
-        """Keeps the running mean if the held-out clouds are likelier than ever."""
-        with self._averaged():
-            reached = self.likelihood.negative_log_likelihood(*self.held_out).mean()
-        if reached < self.best:
-            self.best = reached.item()
-            self.best_weights = copy.deepcopy(self.average.state_dict())
+    def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+        """The running mean after a step."""
+        steps = self.step_number
+        new = 1 - min(AVERAGE, steps / (9 + steps))
+        pairs = zip(self.average.parameters(), self.trained_parameters(), strict=True)
+        for mean, weight in pairs:
+            mean.lerp_(weight, new)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    @torch.no_grad()
+    def look(self) -> None:
+        """The likelihood of the held-out clouds under the running mean."""
+        unit, mean, mask = self.held_out
+        share = self.share(len(unit))
+        part = share.rows
         trained, self.likelihood.network = self.likelihood.network, self.average
         try:
-            yield
+            with self.in_precision():
+                losses = self.likelihood.negative_log_likelihood(
+                    unit[part], mean[part], mask[part]
+                )
         finally:
             self.likelihood.network = trained
+        self.add("valid", share, losses)
 
-    def save(self, path: Path) -> None:
-        """Writes all that is needed to go on."""
-        content = {
-            "step": self.step,
-            "best": self.best,
-            "best_weights": self.best_weights,
-            "average": self.average.state_dict(),
-            "network": self.likelihood.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
-        }
-        with files.whole(path) as temporary:
-            torch.save(content, temporary)
+    def candidate(self) -> Mapping[str, Tensor]:
+        """The running mean."""
+        return self.average.state_dict()
 
-    def load(self, path: Path) -> None:
-        """Reads what :meth:`save` wrote."""
-        content: dict[str, Any] = torch.load(path, weights_only=True)
-        self.step, self.best = content["step"], content["best"]
-        self.best_weights = content["best_weights"]
-        self.average.load_state_dict(content["average"])
-        self.likelihood.network.load_state_dict(content["network"])
-        for (optimizer, _), state in zip(self.optimizers, content["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+    def leave(self) -> None:
+        """Puts the best weights into the likelihood."""
+        self.pairs.to("cpu")
+        self.likelihood.network.load_state_dict(self.best_weights)
+        self.likelihood.network.zero_grad()
+        self.likelihood.network.eval()
 
-    def _random(self, purpose: str) -> torch.Generator:
-        return generator(self.seed, f"observation {purpose}", step=self.step)
+    def _numbers(self, purpose: str, step: int) -> torch.Generator:
+        return self.random(f"observation {purpose}", step=step)

@@ -1,13 +1,10 @@
-"""The steps of a training: what Lightning is given to run, and the optimizer."""
+"""The stage of the network: encoder and decoder, and a prior that is trained with them."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
@@ -17,143 +14,203 @@ from gconvae import losses
 from gconvae.clouds import Clouds
 from gconvae.cuda_graphs import Recorder, recordable
 from gconvae.options import TrainingOptions
-from gconvae.randomness import generator, standard_noise
+from gconvae.randomness import standard_noise
 from gconvae.training import batches
-from gconvae.training.run_folder import History
+from gconvae.training.clouds import TrainingClouds
+from gconvae.training.optimization import FADING, Adam, Optimization
+from gconvae.training.stages.stage import Share, Stage
 from gconvae.vae import VAE
 
-__all__ = ["Adam", "NetworkStage"]
-
-FADING = 100
-"""Steps of an epoch after which faded means of gradients are ended."""
-
-TRACE = 1e-30
-"""Mean of gradients below which it is one that has faded; 100 steps later it would still be 1e-35,
-and numbers lose their digits, and a CPU its speed, below 1e-38."""
+__all__ = ["NetworkStage"]
 
 
-class NetworkStage(pl.LightningModule):
-    """One training: the model with its loss, the epoch means, and the best weights so far.
+class NetworkStage(Stage):
+    r"""Encoder and decoder, by reconstruction loss and KL term, pass after pass over the clouds.
+
+    .. math:: L = \frac1B \sum_b \left[ L_{rec}(x_b, \hat x_b) + \beta \, L_{KL}(x_b) \right]
 
     Args:
         model: In training mode, with its scaling; its weights change.
         loss: Module from (target, output), and masks where clouds are ragged, to (B,).
         options: All of the training.
-        loader: Of the training clouds, from ``training.batches.loader``.
-        full: Whether every cloud has all nodes. Known beforehand, a GPU need not be asked in
-            every step.
+        train: Training clouds.
+        valid: Validation clouds.
+        optimization: As of :class:`Stage`.
     """
 
-    _RESUMED = ("history", "best_loss", "best_epoch", "best_weights", "seconds")
+    name: ClassVar[str] = "network"
+    terms: ClassVar[tuple[str, ...]] = ("rec", "kl")
 
     def __init__(
         self,
         model: VAE,
         loss: nn.Module,
         options: TrainingOptions,
-        loader: DataLoader[Any],
-        full: bool,
+        train: TrainingClouds,
+        valid: TrainingClouds,
+        optimization: Optimization | None = None,
     ) -> None:
-        super().__init__()
-        self.full = full
-        # Lightning is asked once for a block of steps: what it does around one takes a while
-        self.automatic_optimization = False
-        assert isinstance(loader.sampler, batches.Order)
-        self.order = loader.sampler
-        self.after_step: Callable[[], object] = lambda: None
-        self.model = model
-        self.loss = loss
-        self.options = options
-        self.history: History = {"epoch": []}
-        self.best_loss = math.inf
-        self.best_epoch = 0
-        self.best_weights: dict[str, Tensor] = {}
-        self.seconds = 0.0
-        self._clock = time.perf_counter()
+        super().__init__(
+            options.seed,
+            max_epochs=options.epochs,
+            patience=options.patience,
+            optimization=optimization,
+        )
+        self.model, self.loss, self.options = model, loss, options
+        self.learning_rate = options.learning_rate
+        self.clouds = {"train": train, "valid": valid}
+        self.orders = {
+            part: batches.Order(
+                len(clouds), options.batch_size, options.seed, part == "train", clouds.chunk
+            )
+            for part, clouds in self.clouds.items()
+        }
+        # known beforehand, a GPU need not be asked in every step
+        size = model.conditioning.num_points
+        self.full = all(clouds.is_full(size) for clouds in self.clouds.values())
         self.on_lattice = bool(model.likelihood.step.any())
-        self._sums: dict[str, Tensor] = {}
-        self._counts = {"train": 0, "valid": 0}
+        self.after_step: Callable[[], object] = lambda: None
         self._recorders: dict[str, Recorder] = {}
         self._now = ("train", 0, 0)
+        self._frozen = [] if options.joint_prior else list(model.prior.parameters())
+        for weight in self._frozen:  # without a gradient, which several processes would wait for
+            weight.requires_grad_(False)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, in one kernel; Lightning asks."""
-        return Adam(
-            self.model.parameters(),
-            lr=self.options.learning_rate,
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
+    @property
+    def num_steps(self) -> int:
+        """Batches of all epochs."""
+        return self.max_epochs * self.orders["train"].num_batches
 
-    def on_train_start(self) -> None:
-        """Prepares the sums of an epoch and, on a GPU, the recording of steps."""
-        self._sums = {stage: self.model.scaling.low.new_zeros(2) for stage in self._counts}
-        on_gpu = self.device.type == "cuda"
-        device = self.device if on_gpu and self.same_every_time() else "cpu"
-        functions: dict[str, Callable[..., object]] = {"train": self._learn, "valid": self._step}
-        self._recorders = {stage: Recorder(call, device) for stage, call in functions.items()}
-        self._clock = time.perf_counter()
-        self._stop_if_stale()  # a resumed training may have been stopped after its last epoch
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Lightning asks."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Lightning asks."""
+        return self._loader("valid")
+
+    def _loader(self, part: str) -> DataLoader[Any]:
+        workers, clouds = self.options.workers, self.clouds[part]
+        order = self.orders[part]
+        # one batch at a time, so that whoever watches sees each step; on a GPU that records them
+        # a block, since what Lightning does around a step takes longer than the step
+        order.block = batches.BLOCK if self.is_recorded else 1
+        if not workers:
+            clouds = clouds.to(self.device)
+        return batches.loader(clouds, order, seed=self.seed, workers=workers)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps are recorded as CUDA graphs, and optimized by the stage itself."""
+        return not self.automatic_optimization
+
+    def record(self) -> None:
+        """Records steps on a GPU, if they are the same every time; for one process that nobody
+        watches step by step."""
+        self.automatic_optimization = not self.same_every_time()
 
     def same_every_time(self) -> bool:
         """Whether steps differ by their tensors alone, so that one can be recorded for all."""
         model = self.model
         draws = getattr(model.decoder, "noise_dim", 0) or self.options.joint_prior
-        fixed = not draws and not self.on_lattice
+        asked = self.optimization.optimizer or self.optimization.scheduler
+        fixed = not draws and not self.on_lattice and asked is None
         return bool(fixed and recordable(model.encoder, model.decoder, self.loss))
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        """Adam, in one kernel."""
+        return Adam(
+            self.trained_parameters(),
+            lr=self.options.learning_rate,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+
+    def sum_dtype(self) -> torch.dtype:
+        """That of the model."""
+        return self.model.scaling.low.dtype
+
+    def on_train_start(self) -> None:
+        """Prepares the recording of steps."""
+        super().on_train_start()
+        device = self.device if self.is_recorded else "cpu"
+        functions: dict[str, Callable[..., object]] = {"train": self._learn, "valid": self._step}
+        self._recorders = {part: Recorder(call, device) for part, call in functions.items()}
+
+    def candidate(self) -> Mapping[str, Tensor]:
+        """All weights of the model."""
+        return self.model.state_dict()
+
+    def leave(self) -> None:
+        """Puts the best weights into the model."""
+        self.forget_recordings()
+        for weight in self._frozen:
+            weight.requires_grad_(True)
+        self.model.load_state_dict(self.best_weights)
 
     def forget_recordings(self) -> None:
         """Gives their memory back."""
         for recorder in self._recorders.values():
             recorder.forget()
 
-    def _stop_if_stale(self) -> None:
-        patience = self.options.patience
-        # while beta grows, the best epoch says little
-        since = max(self.best_epoch, self.options.kl_warmup)
-        if patience is not None and len(self.history["epoch"]) - since >= patience:
-            self.trainer.should_stop = True
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the history and the best weights to a checkpoint."""
-        checkpoint["training"] = {name: getattr(self, name) for name in self._RESUMED}
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them from one."""
-        for name in self._RESUMED:
-            setattr(self, name, checkpoint["training"][name])
+        """Goes on with the order of the next epoch."""
+        super().on_load_checkpoint(checkpoint)
         # Lightning 2.6 tells the sampler its epoch only after it has asked for the first order
-        self.order.set_epoch(len(self.history["epoch"]))
+        self.orders["train"].set_epoch(int(self.outcome()["epochs_run"]))
 
-    def training_step(self, block: Clouds, number: int) -> None:
-        """Steps of a block of batches, which is the ``number``-th of the epoch."""
+    def settling_epochs(self) -> int:
+        """Those in which beta grows."""
+        return self.options.kl_warmup
+
+    def on_train_batch_start(self, batch: Any, number: int) -> None:
+        """Before a step: ends what has faded, now and then."""
+        if number % FADING == 0 and not self.is_recorded:
+            self._forget_traces()
+
+    def _forget_traces(self) -> None:
         adam = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(adam, Adam)
+        if isinstance(adam, Adam):
+            adam.forget_traces()
+
+    def training_step(self, block: Clouds, number: int) -> Tensor | None:
+        """The loss of a batch; of a GPU that records, all steps of a block of batches."""
+        if not self.is_recorded:
+            return self._step(*self._tensors("train", self.current_epoch, number, block))
         for step, batch in self._batches(block, number):
             if step % FADING == 0:
-                adam.forget_traces()
+                self._forget_traces()
             self._take("train", self.current_epoch, step, batch)
             self.after_step()
+        return None
 
     def validation_step(self, block: Clouds, number: int) -> None:
-        """Losses of such a block of validation clouds."""
+        """Losses of validation clouds."""
+        # the same noise in every epoch, so that epochs differ by their weights only
+        if not self.is_recorded:
+            self._step(*self._tensors("valid", 0, number, block))
+            return
         for step, batch in self._batches(block, number):
-            # the same noise in every epoch, so that epochs differ by their weights only
             self._take("valid", 0, step, batch)
 
     def _batches(self, block: Clouds, number: int) -> Iterator[tuple[int, Clouds]]:
         parts = batches.split(block, self.options.batch_size)
         return enumerate(parts, number * batches.BLOCK)
 
-    def _take(self, stage: str, epoch: int, step: int, batch: Clouds) -> None:
-        self._now = stage, epoch, step
-        self._counts[stage] += len(batch.points)
+    def _take(self, part: str, epoch: int, step: int, batch: Clouds) -> None:
+        self._recorders[part](*self._tensors(part, epoch, step, batch))
+
+    def _tensors(
+        self, part: str, epoch: int, step: int, batch: Clouds
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+        """What a step is a function of."""
+        self._now = part, epoch, step
         shape = (len(batch.points), self.model.prior.latent_dim)
         noise = standard_noise(shape, self._random("latent"))
         # a number that is recorded stays as it was
         dtype = self.model.scaling.low.dtype
         beta = torch.tensor(self._beta(epoch), dtype=dtype, device="cpu")
-        self._recorders[stage](*batch, noise, beta)
+        return batch.points, batch.mask, batch.labels, noise, beta
 
     def _learn(self, *tensors: Tensor) -> None:
         adam = self.optimizers(use_pl_optimizer=False)
@@ -165,13 +222,18 @@ class NetworkStage(pl.LightningModule):
     def _step(
         self, scaled: Tensor, mask: Tensor, labels: Tensor | None, noise: Tensor, beta: Tensor
     ) -> Tensor:
-        scaled = self._dequantized(scaled, mask)
-        with self._precision(scaled.device):
+        part, share = self._now[0], self.share(len(scaled))
+        # random numbers of the whole batch, so that each cloud has its own in any process
+        scaled = self._dequantized(scaled, mask)[share.rows]
+        mask, labels = mask[share.rows], None if labels is None else labels[share.rows]
+        numbers = self.model.node_noise(len(noise), self._random("node noise"))
+        numbers = None if numbers is None else numbers[share.rows]
+        with self.in_precision():
             posterior = self.model.posterior(scaled, mask)
-        z = posterior.mean + posterior.base_dist.stddev * noise.to(scaled)  # (B, L)
+        stddev = posterior.base_dist.stddev
+        z = posterior.mean + stddev * noise[share.rows].to(scaled)  # (B, L)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
-        numbers = self.model.node_noise(len(z), self._random("node noise"))
-        with self._precision(scaled.device):
+        with self.in_precision():
             unit = self.model.decode_unit(z, labels, made, numbers)
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
         # a GPU is not asked: it would have to be waited for
@@ -182,22 +244,17 @@ class NetworkStage(pl.LightningModule):
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
                 f"got shape {tuple(rec.shape)}"
             )
-        kl, penalty = self._divergence(posterior, mask, labels)
-        self._sums[self._now[0]] += torch.stack([rec.detach().sum(), kl.detach().sum()])
+        kl, penalty = self._divergence(posterior, mask, labels, len(noise), share)
+        self.add(part, share, rec, kl)
         if penalty is None:
-            return (rec + beta * kl).mean()
-        return rec.mean() + beta * penalty
-
-    def _precision(self, device: torch.device) -> torch.autocast:
-        """Of the network alone: loss and KL are small differences of large numbers."""
-        wanted = self.options.precision == "bfloat16"
-        return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+            return self.mean_of(rec + beta * kl, share)
+        return self.mean_of(rec, share) + beta * penalty
 
     def _random(self, purpose: str) -> torch.Generator:
-        """For this step of this stage; node noise is the same in both."""
-        stage, epoch, step = self._now
-        purpose = purpose if purpose == "node noise" else f"{stage} {purpose}".strip()
-        return generator(self.options.seed, purpose, epoch=epoch, step=step)
+        """For this step of this part; node noise is the same in both."""
+        part, epoch, step = self._now
+        purpose = purpose if purpose == "node noise" else f"{part} {purpose}".strip()
+        return self.random(purpose, epoch=epoch, step=step)
 
     def _dequantized(self, scaled: Tensor, mask: Tensor) -> Tensor:
         """Positions on a lattice, spread over their cells: a density can fit no lattice."""
@@ -210,20 +267,45 @@ class NetworkStage(pl.LightningModule):
         return scaling.scale(points).masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _divergence(
-        self, posterior: Independent[Any], mask: Tensor, labels: Tensor | None
+        self,
+        posterior: Independent[Any],
+        mask: Tensor,
+        labels: Tensor | None,
+        count: int,
+        share: Share,
     ) -> tuple[Tensor, Tensor | None]:
         """KL of each cloud, shape (B,), and what is made small if it is not its mean."""
         if self.options.joint_prior:
             context = self.model.conditioning.context(len(mask), labels, mask)
             context = None if context is None else context.to(posterior.mean)
+            shape, like = (1, count, self.model.prior.latent_dim), posterior.mean
+            noise = torch.randn(shape, generator=self._random(""), device="cpu", dtype=like.dtype)
+            noise = noise[:, share.rows].to(like.device)
             return losses.kl_monte_carlo(
-                posterior, self.model.prior, self._random(""), context=context
+                posterior, self.model.prior, context=context, noise=noise
             ), None
         kl = losses.kl_standard_normal(posterior)  # the history's, to the same bits in both cases
         if self.options.free_bits:
             each = losses.kl_per_latent(posterior)  # (B, L)
-            return kl, losses.free_bits(each, self.options.free_bits)
+            if self.world_size == 1:
+                return kl, losses.free_bits(each, self.options.free_bits)
+            return kl, self._free_bits(each, count, share)
         return kl, None
+
+    def _free_bits(self, each: Tensor, count: int, share: Share) -> Tensor:
+        """Free bits of the means over the batch, of which this process has a part."""
+        own = each.sum(0) if share.count else each.sum(0) * 0.0
+        means = self.summed(own.detach().clone()) / count  # (L,)
+        above = means > self.options.free_bits
+        return (own * above).sum() * (self.world_size / count)
+
+    def loss_of(self, means: Mapping[str, float]) -> float:
+        """With all of beta, also while it grows."""
+        return means["rec"] + self.options.beta * means["kl"]
+
+    def advice(self) -> str:
+        """A smaller rate."""
+        return f"a learning_rate below {self.options.learning_rate:g} may help"
 
     def _beta(self, epoch: int) -> float:
         options = self.options
@@ -233,49 +315,3 @@ class NetworkStage(pl.LightningModule):
             warmup=options.kl_warmup,
             cycle=options.kl_cycle,
         )
-
-    def _finish_stage(self, stage: str) -> float:
-        rec, kl = self._sums[stage].tolist()
-        count, self._counts[stage] = self._counts[stage], 0
-        self._sums[stage].zero_()
-        loss = (rec + self.options.beta * kl) / count
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the {stage} loss is {loss} in epoch {self.current_epoch + 1}; "
-                f"a learning_rate below {self.options.learning_rate:g} may help"
-            )
-        for column, value in (("loss", loss), ("rec", rec / count), ("kl", kl / count)):
-            self.history.setdefault(f"{stage}_{column}", []).append(value)
-        return loss
-
-    def on_validation_epoch_end(self) -> None:
-        """Adds an epoch to the history, keeps its weights if they are the best, may stop."""
-        self.history["epoch"].append(self.current_epoch + 1)
-        self._finish_stage("train")  # validation is the last part of Lightning's training epoch
-        loss = self._finish_stage("valid")
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.current_epoch + 1
-            state = self.model.state_dict()
-            self.best_weights = {key: value.detach().clone() for key, value in state.items()}
-        self.seconds += time.perf_counter() - self._clock
-        self._clock = time.perf_counter()
-        self._stop_if_stale()
-
-
-class Adam(torch.optim.Adam):
-    """``torch.optim.Adam`` with less to do in a step."""
-
-    def forget_traces(self) -> None:
-        """Ends means of gradients that have been 0 for long, such as those of units that died.
-
-        They fade by a tenth a step, and once they are so small that a CPU has no digits left for
-        them, which takes some 800 steps, it computes with them a hundred times slower. What is cut
-        here is too small to change a weight.
-        """
-        for state in self.state.values():
-            state["exp_avg"].copy_(torch.hardshrink(state["exp_avg"], TRACE))
-
-    # torch would look in every step whether a GPU is recording it with options that forbid that:
-    # ours allow it, and looking takes longer than the step of a small network
-    def _accelerator_graph_capture_health_check(self) -> None:
-        pass

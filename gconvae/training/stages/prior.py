@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
-from gconvae import registry
-from gconvae.caller_state import neutral
-from gconvae.clouds import Clouds
-from gconvae.priors.base import Latents, Prior
-from gconvae.randomness import initial_weights
+from gconvae.priors.base import Latents, Prior, StandardNormal
+from gconvae.training.clouds import TrainingClouds
+from gconvae.training.optimization import Optimization
+from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import held_out, latents
+from gconvae.training.stages.stage import Stage
+from gconvae.training.stages.stepped import SteppedStage
 from gconvae.vae import VAE
 
-__all__ = ["fit_prior", "with_prior"]
+__all__ = ["PriorStage", "prior_stage", "stage_of_latents"]
+
+CHECK_EVERY = 20
+"""Steps between two looks at the held-out latents."""
+
+PATIENCE = 10
+"""Looks without a better held-out density after which a fit ends."""
 
 
-@neutral()
-def with_prior(
-    model: VAE, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
-) -> VAE:
-    """A copy of a model with a prior that is fitted; see :meth:`gconvae.VAE.with_prior`."""
-    model = copy.deepcopy(model).eval()
-    model.prior = _created(model, prior, seed, options).to(model.scaling.low)
-    model.prior.eval()
-    clouds = model.prepare(data, name="data")
-    held = None if valid is None else model.prepare(valid, name="valid")
-    fit_prior(model, clouds, held, seed=seed)
-    return model
+class Drawn(NamedTuple):
+    """A batch.
+
+    Attributes:
+        z: Draws from q(z|x), shape (B, L).
+        context: Shape (B, C), or None.
+    """
+
+    z: Tensor
+    context: Tensor | None
 
 
-@neutral()
-def fit_prior(model: VAE, data: Clouds, valid: Clouds | None = None, *, seed: int = 0) -> None:
-    """Fits a model's prior on the latents of clouds, in place.
+def prior_stage(
+    model: VAE,
+    data: TrainingClouds,
+    valid: TrainingClouds | None = None,
+    *,
+    seed: int = 0,
+    optimization: Optimization | None = None,
+) -> Stage:
+    """The stage of a model's prior.
 
     Args:
-        model: Trained.
-        data: The training clouds, prepared by the model.
-        valid: Likewise, clouds on which the fit is watched; None = a seeded tenth of ``data``.
+        model: With a trained network; its prior changes.
+        data: Training clouds.
+        valid: Clouds on which the fit is watched; None = a seeded tenth of ``data``.
         seed: Of everything random in the fit.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
     """
     rest = latents(model, data, seed=seed)
     if valid is None:
@@ -48,23 +62,142 @@ def fit_prior(model: VAE, data: Clouds, valid: Clouds | None = None, *, seed: in
         held, rest = _rows(rest, watched), _rows(rest, fitted)
     else:
         held = latents(model, valid, seed=seed)
-    model.prior.fit(rest, held, seed=seed)
+    return stage_of_latents(model.prior, rest, held, seed=seed, optimization=optimization)
 
 
-def _created(model: VAE, prior: str | Prior, seed: int, options: dict[str, Any]) -> Prior:
-    if isinstance(prior, Prior):
-        return copy.deepcopy(prior)
-    shape = {
-        "latent_dim": model.prior.latent_dim,
-        "num_classes": model.conditioning.num_classes,
-        "ragged": model.conditioning.ragged,
-    }
-    taken = registry.accepted("prior", prior)
-    shape = {name: value for name, value in shape.items() if name in taken}
-    with initial_weights(seed):
-        created = registry.create("prior", prior, **shape, **options)
-    assert isinstance(created, Prior)
-    return created
+def stage_of_latents(
+    prior: Prior,
+    data: Latents,
+    valid: Latents,
+    *,
+    seed: int = 0,
+    optimization: Optimization | None = None,
+) -> Stage:
+    """The stage of a prior: step by step where it has a number of steps, else at once.
+
+    Args:
+        prior: It changes.
+        data: Latents of training clouds.
+        valid: Latents on which the fit is watched.
+        seed: Of everything random in the fit.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
+    """
+    if prior.fit_steps is None:
+        return AtOnceStage("prior", lambda: prior.fit(data, valid, seed=seed), seed)
+    return PriorStage(prior, data, valid, seed, optimization)
+
+
+def has_stage(prior: Prior) -> bool:
+    """Whether there is anything to fit."""
+    return not isinstance(prior, StandardNormal)
+
+
+class PriorStage(SteppedStage):
+    r"""Minimizes a prior's loss of latents, by default minus their log-density.
+
+    .. math:: \min_\theta - \sum_b \log p_\theta(z_b), \quad z_b \sim q(z|x_b)
+
+    Latents are drawn anew in every pass over the clouds. The weights with the best held-out
+    loss are kept, those at the beginning among them.
+
+    Args:
+        prior: With a number of steps, ``fit_steps``.
+        data: Latents of training clouds.
+        valid: Latents on which the fit is watched.
+        seed: The same seed gives the same prior.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
+    """
+
+    name: ClassVar[str] = "prior"
+    learning_rate = 1e-2
+    largest_gradient = 5.0  # so that one far latent cannot throw the weights away
+
+    def __init__(
+        self,
+        prior: Prior,
+        data: Latents,
+        valid: Latents,
+        seed: int,
+        optimization: Optimization | None = None,
+    ) -> None:
+        assert prior.fit_steps is not None
+        super().__init__(
+            seed,
+            steps=prior.fit_steps,
+            every=min(CHECK_EVERY, prior.fit_steps),
+            patience=PATIENCE,
+            optimization=optimization,
+        )
+        self.prior = prior.train()
+        self.latents, valid = prior.checked_latents(data), prior.checked_latents(valid)
+        self.held_out = Drawn(valid.draw(self.random("held-out latents")), valid.context)
+        prior.prepare_fit(self.latents.draw(self.random("flow latents")))
+        self._pass: tuple[int, Tensor, Tensor] | None = None
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.prior.parameters(), lr=self.learning_rate, fused=True)
+
+    def default_scheduler(
+        self, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """A cosine."""
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.num_steps)
+
+    def batch(self, step: int) -> Drawn:
+        """Latents of a step: each pass draws new ones and puts them in a new order."""
+        size = self.prior.batch_size
+        number, place = divmod(step, math.ceil(len(self.latents.mean) / size))
+        if self._pass is None or self._pass[0] != number:
+            z = self.latents.draw(self.random("flow latents", epoch=number))
+            random = self.random("flow order", epoch=number)
+            self._pass = number, z, torch.randperm(len(z), generator=random, device="cpu")
+        _, z, order = self._pass
+        rows = order[place * size : (place + 1) * size].to(z.device)
+        return Drawn(z[rows], None if self.latents.context is None else self.latents.context[rows])
+
+    def training_step(self, batch: Drawn, number: int) -> Tensor:
+        """The prior's loss of the process's share."""
+        share = self.share(len(batch.z))
+        losses = self._losses(batch, share.rows)
+        self.add("train", share, losses)
+        return self.mean_of(losses, share)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """The loss of the held-out latents."""
+        held = Drawn(*(None if part is None else part.to(self.device) for part in self.held_out))
+        share = self.share(len(held.z))
+        self.add("valid", share, self._losses(held, share.rows))
+
+    def _losses(self, batch: Drawn, rows: slice) -> Tensor:
+        context = None if batch.context is None else batch.context[rows]
+        with self.in_precision():
+            losses = self.prior.loss(batch.z[rows], context)
+        if losses.shape != batch.z[rows].shape[:1]:
+            raise ValueError(
+                f"loss of a prior must return one value a cloud, shape ({len(batch.z[rows])},), "
+                f"got shape {tuple(losses.shape)}"
+            )
+        return losses
+
+    def on_train_start(self) -> None:
+        """Weights that are as good as those to come are kept: those at the beginning."""
+        super().on_train_start()
+        if not self.best_weights:
+            self.look()
+            self.best_loss = self._ended("valid")["loss"]
+            self.best_weights = {k: v.detach().clone() for k, v in self.candidate().items()}
+
+    def candidate(self) -> Mapping[str, Tensor]:
+        """The prior's weights."""
+        return self.prior.state_dict()
+
+    def leave(self) -> None:
+        """Puts the best weights into the prior."""
+        self.prior.load_state_dict(self.best_weights)
+        self.prior.zero_grad()
+        self.prior.eval()
 
 
 def _rows(latents: Latents, rows: Tensor) -> Latents:

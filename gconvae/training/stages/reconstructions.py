@@ -9,12 +9,26 @@ from gconvae.clouds import Clouds, sort_nodes
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
 from gconvae.randomness import generator, standard_noise
+from gconvae.training.clouds import TrainingClouds
 from gconvae.vae import VAE
 
-__all__ = ["HELD_OUT", "Reconstructions", "dequantized", "held_out", "latents"]
+__all__ = [
+    "HELD_OUT",
+    "MOST_SEEN",
+    "Reconstructions",
+    "dequantized",
+    "held_out",
+    "latents",
+    "seen",
+]
 
 HELD_OUT = 0.1
 """Share of the clouds on which a stage is watched, where nobody hands over validation clouds."""
+
+MOST_SEEN = 200_000
+"""Clouds of which a stage has all latents, or a middle, in memory; of more, random ones."""
+
+WHOLE = slice(None)
 
 
 class Reconstructions:
@@ -22,24 +36,15 @@ class Reconstructions:
 
     Args:
         model: Its encoder and decoder are used as they are.
-        clouds: Prepared clouds in data units.
-    Attributes:
-        unit: In the decoder's units and with its number of nodes, shape (B, N, F).
-        mask: Shape (B, N).
+        clouds: Those of a training.
+        rows: Which of them, shape (B,); None = all.
     """
 
-    def __init__(self, model: VAE, clouds: Clouds) -> None:
-        self.model = model
-        self.labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
-        # a network with fewer nodes than the clouds is held against their first ones
-        missing = model.conditioning.num_points - clouds.points.shape[1]
-        self.points = nn.functional.pad(clouds.points, (0, 0, 0, missing))
-        self.mask = nn.functional.pad(clouds.mask, (0, missing))  # (B, N)
-        unit = model.scaling.to_unit(self.points)
-        self.unit = unit.masked_fill(~self.mask.unsqueeze(-1), 0.0)
+    def __init__(self, model: VAE, clouds: TrainingClouds, rows: Tensor | None = None) -> None:
+        self.model, self.source, self.rows = model, clouds, rows
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.source) if self.rows is None else len(self.rows)
 
     def subset(self, rows: Tensor) -> Reconstructions:
         """Some of the clouds.
@@ -47,9 +52,22 @@ class Reconstructions:
         Args:
             rows: Numbers of clouds, shape (b,).
         """
-        rows = rows.to(self.mask.device)
-        labels = None if self.labels is None else self.labels[rows]
-        return Reconstructions(self.model, Clouds(self.points[rows], self.mask[rows], labels))
+        return Reconstructions(self.model, self.source, self._places(rows))
+
+    def to(self, device: torch.device | str) -> None:
+        """Brings model and clouds to a device."""
+        self.model.to(device)
+        self.source = self.source.to(device)
+
+    def middle(self) -> tuple[Tensor, Tensor]:
+        """Clouds in the unit interval as they are, and their masks, for a look at all of them.
+
+        Returns:
+            Shapes (B, N, F) and (B, N), of at most :data:`MOST_SEEN` clouds.
+        """
+        clouds = self.source.scaled(self._places(seen(len(self), 0)))
+        points, mask = self._padded(clouds.points / self.model.scaling.extent, clouds.mask)
+        return points, mask
 
     def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Clouds in the unit interval, dequantized, and their masks.
@@ -60,50 +78,90 @@ class Reconstructions:
         Returns:
             Shapes (b, N, F) and (b, N).
         """
-        rows = rows.to(self.mask.device)
-        scaling, mask = self.model.scaling, self.mask[rows]
-        ends = scaling.low, scaling.high
-        points = self.model.likelihood.dequantize(self.points[rows], random, *ends, mask)
+        scaling, clouds = self.model.scaling, self.source.prepared(self._places(rows))
+        points, mask = self._padded(clouds.points, clouds.mask)
+        ends = scaling.low.to(points), scaling.high.to(points)
+        points = self.model.likelihood.dequantize(points, random, *ends, mask)
         return scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     @torch.no_grad()
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+    def means(
+        self,
+        rows: Tensor,
+        unit: Tensor,
+        mask: Tensor,
+        random: torch.Generator,
+        part: slice = WHOLE,
+    ) -> Tensor:
         """The decoder's output for clouds, through a draw from their posteriors.
 
         Args:
             rows: Numbers of clouds, shape (b,), which say the labels.
             unit: These clouds, perhaps changed, shape (b, N, F).
             mask: True where a node is real, shape (b, N).
-            random: Source of the latent noise.
+            random: Source of the latent noise of all of them.
+            part: Those of the b clouds that are wanted.
         Returns:
-            Shape (b, N, F).
+            Shape (b, N, F), of the part.
         """
-        model = self.model
+        model, count = self.model, len(unit)
+        unit, mask = unit[part], mask[part]
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
         posterior = model.posterior(*resized(points, places, wanted))
-        noise = standard_noise(tuple(posterior.mean.shape), random).to(unit)
+        noise = standard_noise((count, posterior.mean.shape[1]), random)[part].to(unit)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
-        labels = None if self.labels is None else self.labels[rows.to(mask.device)]
-        numbers = model.node_noise(len(z), random)
+        labels = self.source.prepared(self._places(rows[part])).labels
+        numbers = model.node_noise(count, random)
+        numbers = None if numbers is None else numbers[part]
         return model.decode_unit(z, labels, model.conditioning.nodes(mask), numbers)
+
+    def _places(self, rows: Tensor) -> Tensor:
+        return rows if self.rows is None else self.rows[rows]
+
+    def _padded(self, points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        # a network with fewer nodes than the clouds is held against their first ones
+        missing = self.model.conditioning.num_points - points.shape[1]
+        return nn.functional.pad(points, (0, 0, 0, missing)), nn.functional.pad(mask, (0, missing))
+
+
+def seen(num_clouds: int, seed: int) -> Tensor:
+    """Numbers of all clouds, or of a random part that fits into memory, in their order.
+
+    Args:
+        num_clouds: How many there are.
+        seed: Of the choice.
+    Example:
+        >>> seen(3, 0)
+        tensor([0, 1, 2])
+    """
+    if num_clouds <= MOST_SEEN:
+        return torch.arange(num_clouds, device="cpu")
+    random = generator(seed, "clouds that are seen")
+    return torch.randperm(num_clouds, generator=random, device="cpu")[:MOST_SEEN].sort().values
 
 
 @torch.no_grad()
-def latents(model: VAE, clouds: Clouds, *, seed: int = 0) -> Latents:
+def latents(model: VAE, clouds: TrainingClouds, *, seed: int = 0) -> Latents:
     """Posteriors of clouds and the context of each, for fitting a prior.
 
     Args:
         model: Its encoder is used.
-        clouds: Prepared clouds in data units, with labels where the model has labels.
+        clouds: Those of a training, of which at most :data:`MOST_SEEN` are taken.
         seed: Of the places in the cells of a lattice, which the encoder saw in training.
     """
-    clouds = dequantized(model, clouds, seed)
-    posteriors = [model.posterior(model.scaled(part), part.mask) for part in pieces(clouds)]
+    prepared = clouds.prepared(seen(len(clouds), seed))
+    return posteriors(model, dequantized(model, prepared, seed))
+
+
+@torch.no_grad()
+def posteriors(model: VAE, clouds: Clouds) -> Latents:
+    """Posteriors of prepared clouds, and the context of each."""
+    found = [model.posterior(model.scaled(part), part.mask) for part in pieces(clouds)]
     context = model.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
     return Latents(
-        torch.cat([posterior.mean for posterior in posteriors]),
-        torch.cat([posterior.base_dist.stddev for posterior in posteriors]),
+        torch.cat([posterior.mean for posterior in found]),
+        torch.cat([posterior.base_dist.stddev for posterior in found]),
         None if context is None else context.to(clouds.points),
     )
 
@@ -119,7 +177,7 @@ def dequantized(model: VAE, clouds: Clouds, seed: int) -> Clouds:
     ends = model.scaling.low, model.scaling.high
     random = generator(seed, "lattice")
     points = model.likelihood.dequantize(clouds.points, random, *ends, clouds.mask)
-    return clouds._replace(points=points)
+    return Clouds(points, clouds.mask, clouds.labels)
 
 
 def held_out(num_clouds: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:

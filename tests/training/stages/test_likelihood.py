@@ -16,6 +16,8 @@ from gconvae.datasets import SuperpixelMNIST
 from gconvae.datasets.transforms import NUM_CHANGES
 from gconvae.likelihoods import AutoregressiveLikelihood, MeanLikelihood
 from gconvae.randomness import initial_weights
+from gconvae.training import callbacks
+from gconvae.training.engine import Engine, fit_stage
 from gconvae.training.stages import likelihood as stage
 from gconvae.training.stages.likelihood import LikelihoodStage
 from gconvae.vae import VAE
@@ -59,7 +61,16 @@ def train(
     seed: int,
     state: Path | None = None,
 ) -> None:
-    LikelihoodStage(likelihood, clouds, valid, seed).run(state=state)
+    made = LikelihoodStage(likelihood, clouds, valid, seed)
+    if state is None:
+        fit_stage(made)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "SAVE_EVERY", 0.0)
+        state.mkdir(exist_ok=True)
+        engine = Engine(folder=state)
+        engine.run(made, resume=(state / callbacks.STATE).exists())
+    made.leave()
 
 
 # the fit
@@ -97,10 +108,20 @@ class Corners:
         unit, mask = self.unit[rows] + noise / 432, self.mask[rows]
         return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+    def means(
+        self,
+        rows: Tensor,
+        unit: Tensor,
+        mask: Tensor,
+        random: torch.Generator,
+        part: slice = slice(None),
+    ) -> Tensor:
         middle = unit.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
         noise = 0.01 * torch.randn(unit.shape, generator=random)
-        return (middle + noise).clamp(0, 1)
+        return (middle + noise).clamp(0, 1)[part]
+
+    def to(self, device: Any) -> None:
+        pass
 
 
 def held_out_nats(
@@ -147,7 +168,7 @@ class Blind(Corners):
     def __init__(self, seed: int) -> None:
         super().__init__(seed, places=((0.8, 0.7, 0.5),))
 
-    def means(self, rows: Tensor, unit: Tensor, mask: Tensor, random: torch.Generator) -> Tensor:
+    def means(self, rows: Tensor, unit: Tensor, *given: Any) -> Tensor:
         return torch.full_like(unit, 0.5)
 
 
@@ -191,12 +212,12 @@ def stop_at(batch: int) -> Callable[[int], None]:
 
 @pytest.mark.parametrize("stopped", [0, 3, 6, 9])
 def test_a_stopped_fit_goes_on_to_the_same_bits(tmp_path: Path, stopped: int) -> None:
-    whole, state = make(steps=10), tmp_path / "state.pt"
+    whole, state = make(steps=10), tmp_path / "run"
     train(whole, Corners(1), Corners(2), seed=0)
     likelihood = make(steps=10)
     with pytest.raises(KeyboardInterrupt):
         train(likelihood, Corners(1, before=stop_at(stopped)), Corners(2), seed=0, state=state)
-    assert state.exists() == (stopped >= 4)
+    assert (state / callbacks.STATE).exists() == (stopped >= 4)
     # a new process makes the likelihood anew
     likelihood, pairs = make(steps=10), Corners(1)
     train(likelihood, pairs, Corners(2), seed=0, state=state)
@@ -206,13 +227,13 @@ def test_a_stopped_fit_goes_on_to_the_same_bits(tmp_path: Path, stopped: int) ->
 
 def test_a_fit_without_a_stop_has_the_same_bits_with_a_state(tmp_path: Path) -> None:
     with_state, without = make(), make()
-    train(with_state, Corners(1), Corners(2), seed=0, state=tmp_path / "state.pt")
+    train(with_state, Corners(1), Corners(2), seed=0, state=tmp_path / "run")
     train(without, Corners(1), Corners(2), seed=0)
     assert equal_states(with_state, without)
 
 
 def test_a_finished_fit_is_not_done_again(tmp_path: Path) -> None:
-    first, second, state = make(), make(), tmp_path / "state.pt"
+    first, second, state = make(), make(), tmp_path / "run"
     train(first, Corners(1), Corners(2), seed=0, state=state)
     train(second, Corners(1, before=stop_at(0)), Corners(2), seed=0, state=state)
     assert equal_states(first, second)
@@ -241,7 +262,7 @@ def test_weights_with_the_best_held_out_likelihood_are_kept() -> None:
 def test_the_best_weights_are_kept_over_a_stop(tmp_path: Path) -> None:
     whole, again = (make(steps=60, augmented=0.0, batch_size=16) for _ in range(2))
     train(whole, misleading(), Corners(2), seed=0)
-    state = tmp_path / "state.pt"
+    state = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train(again, misleading(stopped=50), Corners(2), seed=0, state=state)
     train(again, misleading(batches=48), Corners(2), seed=0, state=state)

@@ -1,0 +1,268 @@
+"""The engine: runs one stage after another with Lightning, and goes on where one was stopped."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+
+from gconvae.training.callbacks import STATE, SaveState, StageBar
+from gconvae.training.determinism import quiet_lightning
+from gconvae.training.history import History, remove_stage
+from gconvae.training.stages.network import NetworkStage
+from gconvae.training.stages.stage import Stage
+from gconvae.training.stages.stepped import SteppedStage
+from gconvae.vae import VAE
+
+__all__ = ["Callbacks", "Engine", "Hardware", "Loggers", "fit_stage"]
+
+Callbacks = Callback | Sequence[Callback] | Mapping[str, Sequence[Callback]] | None
+"""Callbacks of Lightning, for all stages, or for some by the name of the stage."""
+
+Loggers = Logger | Sequence[Logger] | bool | None
+"""Loggers of Lightning."""
+
+_LOGGER = logging.getLogger("gconvae.training")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where stages run; the words are Lightning's.
+
+    Attributes:
+        accelerator: ``"cpu"`` or ``"gpu"``.
+        devices: Processes of this machine that share each batch; a list names GPUs.
+        num_nodes: Machines.
+        strategy: How they share it.
+    """
+
+    accelerator: str = "cpu"
+    devices: int | list[int] = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+
+    @property
+    def local_processes(self) -> int:
+        """Processes of this machine."""
+        return len(self.devices) if isinstance(self.devices, list) else self.devices
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all."""
+        return self.local_processes * self.num_nodes
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is, before any of them is asked; 0 where there is one."""
+        if self.world_size == 1:
+            return 0
+        for name in ("RANK", "SLURM_PROCID"):
+            if name in os.environ:
+                return int(os.environ[name])
+        local, node = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK"))
+        return node * self.local_processes + local
+
+    def alone(self) -> Hardware:
+        """One process, for what each does by itself."""
+        devices: int | list[int] = 1
+        if isinstance(self.devices, list) and len(self.devices) == 1:
+            devices = self.devices
+        return dataclasses.replace(self, devices=devices, num_nodes=1, strategy="auto")
+
+
+class Engine:
+    """Runs the stages of a training.
+
+    Args:
+        hardware: Where.
+        callbacks: See :data:`Callbacks`.
+        logger: See :data:`Loggers`.
+        max_time: Limit of each stage, as Lightning takes it (``"00:01:30:00"`` is an hour and a
+            half); None = none.
+        folder: Run folder, for the state to resume from; None = nothing is written.
+        progress: Show a bar for each stage.
+    Attributes:
+        history: Rows of all stages.
+        outcomes: Name of a stage to its best epoch, epochs and seconds.
+    """
+
+    def __init__(
+        self,
+        hardware: Hardware | None = None,
+        *,
+        callbacks: Callbacks = None,
+        logger: Loggers = None,
+        max_time: str | timedelta | Mapping[str, int] | None = None,
+        folder: Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.hardware = hardware or Hardware()
+        self.callbacks, self.logger, self.max_time = callbacks, logger, max_time
+        self.folder, self.progress = folder, progress
+        self.history: History = {}
+        self.outcomes: dict[str, dict[str, float]] = {}
+        self._first_states: dict[int, dict[str, Any]] = {}
+
+    def run_row(self, model: VAE, row: Mapping[str, Callable[[], Stage]]) -> None:
+        """Runs stage after stage, from the saved state on if there is one.
+
+        Args:
+            model: What the stages change.
+            row: Name of a stage to what makes it, once those before it are done.
+        Raises:
+            ValueError: If the saved state is damaged.
+        """
+        saved = self._saved()
+        names = list(row)
+        begin = 0 if saved is None else names.index(saved["stage"])
+        if saved is not None and saved["before"] is not None:
+            model.load_state_dict(saved["before"])
+            model.eval()
+            self.outcomes.update(saved["outcomes"])
+        before = None if saved is None else saved["before"]
+        for number, name in enumerate(names):
+            if number < begin:
+                continue
+            if number > begin:
+                before = {key: value.clone() for key, value in model.state_dict().items()}
+            stage = row[name]()
+            stage.before = before
+            is_resumed = saved is not None and number == begin
+            if is_resumed and saved is not None:
+                self.history.update(saved["history"])
+            self.run(stage, resume=is_resumed)
+            stage.leave()
+            self.outcomes[name] = stage.outcome()
+            model.cpu().eval()
+
+    def run(self, stage: Stage, *, resume: bool = False) -> None:
+        """Runs a stage.
+
+        Args:
+            stage: It changes.
+            resume: From the saved state on.
+        """
+        if resume and not stage.is_monitored:  # it is quickly done anew
+            resume = False
+            remove_stage(self.history, stage.name)
+        stage.history, stage.outcomes = self.history, self.outcomes
+        hardware = self.hardware if stage.is_monitored else self.hardware.alone()
+        watchers = self._watchers(stage)
+        if isinstance(stage, NetworkStage) and hardware.accelerator == "gpu":
+            watched = watchers or self.logger or hardware.world_size > 1
+            if not watched:
+                stage.record()
+        with quiet_lightning():
+            trainer = self._trainer(stage, hardware, watchers)
+            state = None if self.folder is None or not resume else self.folder / STATE
+            try:
+                trainer.fit(stage, ckpt_path=state, weights_only=True)
+            except SystemExit:  # which Lightning makes of an interrupt
+                raise KeyboardInterrupt from None
+            finally:
+                # after an error in validation, Lightning leaves the workers that load batches
+                trainer.fit_loop.teardown()
+                if isinstance(stage, NetworkStage):
+                    stage.forget_recordings()
+
+    def _trainer(
+        self, stage: Stage, hardware: Hardware, watchers: Sequence[Callback]
+    ) -> pl.Trainer:
+        ours: list[Callback] = []
+        if self.folder is not None:
+            ours.append(SaveState(self.folder))
+        bars = any(isinstance(watcher, ProgressBar) for watcher in watchers)
+        if self.progress and not bars and hardware.rank == 0:
+            ours.append(StageBar())
+        saves = any(isinstance(watcher, Checkpoint) for watcher in watchers)
+        alone: dict[str, Any] = {}
+        if hardware.world_size == 1:
+            # else Lightning asks the environment, in which others may be many
+            alone = {"plugins": [LightningEnvironment()]}
+        return pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            max_epochs=stage.max_epochs,
+            max_time=self.max_time,
+            callbacks=[*watchers, *ours],
+            logger=False if self.logger is None else self.logger,
+            default_root_dir=self.folder,
+            log_every_n_steps=min(50, max(1, stage.num_steps // stage.max_epochs)),
+            reload_dataloaders_every_n_epochs=int(
+                isinstance(stage, SteppedStage) and stage.reloads
+            ),
+            use_distributed_sampler=False,
+            inference_mode=False,
+            enable_checkpointing=saves,
+            enable_progress_bar=bars,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **alone,
+        )
+
+    def _watchers(self, stage: Stage) -> list[Callback]:
+        """The caller's callbacks of a stage, those of Lightning as they were at the beginning."""
+        given = self.callbacks
+        if given is None:
+            return []
+        if isinstance(given, Callback):
+            given = [given]
+        if isinstance(given, Mapping):
+            given = given.get(stage.name, [])
+        watchers = []
+        for watcher in given:
+            if getattr(watcher, "monitor", None) is not None:
+                if not stage.is_monitored:
+                    continue  # it has no losses to look at
+                # what was best in one stage says nothing in the next
+                first = self._first_states.setdefault(id(watcher), copy.deepcopy(vars(watcher)))
+                vars(watcher).update(copy.deepcopy(first))
+            watchers.append(watcher)
+        return watchers
+
+    def _saved(self) -> dict[str, Any] | None:
+        """What the saved state says of the training, if there is one."""
+        state = None if self.folder is None else self.folder / STATE
+        if state is None or not state.exists():
+            return None
+        try:
+            damaged = zipfile.ZipFile(state).testzip()
+        except zipfile.BadZipFile as error:
+            damaged = str(error)
+        if damaged is not None:
+            raise ValueError(f"{state} must be a whole checkpoint, it is damaged: {damaged}")
+        saved: dict[str, Any] = torch.load(state, weights_only=True, map_location="cpu")[
+            "training"
+        ]
+        return saved
+
+
+def fit_stage(stage: Stage, *, progress: bool = False, device: torch.device | None = None) -> None:
+    """Runs one stage by itself, and leaves its result.
+
+    Args:
+        stage: It changes.
+        progress: Show a bar.
+        device: Where it runs; None = the CPU.
+    """
+    on_gpu = device is not None and device.type == "cuda"
+    hardware = (
+        Hardware("gpu", [device.index or 0]) if on_gpu and device is not None else Hardware()
+    )
+    Engine(hardware, progress=progress).run(stage)
+    stage.leave()

@@ -1,0 +1,108 @@
+"""A copy of a trained model with another prior or likelihood: one stage by itself."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from gconvae import registry
+from gconvae.caller_state import neutral
+from gconvae.likelihoods.base import Likelihood
+from gconvae.priors.base import Prior
+from gconvae.randomness import initial_weights
+from gconvae.training.clouds import CloudsInMemory, TrainingClouds
+from gconvae.training.engine import fit_stage
+from gconvae.training.stages import likelihood as likelihoods
+from gconvae.training.stages import prior as priors
+from gconvae.vae import VAE
+
+__all__ = ["with_likelihood", "with_prior"]
+
+
+@neutral()
+def with_prior(
+    model: VAE,
+    prior: str | Prior,
+    data: Any,
+    *,
+    valid: Any = None,
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> VAE:
+    """A copy of a model with a prior that is fitted; see :meth:`gconvae.VAE.with_prior`."""
+    model = copy.deepcopy(model).eval()
+    if isinstance(prior, Prior):
+        model.prior = copy.deepcopy(prior)
+    else:
+        shape = {
+            "latent_dim": model.prior.latent_dim,
+            "num_classes": model.conditioning.num_classes,
+            "ragged": model.conditioning.ragged,
+        }
+        model.prior = _created("prior", prior, shape, seed, options)
+    device = model.device
+    model.prior.to(model.scaling.low).eval()
+    if priors.has_stage(model.prior):
+        clouds, held = _clouds(model, data, valid)
+        stage = priors.prior_stage(model, clouds, held, seed=seed)
+        fit_stage(stage, progress=progress, device=device)
+    return model.to(device).eval()
+
+
+@neutral()
+def with_likelihood(
+    model: VAE,
+    likelihood: str | Likelihood,
+    data: Any,
+    *,
+    valid: Any = None,
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> VAE:
+    """A copy of a model with a fitted likelihood; see :meth:`gconvae.VAE.with_likelihood`."""
+    model = copy.deepcopy(model).eval()
+    if isinstance(likelihood, Likelihood):
+        model.likelihood = copy.deepcopy(likelihood)
+    else:
+        shape = {
+            "num_points": model.conditioning.num_points,
+            "num_features": len(model.scaling.low),
+        }
+        model.likelihood = _created("likelihood", likelihood, shape, seed, options)
+    device = model.device
+    model.likelihood.to(model.scaling.low)
+    model.likelihood.set_schema(model.schema)
+    clouds, held = _clouds(model, data, valid)
+    seen = clouds.prepared(torch.arange(len(clouds), device="cpu"))
+    model.likelihood.set_lattice(seen.points.to(device), seen.mask.to(device))
+    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
+    if likelihoods.has_stage(model.likelihood):
+        stage = likelihoods.likelihood_stage(model, clouds, held, seed=seed)
+        fit_stage(stage, progress=progress, device=device)
+    return model.to(device).eval()
+
+
+def _clouds(model: VAE, data: Any, valid: Any) -> tuple[TrainingClouds, TrainingClouds | None]:
+    """Checked, in order and scaled, once; on the model's device."""
+    pairs = (("data", data), ("valid", valid))
+    made = [
+        None if part is None else CloudsInMemory(model, model.prepare(part, name=name), name)
+        for name, part in pairs
+    ]
+    clouds, held = (None if part is None else part.to(model.device) for part in made)
+    assert clouds is not None
+    return clouds, held
+
+
+def _created(
+    kind: Any, name: str, shape: dict[str, Any], seed: int, options: dict[str, Any]
+) -> Any:
+    """A part by its name, with the shape of the model where it takes one."""
+    taken = registry.accepted(kind, name) - options.keys()
+    shape = {option: value for option, value in shape.items() if option in taken}
+    with initial_weights(seed):
+        return registry.create(kind, name, **shape, **options)

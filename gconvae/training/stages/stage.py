@@ -1,0 +1,308 @@
+"""What all stages of a training share: epochs, the best weights, history, optimizer, ranks."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from gconvae.randomness import generator
+from gconvae.training.history import History, add_row
+from gconvae.training.optimization import Optimization, scheduled
+
+__all__ = ["Share", "Stage"]
+
+
+class Share(NamedTuple):
+    """The part of a batch that one of several processes takes.
+
+    Attributes:
+        rows: Of the batch; a process without one takes the first, and it does not count.
+        count: Clouds that count, 0 at least.
+        factor: What the mean over them is multiplied with, so that the mean over the processes is
+            the mean over the batch.
+    """
+
+    rows: slice
+    count: int
+    factor: float
+
+
+class Stage(pl.LightningModule):
+    """One stage of a training: what it trains, on which batches, and what it leaves.
+
+    An epoch ends with a look at held-out clouds. The weights with the lowest loss of these are
+    kept, and :meth:`leave` puts them where they belong. Losses are logged as ``train_loss`` and
+    ``valid_loss``, and once more with the name of the stage in front (``network/valid_loss``).
+
+    Args:
+        seed: Of everything random in the stage.
+        max_epochs: Epochs at most.
+        patience: Epochs without a better loss after which the stage ends; None = never.
+        optimization: Optimizer, schedule and precision that somebody asks for.
+    Attributes:
+        history: Rows of all stages so far; this one adds its own.
+        before: Weights of the model before this stage; None for the first one.
+    """
+
+    name: ClassVar[str]
+
+    terms: ClassVar[tuple[str, ...]] = ("loss",)
+    """Parts of the loss, of which the history has the means."""
+
+    learning_rate: float
+    """Of an optimizer that is asked for by name."""
+
+    largest_gradient: float | None = None
+    """Norm to which a gradient is cut; None = as it is."""
+
+    is_monitored: ClassVar[bool] = True
+    """Whether its epochs have losses, which callbacks can look at."""
+
+    _RESUMED = ("best_loss", "best_epoch", "best_weights", "seconds", "finished")
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        max_epochs: int,
+        patience: int | None = None,
+        optimization: Optimization | None = None,
+    ) -> None:
+        super().__init__()
+        self.seed, self.max_epochs, self.patience = seed, max_epochs, patience
+        self.optimization = optimization or Optimization()
+        self.history: History = {}
+        self.outcomes: dict[str, dict[str, float]] = {}
+        self.before: dict[str, Tensor] | None = None
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.seconds, self.finished = 0.0, False
+        self._clock = time.perf_counter()
+        self._sums: dict[str, Tensor] = {}
+        self._counts = {"train": 0, "valid": 0}
+
+    # what a stage says
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Steps in all, if it does not end early."""
+
+    @abstractmethod
+    def candidate(self) -> Mapping[str, Tensor]:
+        """The weights that an epoch ends with."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Puts the best weights where they belong."""
+
+    @abstractmethod
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer where nobody asks for another."""
+
+    def default_scheduler(
+        self, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """The schedule of the learning rate where nobody asks for another; None = none."""
+        return None
+
+    def loss_of(self, means: Mapping[str, float]) -> float:
+        """The loss of an epoch.
+
+        Args:
+            means: Of each of the terms over the clouds.
+        """
+        return means["loss"]
+
+    def advice(self) -> str:
+        """What may help where the loss stops being finite."""
+        return "a smaller learning rate may help"
+
+    # optimizer
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def configure_optimizers(self) -> Any:
+        """Lightning asks: those of the stage, or those that were asked for."""
+        asked = self.optimization
+        if asked.optimizer is None:
+            optimizer = self.default_optimizer()
+        else:
+            optimizer = asked.make_optimizer(
+                self.trained_parameters(), self.learning_rate, self.hidden_matrices()
+            )
+        if asked.scheduler is not None:
+            scheduler = asked.make_scheduler(optimizer, self.num_steps)
+        else:
+            scheduler = self.default_scheduler(optimizer)
+        return optimizer if scheduler is None else scheduled(optimizer, scheduler)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden features, for optimizers that know matrices."""
+        return []
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning asks before each step."""
+        if self.largest_gradient is not None:
+            nn.utils.clip_grad_norm_(self.trained_parameters(), self.largest_gradient)
+
+    def in_precision(self) -> torch.autocast:
+        """Products of the network in the precision that is asked for."""
+        wanted = self.optimization.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+
+    # ranks
+
+    @property
+    def world_size(self) -> int:
+        """Processes that share each batch."""
+        return 1 if self._trainer is None else int(self.trainer.world_size)
+
+    def share(self, count: int) -> Share:
+        """The part of a batch of ``count`` clouds that this process takes."""
+        world, rank = self.world_size, self.global_rank
+        start, stop = count * rank // world, count * (rank + 1) // world
+        own = stop - start
+        if own == 0:  # it takes part in the sum of the gradients all the same
+            return Share(slice(0, 1), 0, 0.0)
+        return Share(slice(start, stop), own, own * world / count)
+
+    def mean_of(self, losses: Tensor, share: Share) -> Tensor:
+        """What this process is to minimize, so that all together minimize the batch's mean."""
+        mean = losses.mean()
+        return mean if self.world_size == 1 else mean * share.factor
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.world_size > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    # epochs
+
+    def on_train_start(self) -> None:
+        """Makes room for the sums of an epoch; a resumed stage may have ended before."""
+        zeros = torch.zeros(len(self.terms), device=self.device, dtype=self.sum_dtype())
+        self._sums = {part: zeros.clone() for part in self._counts}
+        self._clock = time.perf_counter()
+        self._stop_if_stale()
+
+    def sum_dtype(self) -> torch.dtype:
+        """Precision of the sums."""
+        return torch.float32
+
+    def add(self, part: str, share: Share, *terms: Tensor) -> None:
+        """Adds the terms of a batch to those of the epoch.
+
+        Args:
+            part: ``"train"`` or ``"valid"``.
+            share: What this process has of the batch.
+            terms: As many as the stage has, each (B,).
+        """
+        if share.count:
+            self._sums[part] += torch.stack([term.detach().sum() for term in terms])
+        self._counts[part] += share.count
+
+    def on_validation_epoch_end(self) -> None:
+        """Adds an epoch to the history, keeps its weights if they are the best, may stop."""
+        row: dict[str, Any] = {"stage": self.name, "epoch": self.current_epoch + 1}
+        # validation is the last part of Lightning's training epoch
+        train, valid = self._ended("train"), self._ended("valid")
+        row |= {f"train_{term}": value for term, value in train.items()}
+        row |= {f"valid_{term}": value for term, value in valid.items()}
+        add_row(self.history, row)
+        self._log(row)
+        if valid["loss"] < self.best_loss:
+            self.best_loss, self.best_epoch = valid["loss"], self.current_epoch + 1
+            self.best_weights = copies(self.candidate())
+        self.seconds += time.perf_counter() - self._clock
+        self._clock = time.perf_counter()
+        self._stop_if_stale()
+
+    def _ended(self, part: str) -> dict[str, float]:
+        """Means of an epoch, the loss first."""
+        counted = torch.tensor([self._counts[part]], dtype=torch.float64, device=self.device)
+        sums = self.summed(torch.cat([self._sums[part].double(), counted]))
+        *totals, count = sums.tolist()
+        self._counts[part] = 0
+        self._sums[part].zero_()
+        means = {term: total / count for term, total in zip(self.terms, totals, strict=True)}
+        loss = self.loss_of(means)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the {part} loss is {loss} in epoch {self.current_epoch + 1}; {self.advice()}"
+            )
+        return {"loss": loss} | means
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        """For callbacks that monitor a metric, and loggers."""
+        several = self.world_size > 1
+        for column, value in row.items():
+            if column in ("stage", "epoch"):
+                continue
+            self.log(column, value, logger=False, sync_dist=several)
+            self.log(f"{self.name}/{column}", value, sync_dist=several)
+
+    def _stop_if_stale(self) -> None:
+        # while a loss is still changing its meaning, the best epoch says little
+        since = max(self.best_epoch, self.settling_epochs())
+        done = self.outcome()["epochs_run"]
+        stale = self.patience is not None and done - since >= self.patience
+        if self.finished or stale:
+            self.trainer.should_stop = True
+
+    def settling_epochs(self) -> int:
+        """Epochs that patience does not count."""
+        return 0
+
+    def outcome(self) -> dict[str, float]:
+        """For the manifest: the best epoch, how many there were, and how long they took."""
+        stages = self.history.get("stage", [])
+        return {
+            "best_epoch": self.best_epoch,
+            "epochs_run": sum(stage == self.name for stage in stages),
+            "seconds": round(self.seconds, 3),
+        }
+
+    # resume
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what there is to know of the training so far to Lightning's checkpoint."""
+        checkpoint["training"] = {
+            "stage": self.name,
+            "history": {name: list(column) for name, column in self.history.items()},
+            "outcomes": dict(self.outcomes),
+            "before": self.before,
+            **{name: getattr(self, name) for name in self._RESUMED},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it from one."""
+        saved = checkpoint["training"]
+        self.history.clear()
+        self.history.update(saved["history"])
+        for name in self._RESUMED:
+            setattr(self, name, saved[name])
+
+    def random(self, purpose: str, *, epoch: int = 0, step: int = 0) -> torch.Generator:
+        """The random numbers of a step."""
+        return generator(self.seed, purpose, epoch=epoch, step=step)
+
+
+def copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are now."""
+    return {name: value.detach().clone() for name, value in state.items()}

@@ -1,0 +1,134 @@
+"""Callbacks and loggers of a training, as objects or by the names that a command line has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import callbacks as known_callbacks
+from lightning.pytorch import loggers as known_loggers
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from gconvae import registry
+
+__all__ = ["made_callbacks", "made_logger", "said", "said_callbacks"]
+
+LOGS = "logs"
+"""Folder of loggers that are asked for by name, in the run folder."""
+
+
+def made_callbacks(given: Any) -> Any:
+    """Callbacks, those that are asked for by name made.
+
+    Args:
+        given: A callback or its name, a list of these, or a dict from a stage's name to a list.
+    Raises:
+        ValueError: If it is none of these, or there is no such callback or stage.
+    """
+    if isinstance(given, Mapping):
+        stages = ("network", "prior", "likelihood")
+        unknown = sorted(set(given) - set(stages))
+        if unknown:
+            raise ValueError(
+                f"callbacks must be for stages out of {', '.join(stages)}, got {unknown[0]!r}"
+            )
+        return {stage: [_callback(one) for one in _listed(part)] for stage, part in given.items()}
+    return [_callback(one) for one in _listed(given)]
+
+
+def made_logger(given: Any, folder: Path | None) -> Any:
+    """Loggers, those that are asked for by name made.
+
+    Args:
+        given: A logger or a name, a list of these, or None.
+        folder: The run folder; None = names write into the current folder.
+    Raises:
+        ValueError: If there is no such logger.
+        ModuleNotFoundError: If what it needs is not installed.
+    """
+    if given is None or given is False:
+        return None
+    if given is True:
+        given = "csv"
+    made = [_logger(one, folder) for one in _listed(given)]
+    return made[0] if len(made) == 1 else made
+
+
+def said(given: Any) -> str | None:
+    """An option as a manifest has it: a name, or what a function or object is called."""
+    if given is None or given is False:
+        return None
+    if isinstance(given, str):
+        return given
+    if isinstance(given, list | tuple):
+        return " + ".join(str(said(one)) for one in given)
+    name = getattr(given, "__qualname__", None)
+    if name is not None:
+        return str(name)
+    return str(given) if isinstance(given, Mapping | bool) else type(given).__name__
+
+
+def said_callbacks(given: Any) -> list[str] | None:
+    """Callbacks as a manifest has them."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return [f"{stage}: {said(one)}" for stage, part in given.items() for one in _listed(part)]
+    return [str(said(one)) for one in _listed(given)]
+
+
+def _listed(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    is_several = isinstance(given, Sequence) and not isinstance(given, str)
+    return list(given) if is_several else [given]
+
+
+def _callback(given: Any) -> Callback:
+    if isinstance(given, Callback):
+        return given
+    if not isinstance(given, str):
+        raise ValueError(f"callbacks must be callbacks of Lightning or their names, got {given!r}")
+    made = _named("callback", given, known_callbacks)
+    assert isinstance(made, Callback)
+    return made
+
+
+def _logger(given: Any, folder: Path | None) -> Logger:
+    if isinstance(given, Logger):
+        return given
+    if not isinstance(given, str):
+        raise ValueError(f"logger must be a logger of Lightning or its name, got {given!r}")
+    place = Path() if folder is None else folder
+    if given == "csv":
+        return CSVLogger(place, name=LOGS)
+    if given == "tensorboard":
+        try:
+            return TensorBoardLogger(place, name=LOGS)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'logger tensorboard needs TensorBoard: pip install "gconvae[tensorboard]"',
+                name=error.name,
+            ) from None
+    made = _named("logger", given, known_loggers)
+    assert isinstance(made, Logger)
+    return made
+
+
+def _named(kind: Any, text: str, known: Any) -> Any:
+    """An object by its name: a registered one, or a class of Lightning."""
+    terms = registry.parse(text)
+    if len(terms) != 1 or terms[0].weight != 1:
+        raise ValueError(f"{kind} must be one, not a sum, got {text!r}")
+    name, options = terms[0].name, terms[0].options
+    if name in registry.available(kind):
+        return registry.create(kind, text)
+    if name not in known.__all__ or name in ("Callback", "Logger"):
+        names = [*registry.available(kind), *known.__all__]
+        raise ValueError(f"{kind} must be one of {', '.join(names)}, got {name!r}")
+    try:
+        return getattr(known, name)(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"options of {kind} {name} must fit it, got {options}: {error}") from None
