@@ -91,8 +91,19 @@ class Autoencoder(nn.Module):
                 f"({', '.join(self.schema.names)}), got {given}; a new model takes them with "
                 f"num_features={given}"
             )
-        points = self.scaling.enter(clouds.points).to(self.scaling.low)
-        points, mask = sort_nodes(points, clouds.mask.to(self.device), self.schema)
+        mask = clouds.mask.to(self.device)
+        points, mask = sort_nodes(clouds.points.to(self.device), mask, self.schema)
+        return self.fitted(Clouds(points, mask, clouds.labels, clouds.schema), name)
+
+    def fitted(self, clouds: Clouds, name: str | None = "points") -> Clouds:
+        """Clouds that are checked and in order, as the model takes them: see :meth:`prepare`.
+
+        Args:
+            clouds: In data units, as a data set has them.
+            name: As of :meth:`prepare`; None = nodes beyond the ranges are moved without a word.
+        """
+        points = self.scaling.enter(clouds.points.to(self.device)).to(self.scaling.low)
+        mask = clouds.mask.to(self.device)
         points = self.scaling.hold(points, mask, name)
         most = getattr(self.encoder, "num_points", None)
         if most is not None and points.shape[1] != most:

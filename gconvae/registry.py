@@ -69,8 +69,8 @@ def register(kind: Kind, name: str, *, also: str | None = None) -> Callable[[typ
     made with as ``part_options``, which must be numbers, texts, lists or dicts of these.
 
     Args:
-        kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"likelihood"``, ``"loss"``, ``"callback"`` or
-            ``"logger"``.
+        kind: ``"encoder"``, ``"decoder"``, ``"prior"``, ``"likelihood"``, ``"loss"``,
+            ``"callback"`` or ``"logger"``.
         name: A Python identifier that no part of this kind has.
         also: Another name that it is found by, which nothing lists or writes down.
     Raises:
@@ -307,7 +307,7 @@ def _remember_options(part: type[Any]) -> None:
             options = {name: _json(bound.arguments[name]) for name in _options_of(part)}
             self.part_options = options
 
-    part.__init__ = remembering  # type: ignore[method-assign]  # what a class decorator is for
+    part.__init__ = remembering
 
 
 def _json(value: Any) -> Any:

@@ -124,13 +124,27 @@ class FeatureScaling(nn.Module):
             >>> FeatureScaling.fitted(points("x y"), clouds).low
             tensor([-1.,  0.])
         """
-        scaling = cls.of(schema)
-        points = scaling.enter(points).to(scaling.low.dtype)
         nodes = points.flatten(0, 1) if mask is None else points[mask]  # (P, F)
+        return cls.seen(schema, nodes.amin(0), nodes.amax(0), known=known)
+
+    @classmethod
+    def seen(
+        cls, schema: CloudSchema, low: Tensor, high: Tensor, *, known: bool = True
+    ) -> FeatureScaling:
+        """:meth:`fitted` to clouds of which lowest and highest values are known.
+
+        Args:
+            schema: What the features are.
+            low: In data units, shape (F,).
+            high: Likewise.
+            known: As of :meth:`fitted`.
+        """
+        scaling = cls.of(schema)
+        low, high = (scaling.enter(end).to(scaling.low.dtype) for end in (low, high))
         taken = torch.tensor([known and is_known for is_known in scaling.is_known])
-        taken = taken.to(nodes.device)
-        low = torch.where(taken, scaling.low.to(nodes), nodes.amin(0))
-        high = torch.where(taken, scaling.high.to(nodes), nodes.amax(0))
+        taken = taken.to(low.device)
+        low = torch.where(taken, scaling.low.to(low), low)
+        high = torch.where(taken, scaling.high.to(high), high)
         fitted = cls(low, high, schema.extent, schema)
         fitted.is_known = tuple(taken.tolist())
         return fitted
@@ -177,7 +191,7 @@ class FeatureScaling(nn.Module):
             width = torch.where(self.high > self.low, width, 1.0)
         return (self._bent(points) - low) / width
 
-    def hold(self, points: Tensor, mask: Tensor, name: str) -> Tensor:
+    def hold(self, points: Tensor, mask: Tensor, name: str | None) -> Tensor:
         """Clouds within the ranges: what is known is a rule, what was seen is a guess.
 
         A range that the schema knows has an edge, and a value beyond it is an error. The range of
@@ -187,7 +201,7 @@ class FeatureScaling(nn.Module):
         Args:
             points: Data units relative to the offsets, shape (B, N, F).
             mask: Shape (B, N).
-            name: What messages call ``points``.
+            name: What messages call ``points``; None = nothing is said, and all is moved.
         Returns:
             Shape (B, N, F).
         Warns:
@@ -208,9 +222,12 @@ class FeatureScaling(nn.Module):
         outside = (least < ends[0] - rounding) | (most > ends[1] + rounding)
         if not outside.any():
             return points
-        self._refuse(outside, least, most, name)
+        if name is not None:
+            self._refuse(outside, least, most, name)
         held = torch.maximum(torch.minimum(points, ends[1]), ends[0])
         moved = (held != points) & mask.unsqueeze(-1) & outside
+        if name is None:
+            return torch.where(moved, held, points)
         features = [self.names[f] for f in outside.nonzero().flatten().tolist()]
         warnings.warn(
             f"{int(moved.any(-1).sum())} of {len(nodes)} nodes of {name} lie far outside the "

@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gconvae.clouds import as_clouds
 from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
@@ -178,11 +177,13 @@ class Likelihood(nn.Module, ABC):
             points: Training clouds in data units, shape (B, N, F).
             mask: True where a node is real, shape (B, N); None = all.
         Raises:
-            ValueError: If the clouds are not valid or have another number of features.
+            ValueError: If they have another number of features.
         """
         if isinstance(self.lattice, str):
-            clouds = as_clouds(points, mask, num_features=self.num_features)
-            self.step.copy_(lattice_step(clouds.points, clouds.mask, STEPS[self.lattice]))
+            self._check_features(points, "points")
+            if mask is None:
+                mask = points.new_ones(points.shape[:2], dtype=torch.bool)
+            self.step.copy_(lattice_step(points, mask, STEPS[self.lattice]))
             for column, step in enumerate(self.known_steps):
                 if step is not None:
                     self.step[column] = step

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.schema import CloudSchema
 from gconvae.training.fit import fit
-from gconvae.training.preparation import VALID_FRACTION, train_and_valid
+from gconvae.training.preparation import VALID_FRACTION, shape_of, train_and_valid
 from gconvae.training.run_folder import Run
 from gconvae.vae import VAE
 
@@ -86,7 +87,7 @@ class Experiment:
         train, test = train_and_test(self.data)
         return Splits(*datasets.split(train, VALID_FRACTION, seed=seed), test)
 
-    def untrained(self, train: CloudDataset) -> VAE:
+    def untrained(self, train: CloudDataset | CloudFile) -> VAE:
         """The model before its training, for clouds like these.
 
         Raises:
@@ -94,21 +95,22 @@ class Experiment:
                 wanted and the clouds have none.
         """
         shape = {name: value for name, value in asdict(self.model).items() if value is not None}
-        shape = {"num_points": train.points.shape[1], "ragged": not train.mask.all()} | shape
+        seen = shape_of(train)
+        shape = {"num_points": seen.num_points, "ragged": not seen.is_full} | shape
         shape["num_classes"] = self._num_classes(train, shape.pop("labels", None))
         name = shape.pop("model")
         return models.create(name, seed=self.training.seed, schema=train.schema, **shape)
 
-    def _num_classes(self, train: CloudDataset, wanted: bool | None) -> int:
+    def _num_classes(self, train: CloudDataset | CloudFile, wanted: bool | None) -> int:
         """K, where labels are learned: if that is asked for, or if custom clouds have several."""
-        if wanted and train.labels is None:
+        seen = shape_of(train)
+        if wanted and not seen.num_labels:
             raise ValueError("labels must be in the data to be learned, the clouds have none")
-        if train.labels is None or wanted is False:
+        if not seen.num_labels or wanted is False:
             return 0
-        seen = int(train.labels.max()) + 1
-        if wanted is None and (_is_bundled(train) or len(train.labels.unique()) < 2):
+        if wanted is None and (_is_bundled(train) or not seen.has_classes):
             return 0
-        return max(seen, len(train.schema.classes))
+        return max(seen.num_labels, len(train.schema.classes))
 
     def run(
         self,
@@ -165,7 +167,7 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
     return datasets.split(data, TEST_FRACTION, seed=0)
 
 
-def _is_bundled(train: CloudDataset) -> bool:
+def _is_bundled(train: Any) -> bool:
     """Whether they are the bundled digits, whose labels are learned where that is asked for."""
     return isinstance(train, datasets.SuperpixelMNIST)
 

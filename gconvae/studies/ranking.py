@@ -23,9 +23,9 @@ from gconvae.studies.leaderboard import Leaderboard, Variant
 from gconvae.training import run_folder
 from gconvae.training.callbacks import STATE
 from gconvae.training.determinism import deterministic
-from gconvae.training.fit import LIKELIHOOD_STATE, NUM_SAMPLES
-from gconvae.training.stages.likelihood import fit_likelihood
-from gconvae.training.stages.prior import fit_prior
+from gconvae.training.fit import NUM_SAMPLES
+from gconvae.training.history import joined_history, of_stage, read_history, write_history
+from gconvae.training.refit import fit_later_stages
 from gconvae.vae import VAE
 
 __all__ = ["folder_of", "rank"]
@@ -143,8 +143,7 @@ def _train(
         _refit(experiment, place, shared, splits)
     else:
         experiment.run(place, clouds=splits[:2], resume=begun, progress=progress)
-        for state in (STATE, LIKELIHOOD_STATE):  # large, and nothing is left to resume
-            (place / state).unlink(missing_ok=True)
+        (place / STATE).unlink(missing_ok=True)  # large, and nothing is left to resume
 
 
 def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) -> None:
@@ -162,17 +161,16 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.encoder, model.decoder = trained.encoder, trained.decoder
     model.scaling, model.conditioning = trained.scaling, trained.conditioning
     model.likelihood.set_schema(train.schema)
-    model.likelihood.set_lattice(model.scaling.enter(train.points), train.mask)
-    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     model.eval()
+    history = of_stage(read_history(shared / "history.csv"), "network")
     with deterministic(manifest["threads"]):
-        prepared = model.prepare(train, name="data"), model.prepare(valid, name="valid")
-        fit_prior(model, *prepared, seed=seed)
-        fit_likelihood(model, *prepared, seed=seed)
+        engine = fit_later_stages(model, train, valid, seed)
         samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
-    run_folder.write_json(manifest | begun | {"samples_sha256": digest}, place / "manifest.json")
-    shutil.copyfile(shared / "history.csv", place / "history.csv")
+    stages = {"network": manifest["stages"]["network"], **engine.outcomes}
+    ended = {"stages": stages, "samples_sha256": digest}
+    run_folder.write_json(manifest | begun | ended, place / "manifest.json")
+    write_history(joined_history(history, engine.history), place / "history.csv")
     run_folder.save_model(model, place)
 
 
@@ -209,12 +207,13 @@ def _variant(
     if not finished:
         return Variant(name, dict(options), 0, math.nan, failure=failures[0])
     manifests = [run_folder.read_manifest(place) for place, _ in finished]
+    networks = [manifest["stages"]["network"] for manifest in manifests]
     rows = [{row_key(row): row for row in report.rows} for _, report in finished]
     return Variant(
         name=name,
         options=dict(options),
         parameters=_num_parameters(run_folder.load(finished[0][0])),
-        seconds=statistics.fmean(m["seconds"] / m["epochs_run"] for m in manifests),
+        seconds=statistics.fmean(m["seconds"] / m["epochs_run"] for m in networks),
         best_epochs=tuple(m["best_epoch"] for m in manifests),
         values={metric: tuple(row[metric].value for row in rows) for metric in rows[0]},
         errors={metric: tuple(row[metric].error for row in rows) for metric in rows[0]},

@@ -21,8 +21,9 @@ from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
 from gconvae.training.fit import fit
+from gconvae.training.history import History, of_stage, read_history
 from gconvae.training.preparation import identity, train_and_valid
-from gconvae.training.run_folder import History, Run
+from gconvae.training.run_folder import Run
 from gconvae.vae import VAE
 
 __all__ = ["Difference", "Reproduction", "reproduce"]
@@ -147,7 +148,8 @@ def reproduce(
             f"folder must be of this version's format, {folder} has no samples_sha256"
         )
     before = _finished_epochs(folder)
-    options = _options(manifest, epochs, most=len(before["epoch"]))
+    network = of_stage(before, "network")
+    options = _options(manifest, epochs, most=len(network["epoch"]))
     train, valid = _same_clouds(manifest, data, valid)
     # a run that is not finished has no best epoch yet
     is_whole = manifest.get("best_epoch", math.inf) <= options.epochs
@@ -161,13 +163,13 @@ def reproduce(
         config=manifest["config"],
         progress=progress,
     )
-    differences = _history_differences(before, again.history)
+    differences = _history_differences(before if is_whole else network, again.history)
     compared: tuple[str, ...] = ("history",)
     if is_whole:
         compared += ("weights", "samples")
         differences = chain(differences, _model_differences(folder, manifest, again))
     return Reproduction(
-        len(again.history["epoch"]),
+        len(of_stage(again.history, "network")["epoch"]),
         compared,
         next(differences, None),
         tuple(run_folder.differences(manifest["machine"], again.manifest["machine"])),
@@ -189,7 +191,7 @@ def _finished_epochs(folder: Path) -> History:
     file = folder / "history.csv"
     if not file.exists():
         raise FileNotFoundError(f"folder must hold a finished epoch, {folder} has no {file.name}")
-    return run_folder.read_history(file)
+    return read_history(file)
 
 
 def _options(manifest: Mapping[str, Any], epochs: int | None, most: int) -> TrainingOptions:

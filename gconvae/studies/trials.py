@@ -25,7 +25,7 @@ from gconvae.studies.search_space import HISTORY, KINDS, Plan, Range, row_name
 from gconvae.studies.settings import Setting, in_words
 from gconvae.training import run_folder
 from gconvae.training.callbacks import STATE
-from gconvae.training.fit import LIKELIHOOD_STATE
+from gconvae.training.history import of_stage, read_history
 
 if TYPE_CHECKING:
     import optuna
@@ -206,8 +206,7 @@ def _trained(plan: Plan, options: Mapping[str, Any], seed: int, folder: Path) ->
         progress=False,
         config=plan.run_config(experiment),
     )
-    for state in (STATE, LIKELIHOOD_STATE):  # large, and nothing is left to resume
-        (place / state).unlink(missing_ok=True)
+    (place / STATE).unlink(missing_ok=True)  # large, and nothing is left to resume
     return place
 
 
@@ -216,7 +215,7 @@ def _measured(
 ) -> tuple[float, float | None]:
     """The metric of a finished training, and its floor if it has one."""
     if plan.metric in HISTORY:
-        history = run_folder.read_history(place / "history.csv")
+        history = of_stage(read_history(place / "history.csv"), "network")
         best = run_folder.read_manifest(place)["best_epoch"]
         return history[plan.metric][history["epoch"].index(best)], None
     name, kind = row_name(plan.metric)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gconvae.clouds import Clouds
+from gconvae.datasets.shuffling import chunked_order
 from gconvae.randomness import generator
 from gconvae.training.clouds import TrainingClouds
 
@@ -70,8 +71,6 @@ class Order(Sampler[Tensor]):
         if self.chunk is None:
             yield from torch.randperm(self.num_clouds, generator=random).split(size)
             return
-        from gconvae.datasets.chunked_order import chunked_order
-
         left = torch.empty(0, dtype=torch.long)
         for window in chunked_order(self.num_clouds, self.chunk, WINDOW, random):
             left = torch.cat([left, window])

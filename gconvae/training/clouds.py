@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from gconvae.autoencoder import Autoencoder
 from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
+from gconvae.randomness import generator
 from gconvae.vae import VAE
 
-__all__ = ["CloudsInMemory", "TrainingClouds", "training_clouds"]
+__all__ = [
+    "CloudsInMemory",
+    "CloudsOnDisk",
+    "MOST_SEEN",
+    "TrainingClouds",
+    "seen_rows",
+    "training_clouds",
+]
+
+
+MOST_SEEN = 200_000
+"""Clouds of which a stage has all latents, or a middle, in memory; of more, random ones."""
 
 
 class TrainingClouds(Protocol):
@@ -84,15 +99,110 @@ class CloudsInMemory:
         return moved
 
 
-def training_clouds(model: VAE, data: CloudDataset, name: str) -> TrainingClouds:
+class CloudsOnDisk:
+    """Clouds of a file; each is checked, put in order and scaled when it is read.
+
+    Args:
+        model: As which they are scaled, with the schema and the scaling of the training.
+        file: The clouds.
+        name: What error messages call them.
+    Warns:
+        UserWarning: If nodes lie far outside the ranges of the training clouds.
+    Raises:
+        ValueError: If clouds are not valid, or lie outside the ranges that the schema knows.
+    """
+
+    def __init__(self, model: VAE, file: CloudFile, name: str = "data") -> None:
+        self.file = file
+        # a copy without weights, on the CPU, where reading is done
+        self.units = Units(model)
+        ends = file.summary()
+        extremes = torch.tensor([ends.low, ends.high], dtype=torch.float64)
+        extremes = self.units.scaling.enter(extremes).to(self.units.scaling.low)
+        full = torch.ones(1, 2, dtype=torch.bool)
+        self.units.scaling.hold(extremes.unsqueeze(0), full, f"the ends of {name}")
+        model.conditioning.check_labels(self.prepared(torch.zeros(1, dtype=torch.long)).labels, 1)
+
+    @property
+    def chunk(self) -> int | None:
+        """See :class:`TrainingClouds`."""
+        return self.file.chunk
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def scaled(self, rows: Tensor) -> Clouds:
+        """See :class:`TrainingClouds`."""
+        clouds = self.prepared(rows)
+        return Clouds(self.units.scaled(clouds), clouds.mask, clouds.labels)
+
+    def prepared(self, rows: Tensor) -> Clouds:
+        """See :class:`TrainingClouds`."""
+        points, mask, labels = self.units.fitted(self.file.take(rows.cpu()), None)
+        return Clouds(points, mask, labels)
+
+    def is_full(self, num_points: int) -> bool:
+        """See :class:`TrainingClouds`."""
+        *fewer, full = self.file.summary().size_counts
+        return self.file.num_points == num_points and full > 0 and not any(fewer)
+
+    def to(self, device: torch.device | str) -> CloudsOnDisk:
+        """Itself: batches are read on the CPU."""
+        return self
+
+
+class Units(Autoencoder):
+    """What of a model says how clouds are scaled, without its networks.
+
+    Args:
+        model: With the schema and the scaling of the training.
+    """
+
+    def __init__(self, model: VAE) -> None:
+        nodes = getattr(model.encoder, "num_points", None)
+        outline = nn.Module()
+        if nodes is not None:
+            outline.num_points = nodes
+        decoder = nn.Module()
+        decoder.num_points = model.conditioning.num_points  # type: ignore[assignment]  # torch expects a tensor
+        super().__init__(
+            outline,
+            decoder,
+            copy.deepcopy(model.scaling).cpu(),
+            model.prior.latent_dim,
+            model.conditioning.num_classes,
+            model.conditioning.ragged,
+            model.schema,
+        )
+
+
+def training_clouds(model: VAE, data: CloudDataset | CloudFile, name: str) -> TrainingClouds:
     """Clouds of a data set as a model takes them.
 
     Args:
         model: With the schema and the scaling of the training.
-        data: Checked and in order.
+        data: Checked and in order, or read so.
         name: What error messages call it.
     """
-    return CloudsInMemory(model, model.prepare(data, name=name), name)
+    if isinstance(data, CloudFile):
+        return CloudsOnDisk(model, data, name)
+    return CloudsInMemory(model, model.fitted(data.clouds, name), name)
+
+
+def seen_rows(num_clouds: int, seed: int) -> Tensor:
+    """Numbers of all clouds, or of a random part that fits into memory, in their order.
+
+    Args:
+        num_clouds: How many there are.
+        seed: Of the choice.
+    Example:
+        >>> seen_rows(3, 0)
+        tensor([0, 1, 2])
+    """
+    if num_clouds <= MOST_SEEN:
+        return torch.arange(num_clouds, device="cpu")
+    random = generator(seed, "clouds that are seen")
+    return torch.randperm(num_clouds, generator=random, device="cpu")[:MOST_SEEN].sort().values
 
 
 def _rows(clouds: Clouds, rows: Tensor) -> Clouds:

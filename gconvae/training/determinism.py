@@ -84,9 +84,10 @@ def keep_freed_memory() -> None:
 
 
 def _quiet() -> Callable[[], None]:
-    logger, filters = logging.getLogger("lightning.pytorch"), warnings.filters
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    filters, levels = warnings.filters, [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     before = list(filters)
     # the clouds lie in memory, so worker processes would only cost time
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -95,10 +96,13 @@ def _quiet() -> Callable[[], None]:
     warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
     # Lightning 2.6 uses a part of torch 2.15's pytree that torch deprecates
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # of kernels with one channel, whose gradients torch lays out in another way; it costs nothing
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view.*")
     ours = [entry for entry in filters if entry not in before]
 
     def restore() -> None:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         for entry in ours:
             if entry in warnings.filters:
                 warnings.filters.remove(entry)  # type: ignore[attr-defined]  # it is a list

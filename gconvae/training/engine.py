@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -105,7 +105,7 @@ class Engine:
         *,
         callbacks: Callbacks = None,
         logger: Loggers = None,
-        max_time: str | timedelta | Mapping[str, int] | None = None,
+        max_time: str | timedelta | dict[str, int] | None = None,
         folder: Path | None = None,
         progress: bool = False,
     ) -> None:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from gconvae import losses, metrics, neighbors
 from gconvae.caller_state import neutral
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.options import Accelerator, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.training import outcome, run_folder
-from gconvae.training.clouds import TrainingClouds, training_clouds
+from gconvae.training.clouds import TrainingClouds, seen_rows, training_clouds
 from gconvae.training.determinism import deterministic, keep_freed_memory
 from gconvae.training.engine import Engine, Hardware
 from gconvae.training.history import write_history
@@ -30,14 +32,16 @@ from gconvae.training.preparation import (
     check_trainable,
     describe,
     identity,
+    judged_clouds,
     look_at,
     resolved_accelerator,
     set_budget,
+    shape_of,
     train_and_valid,
     warn_of_slow,
 )
 from gconvae.training.run_folder import Run
-from gconvae.training.stages import likelihood, prior, reconstructions
+from gconvae.training.stages.later import later_stages
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 from gconvae.training.watching import made_callbacks, made_logger, said, said_callbacks
@@ -119,10 +123,10 @@ def fit(
         epochs: Passes over the training clouds, at most.
         batch_size: Clouds a step; the last step of an epoch takes what is left.
         learning_rate: Of the network.
-        optimizer: Of every stage: a name, perhaps with options (``"adamw(weight_decay=0.1)"``), out
-            of adam, adamw, sgd, muon and the classes of ``torch.optim``; or a function from the
-            list of parameters to an optimizer. None = Adam for the network and a prior, Muon with
-            AdamW for a likelihood.
+        optimizer: Of every stage: a name, perhaps with options (``"adamw(weight_decay=0.1)"``),
+            out of adam, adamw, sgd, muon and the classes of ``torch.optim``; or a function from
+            the list of parameters to an optimizer. None = Adam for the network and a prior, Muon
+            with AdamW for a likelihood.
         scheduler: Of the learning rate of every stage, taken after each step: constant, cosine,
             linear or exponential, perhaps with options (``"cosine(warmup=100)"``); or a function
             from an optimizer to a scheduler. None = each stage's own.
@@ -154,6 +158,12 @@ def fit(
         prior_steps: Steps of the stage of a prior that is a flow; None = its own.
         likelihood_steps: Steps of the stage of a likelihood with a network of its own, such as
             that of ``convae-flow``; None = its own. ``epochs`` are those of the network alone.
+        callbacks: Of Lightning, or names of some (``"EarlyStopping(monitor='valid_loss')"``): a
+            list for all stages, or a dict from the name of a stage to its list. Every stage logs
+            ``train_loss`` and ``valid_loss``, and with its name in front (``network/valid_kl``)
+            all columns of the history. Those that monitor a metric begin anew in each stage.
+        logger: Of Lightning, one or a list, or ``"csv"`` or ``"tensorboard"``, which write into
+            ``logs`` of the run folder; None = none.
         out: The new folder of the run: ``model.safetensors`` and ``model.json`` (best epoch),
             ``history.csv``, ``manifest.json``, ``config.yaml``, ``report_valid.json``
             (generated against validation clouds) and ``last.ckpt`` (to resume); None = nothing
@@ -218,15 +228,15 @@ def fit(
     optimization = Optimization(optimizer, scheduler, options.precision)
     watchers = made_callbacks(callbacks)
     warn_of_slow(options.precision, hardware.accelerator)
-    train, valid = train_and_valid(data, valid, options.seed, model.given_schema)
+    train, judged = train_and_valid(data, valid, options.seed, model.given_schema)
     trained = copy.deepcopy(model).train()
     describe(trained, train, options.scaling)
     check_trainable(trained, options, train, with_loss=isinstance(loss, str))
     # checked, put in order, held in the ranges and scaled here, once for all stages
-    clouds = training_clouds(trained, train, "data"), training_clouds(trained, valid, "valid")
+    clouds = training_clouds(trained, train, "data"), training_clouds(trained, judged, "valid")
     check_encoder(trained, clouds[0])
     set_budget(trained, options)
-    look_at(trained, clouds[0])
+    look_at(trained, clouds[0], options.seed)
     if isinstance(loss, str):
         loss = losses.create(
             loss, backend=options.neighbors, num_positions=train.schema.num_positions
@@ -234,9 +244,9 @@ def fit(
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if options.standardize:
-        seen = clouds[0].scaled(reconstructions.seen(len(clouds[0]), options.seed))
+        seen = clouds[0].scaled(seen_rows(len(clouds[0]), options.seed))
         loss = losses.Standardized.fitted(loss, seen.points, seen.mask)
-    begun = _manifest(options, model, train, valid, loss, config, hardware)
+    begun = _manifest(options, model, train, judged, loss, config, hardware)
     if out is None and resume:
         raise ValueError("resume needs the folder of the run as out, got None")
     if out is not None:
@@ -273,8 +283,8 @@ def fit(
         run = Run(trained, engine.history, manifest, out)
         if hardware.rank == 0:
             if out is not None:
-                _finish(run, out, valid, options.seed)
-            outcome.warn_of_doubts(run, valid, options)
+                _finish(run, out, judged, options.seed)
+            outcome.warn_of_doubts(run, judged, options)
     return run
 
 
@@ -287,22 +297,23 @@ def _row(
     optimization: Optimization,
 ) -> dict[str, Callable[[], Stage]]:
     """The stages of a training, each made when those before it are done."""
-    row: dict[str, Callable[[], Stage]] = {
-        "network": lambda: NetworkStage(model.train(), loss, options, train, valid, optimization)
-    }
-    seeded: dict[str, Any] = {"seed": options.seed, "optimization": optimization}
-    if prior.has_stage(model.prior) and not options.joint_prior:
-        row["prior"] = lambda: prior.prior_stage(model, train, valid, **seeded)
-    if likelihood.has_stage(model.likelihood):
-        row["likelihood"] = lambda: likelihood.likelihood_stage(model, train, valid, **seeded)
-    return row
+    later = later_stages(
+        model,
+        train,
+        valid,
+        seed=options.seed,
+        optimization=optimization,
+        with_prior=not options.joint_prior,
+    )
+    first = partial(NetworkStage, model, loss, options, train, valid, optimization)
+    return {"network": first, **later}
 
 
 def _manifest(
     options: TrainingOptions,
     model: VAE,
-    train: CloudDataset,
-    valid: CloudDataset,
+    train: CloudDataset | CloudFile,
+    valid: CloudDataset | CloudFile,
     loss: nn.Module,
     config: Mapping[str, Any] | None,
     hardware: Hardware,
@@ -315,7 +326,7 @@ def _manifest(
         "model": run_folder.describe(model, with_scaling=options.scaling == "keep"),
         "train": identity(train),
         "valid": identity(valid),
-        "neighbor_search": _used_search(loss, device, train.points.shape[1]),
+        "neighbor_search": _used_search(loss, device, shape_of(train).num_points),
         # processes of one machine share its cores
         "threads": options.threads or max(1, torch.get_num_threads() // hardware.local_processes),
         "machine": {
@@ -326,13 +337,14 @@ def _manifest(
     }
 
 
-def _finish(run: Run, out: Path, valid: CloudDataset, seed: int) -> None:
+def _finish(run: Run, out: Path, valid: CloudDataset | CloudFile, seed: int) -> None:
     """Leaves the finished run in its folder; the model last, since its presence says finished."""
     write_history(run.history, out / "history.csv")
     run_folder.write_json(run.manifest, out / "manifest.json")
     if len(valid) >= SMALLEST_REPORT:
-        generated = run.model.sample(len(valid), seed=seed)
-        report = metrics.compare(valid, generated, metrics="features", seed=seed)
+        real = judged_clouds(valid, seed)
+        generated = run.model.sample(len(real.points), seed=seed)
+        report = metrics.compare(real, generated, metrics="features", seed=seed)
         report.save(out / "report_valid.json")
     run_folder.save_model(run.model, out)
 

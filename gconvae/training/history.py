@@ -9,7 +9,15 @@ from typing import Any
 
 from gconvae import files
 
-__all__ = ["History", "add_row", "of_stage", "read_history", "remove_stage", "write_history"]
+__all__ = [
+    "History",
+    "add_row",
+    "joined_history",
+    "of_stage",
+    "read_history",
+    "remove_stage",
+    "write_history",
+]
 
 History = dict[str, list[Any]]
 """A list a column (stage, epoch, train_loss, valid_loss, train_rec, ...), an entry an epoch of a
@@ -55,6 +63,23 @@ def of_stage(history: Mapping[str, list[Any]], stage: str) -> History:
     rows = [row for row, name in enumerate(stages) if name == stage]
     found = {name: [column[row] for row in rows] for name, column in history.items()}
     return {name: column for name, column in found.items() if any(v is not None for v in column)}
+
+
+def joined_history(first: History, second: History) -> History:
+    """The rows of one history, then those of another.
+
+    Args:
+        first: Perhaps with other columns than ``second``.
+        second: What follows.
+    Example:
+        >>> joined_history({"stage": ["network"], "valid_kl": [1.0]}, {"stage": ["prior"]})
+        {'stage': ['network', 'prior'], 'valid_kl': [1.0, None]}
+    """
+    joined: History = {}
+    for history in (first, second):
+        for values in zip(*history.values(), strict=True):
+            add_row(joined, dict(zip(history, values, strict=True)))
+    return joined
 
 
 def remove_stage(history: History, stage: str) -> None:

@@ -230,7 +230,7 @@ class Joined(Optimizer):
         # the very same groups, so that a rate that is set here is the part's
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads it
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each."""
         loss = None
         if closure is not None:

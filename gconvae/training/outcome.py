@@ -7,7 +7,9 @@ import warnings
 import torch
 
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.options import TrainingOptions
+from gconvae.training.preparation import judged_clouds
 from gconvae.training.run_folder import Run
 
 __all__ = ["narrow_features", "warn_of_doubts"]
@@ -22,7 +24,7 @@ NUM_SAMPLES = 200
 """Clouds whose spread is looked at."""
 
 
-def warn_of_doubts(run: Run, valid: CloudDataset, options: TrainingOptions) -> None:
+def warn_of_doubts(run: Run, valid: CloudDataset | CloudFile, options: TrainingOptions) -> None:
     """Says that a training was stopped too early, or that its samples are too narrow.
 
     Args:
@@ -50,7 +52,7 @@ def warn_of_doubts(run: Run, valid: CloudDataset, options: TrainingOptions) -> N
         )
 
 
-def narrow_features(run: Run, valid: CloudDataset) -> dict[str, float]:
+def narrow_features(run: Run, valid: CloudDataset | CloudFile) -> dict[str, float]:
     """Features whose samples have less than 70 % of the real standard deviation, and their share.
 
     Args:
@@ -58,7 +60,7 @@ def narrow_features(run: Run, valid: CloudDataset) -> dict[str, float]:
         valid: Real clouds.
     """
     samples = run.model.sample_clouds(NUM_SAMPLES, seed=run.manifest["options"]["seed"])
-    clouds = valid.clouds
+    clouds = judged_clouds(valid, 0)
     spreads = [part.points[part.mask].double().std(0) for part in (samples, clouds)]  # (F,) each
     shares = torch.nan_to_num(spreads[0] / spreads[1], nan=1.0, posinf=1.0)
     names = valid.schema.names

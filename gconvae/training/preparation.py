@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gconvae import datasets, losses
+from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.conversion import as_dataset
 from gconvae.options import Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
-from gconvae.training.clouds import TrainingClouds
+from gconvae.training.clouds import MOST_SEEN, TrainingClouds, seen_rows
 from gconvae.vae import VAE
 
 __all__ = [
     "VALID_FRACTION",
+    "CloudShape",
     "check_encoder",
     "check_trainable",
     "describe",
     "identity",
+    "judged_clouds",
     "look_at",
     "resolved_accelerator",
     "set_budget",
+    "shape_of",
     "train_and_valid",
     "warn_of_slow",
 ]
@@ -36,7 +41,7 @@ VALID_FRACTION = 0.17
 
 def train_and_valid(
     data: Any, valid: Any, seed: int, schema: CloudSchema | None = None
-) -> tuple[CloudDataset, CloudDataset]:
+) -> tuple[Any, Any]:
     """The clouds that :func:`fit` trains on, and those that choose its best epoch.
 
     Args:
@@ -61,12 +66,12 @@ def train_and_valid(
     return data, valid
 
 
-def identity(data: CloudDataset) -> dict[str, Any]:
+def identity(data: CloudDataset | CloudFile) -> dict[str, Any]:
     """What a manifest says of clouds, so that the same ones can be told from others."""
     return {"clouds": len(data), "schema": data.schema.to_dict(), "sha256": data.checksum()}
 
 
-def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
+def describe(model: VAE, train: CloudDataset | CloudFile, scaling: Scaling) -> None:
     """Gives a model the schema of its training clouds, and feature ranges that hold them."""
     wanted, given = model.schema.num_features, train.schema.num_features
     if wanted != given:
@@ -78,26 +83,74 @@ def describe(model: VAE, train: CloudDataset, scaling: Scaling) -> None:
     model.likelihood.set_schema(train.schema)
     if scaling == "keep":
         return
-    fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=scaling == "auto")
+    known = scaling == "auto"
+    if isinstance(train, CloudFile):
+        ends = train.summary()
+        low, high = (torch.tensor(end, dtype=torch.float64) for end in (ends.low, ends.high))
+        fitted = FeatureScaling.seen(train.schema, low, high, known=known)
+    else:
+        fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=known)
     model.scaling = fitted.to(model.scaling.low)
 
 
-def look_at(model: VAE, clouds: TrainingClouds) -> None:
+def look_at(model: VAE, clouds: TrainingClouds, seed: int) -> None:
     """Gives a model what it has to know of its training clouds: conditions and lattice.
 
     Args:
         model: It changes.
-        clouds: Those of the training.
+        clouds: Those of the training, of which the lattice of at most :data:`MOST_SEEN` is found.
+        seed: Of the training.
     """
-    rows = torch.arange(len(clouds), device="cpu")
-    seen = clouds.prepared(rows)
-    model.conditioning.fit(seen.mask, seen.labels)
+    counts = torch.zeros_like(model.conditioning.counts)
+    for rows in torch.arange(len(clouds), device="cpu").split(MOST_SEEN):
+        seen = clouds.prepared(rows)
+        model.conditioning.fit(seen.mask, seen.labels)
+        counts += model.conditioning.counts
+    model.conditioning.counts.copy_(counts)
+    seen = clouds.prepared(seen_rows(len(clouds), seed))
     model.likelihood.set_lattice(seen.points, seen.mask)
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
 
 
+class CloudShape(NamedTuple):
+    """What of clouds decides about a network for them.
+
+    Attributes:
+        num_points: N, to which they are padded.
+        is_full: Whether each has N nodes.
+        num_labels: One more than the largest label; 0 = no labels.
+        has_classes: Whether there are two labels or more.
+    """
+
+    num_points: int
+    is_full: bool
+    num_labels: int
+    has_classes: bool
+
+
+def shape_of(data: CloudDataset | CloudFile) -> CloudShape:
+    """The shape of clouds in memory or on disk."""
+    if isinstance(data, CloudFile):
+        seen = data.summary()
+        labels = seen.label_counts or ()
+        is_full = not any(seen.size_counts[:-1])
+        return CloudShape(data.num_points, is_full, len(labels), sum(n > 0 for n in labels) > 1)
+    points, mask, labels = data.clouds
+    if labels is None:
+        return CloudShape(points.shape[1], bool(mask.all()), 0, False)
+    several = len(labels.unique()) > 1
+    return CloudShape(points.shape[1], bool(mask.all()), int(labels.max()) + 1, several)
+
+
+def judged_clouds(data: CloudDataset | CloudFile, seed: int) -> Clouds:
+    """Clouds to compare with: all of them, or a random part that fits into memory."""
+    if isinstance(data, CloudFile):
+        return data.take(seen_rows(len(data), seed))
+    return data.clouds
+
+
 def check_trainable(
-    model: VAE, options: TrainingOptions, data: CloudDataset, *, with_loss: bool = True
+    model: VAE, options: TrainingOptions, data: CloudDataset | CloudFile, *, with_loss: bool = True
 ) -> None:
     """Refuses what would fail in the first step: a prior or loss that does not fit.
 
@@ -122,7 +175,8 @@ def check_trainable(
     loss = losses.create(options.loss, backend=options.neighbors, num_positions=positions)
     if isinstance(loss, losses.ThirdAxisChamfer):
         return  # it takes clouds of any sizes
-    clouds = data[:2].clouds
+    first = torch.arange(min(2, len(data)), device="cpu")
+    clouds = data.take(first) if isinstance(data, CloudFile) else data[:2].clouds
     made = model.conditioning.nodes(clouds.mask)  # (2, N)
     output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])
     masks = () if clouds.mask.all() and made.all() else (clouds.mask, made)

@@ -12,13 +12,15 @@ from gconvae.caller_state import neutral
 from gconvae.likelihoods.base import Likelihood
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
-from gconvae.training.clouds import CloudsInMemory, TrainingClouds
-from gconvae.training.engine import fit_stage
+from gconvae.training.clouds import CloudsInMemory, TrainingClouds, training_clouds
+from gconvae.training.engine import Engine, fit_stage
+from gconvae.training.preparation import look_at
 from gconvae.training.stages import likelihood as likelihoods
 from gconvae.training.stages import prior as priors
+from gconvae.training.stages.later import later_stages
 from gconvae.vae import VAE
 
-__all__ = ["with_likelihood", "with_prior"]
+__all__ = ["fit_later_stages", "with_likelihood", "with_prior"]
 
 
 @neutral()
@@ -84,6 +86,24 @@ def with_likelihood(
         stage = likelihoods.likelihood_stage(model, clouds, held, seed=seed)
         fit_stage(stage, progress=progress, device=device)
     return model.to(device).eval()
+
+
+def fit_later_stages(model: VAE, train: Any, valid: Any, seed: int) -> Engine:
+    """Prior and likelihood of a model with a trained network, in place, as a training fits them.
+
+    Args:
+        model: With the schema of the clouds.
+        train: The training clouds.
+        valid: The validation clouds.
+        seed: Of the training.
+    Returns:
+        The engine, with their history and outcomes.
+    """
+    clouds = training_clouds(model, train, "data"), training_clouds(model, valid, "valid")
+    look_at(model, clouds[0], seed)
+    engine = Engine()
+    engine.run_row(model, later_stages(model, *clouds, seed=seed))
+    return engine
 
 
 def _clouds(model: VAE, data: Any, valid: Any) -> tuple[TrainingClouds, TrainingClouds | None]:

@@ -29,7 +29,7 @@ class AtOnceStage(Stage):
 
     def __init__(self, name: str, fit: Callable[[], None], seed: int) -> None:
         super().__init__(seed, max_epochs=1)
-        self.name = name  # type: ignore[misc]  # one class for several stages
+        self.name = name
         self.fit = fit
         self.automatic_optimization = False
 

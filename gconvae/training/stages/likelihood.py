@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
 from gconvae.randomness import generator
-from gconvae.training.clouds import TrainingClouds
+from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.training.optimization import Optimization, muon, warmed_cosine
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import (
@@ -23,7 +23,6 @@ from gconvae.training.stages.reconstructions import (
     dequantized,
     held_out,
     posteriors,
-    seen,
 )
 from gconvae.training.stages.stage import Stage
 from gconvae.training.stages.stepped import SteppedStage
@@ -88,7 +87,7 @@ def likelihood_stage(
     """
     if not isinstance(model.likelihood, LearnedLikelihood):
         judged = data if valid is None else valid
-        clouds = judged.prepared(seen(len(judged), seed))
+        clouds = judged.prepared(seen_rows(len(judged), seed))
         return AtOnceStage("likelihood", lambda: calibrate(model, clouds, seed=seed), seed)
     pairs = Reconstructions(model, data)
     if valid is None:
@@ -145,7 +144,7 @@ class LikelihoodStage(SteppedStage):
         optimization: As of :class:`gconvae.training.stages.Stage`.
     """
 
-    name: ClassVar[str] = "likelihood"
+    name = "likelihood"
     learning_rate = OTHER_RATE
     largest_gradient = 10.0
 

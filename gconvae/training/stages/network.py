@@ -38,7 +38,7 @@ class NetworkStage(Stage):
         optimization: As of :class:`Stage`.
     """
 
-    name: ClassVar[str] = "network"
+    name = "network"
     terms: ClassVar[tuple[str, ...]] = ("rec", "kl")
 
     def __init__(
@@ -72,8 +72,10 @@ class NetworkStage(Stage):
         self.after_step: Callable[[], object] = lambda: None
         self._recorders: dict[str, Recorder] = {}
         self._now = ("train", 0, 0)
-        self._frozen = [] if options.joint_prior else list(model.prior.parameters())
-        for weight in self._frozen:  # without a gradient, which several processes would wait for
+        parts = [model.likelihood] if options.joint_prior else [model.likelihood, model.prior]
+        frozen = [weight for part in parts for weight in part.parameters()]
+        self._frozen = [weight for weight in frozen if weight.requires_grad]
+        for weight in self._frozen:  # else several processes would wait for its gradient
             weight.requires_grad_(False)
 
     @property
@@ -106,7 +108,8 @@ class NetworkStage(Stage):
 
     def record(self) -> None:
         """Records steps on a GPU, if they are the same every time; for one process that nobody
-        watches step by step."""
+        watches step by step.
+        """
         self.automatic_optimization = not self.same_every_time()
 
     def same_every_time(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class PriorStage(SteppedStage):
         optimization: As of :class:`gconvae.training.stages.Stage`.
     """
 
-    name: ClassVar[str] = "prior"
+    name = "prior"
     learning_rate = 1e-2
     largest_gradient = 5.0  # so that one far latent cannot throw the weights away
 
@@ -166,7 +166,10 @@ class PriorStage(SteppedStage):
     @torch.no_grad()
     def look(self) -> None:
         """The loss of the held-out latents."""
-        held = Drawn(*(None if part is None else part.to(self.device) for part in self.held_out))
+        held = Drawn(
+            self.held_out.z.to(self.device),
+            None if self.held_out.context is None else self.held_out.context.to(self.device),
+        )
         share = self.share(len(held.z))
         self.add("valid", share, self._losses(held, share.rows))
 

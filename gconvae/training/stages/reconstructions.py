@@ -9,24 +9,20 @@ from gconvae.clouds import Clouds, sort_nodes
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
 from gconvae.randomness import generator, standard_noise
-from gconvae.training.clouds import TrainingClouds
+from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.vae import VAE
 
 __all__ = [
     "HELD_OUT",
-    "MOST_SEEN",
     "Reconstructions",
     "dequantized",
     "held_out",
     "latents",
-    "seen",
+    "posteriors",
 ]
 
 HELD_OUT = 0.1
 """Share of the clouds on which a stage is watched, where nobody hands over validation clouds."""
-
-MOST_SEEN = 200_000
-"""Clouds of which a stage has all latents, or a middle, in memory; of more, random ones."""
 
 WHOLE = slice(None)
 
@@ -63,9 +59,9 @@ class Reconstructions:
         """Clouds in the unit interval as they are, and their masks, for a look at all of them.
 
         Returns:
-            Shapes (B, N, F) and (B, N), of at most :data:`MOST_SEEN` clouds.
+            Shapes (B, N, F) and (B, N), of at most as many as fit into memory.
         """
-        clouds = self.source.scaled(self._places(seen(len(self), 0)))
+        clouds = self.source.scaled(self._places(seen_rows(len(self), 0)))
         points, mask = self._padded(clouds.points / self.model.scaling.extent, clouds.mask)
         return points, mask
 
@@ -125,32 +121,16 @@ class Reconstructions:
         return nn.functional.pad(points, (0, 0, 0, missing)), nn.functional.pad(mask, (0, missing))
 
 
-def seen(num_clouds: int, seed: int) -> Tensor:
-    """Numbers of all clouds, or of a random part that fits into memory, in their order.
-
-    Args:
-        num_clouds: How many there are.
-        seed: Of the choice.
-    Example:
-        >>> seen(3, 0)
-        tensor([0, 1, 2])
-    """
-    if num_clouds <= MOST_SEEN:
-        return torch.arange(num_clouds, device="cpu")
-    random = generator(seed, "clouds that are seen")
-    return torch.randperm(num_clouds, generator=random, device="cpu")[:MOST_SEEN].sort().values
-
-
 @torch.no_grad()
 def latents(model: VAE, clouds: TrainingClouds, *, seed: int = 0) -> Latents:
     """Posteriors of clouds and the context of each, for fitting a prior.
 
     Args:
         model: Its encoder is used.
-        clouds: Those of a training, of which at most :data:`MOST_SEEN` are taken.
+        clouds: Those of a training, of which as many are taken as fit into memory.
         seed: Of the places in the cells of a lattice, which the encoder saw in training.
     """
-    prepared = clouds.prepared(seen(len(clouds), seed))
+    prepared = clouds.prepared(seen_rows(len(clouds), seed))
     return posteriors(model, dequantized(model, prepared, seed))
 
 

@@ -6,7 +6,8 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -19,7 +20,8 @@ from gconvae.training.optimization import Optimization, scheduled
 __all__ = ["Share", "Stage"]
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """The part of a batch that one of several processes takes.
 
     Attributes:
@@ -51,7 +53,7 @@ class Stage(pl.LightningModule):
         before: Weights of the model before this stage; None for the first one.
     """
 
-    name: ClassVar[str]
+    name: str
 
     terms: ClassVar[tuple[str, ...]] = ("loss",)
     """Parts of the loss, of which the history has the means."""

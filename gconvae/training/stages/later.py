@@ -1,0 +1,42 @@
+"""The stages after the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gconvae.training.clouds import TrainingClouds
+from gconvae.training.optimization import Optimization
+from gconvae.training.stages import likelihood, prior
+from gconvae.training.stages.stage import Stage
+from gconvae.vae import VAE
+
+__all__ = ["later_stages"]
+
+
+def later_stages(
+    model: VAE,
+    train: TrainingClouds,
+    valid: TrainingClouds,
+    *,
+    seed: int,
+    optimization: Optimization | None = None,
+    with_prior: bool = True,
+) -> dict[str, Callable[[], Stage]]:
+    """Prior and likelihood, where there is anything to fit, each made when it is its turn.
+
+    Args:
+        model: They change.
+        train: Training clouds.
+        valid: Validation clouds.
+        seed: Of the training.
+        optimization: As of :class:`gconvae.training.stages.Stage`.
+        with_prior: Whether the prior is not trained with the network.
+    """
+    seeded: dict[str, Any] = {"seed": seed, "optimization": optimization}
+    row: dict[str, Callable[[], Stage]] = {}
+    if with_prior and prior.has_stage(model.prior):
+        row["prior"] = lambda: prior.prior_stage(model, train, valid, **seeded)
+    if likelihood.has_stage(model.likelihood):
+        row["likelihood"] = lambda: likelihood.likelihood_stage(model, train, valid, **seeded)
+    return row
