@@ -129,7 +129,11 @@ def wanted(
 
 
 def samples(
-    model: Generative, num_samples: int, seed: int, given: Given | None = None
+    model: Generative,
+    num_samples: int,
+    seed: int,
+    given: Given | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Clouds]:
     r"""New clouds in data units, some at a time.
 
@@ -143,8 +147,9 @@ def samples(
         num_samples: How many in all.
         seed: The same seed gives the same clouds.
         given: What is not to be drawn, a row a cloud.
+        part: Which of how many processes this is; each draws every so many-th piece.
     """
-    given = given or Given()
+    given, (rank, size) = given or Given(), part
     rows = BLOCK
     if model.device.type == "cuda":  # where there is no cache to stay in
         most = min(PART, NODES // model.conditioning.num_points)
@@ -153,11 +158,11 @@ def samples(
     own = type(model.likelihood).quantize is not Likelihood.quantize
     rounded = own or bool(model.likelihood.step.any())
     kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
-    for start in range(0, num_samples, rows):
+    for start in range(rank * rows, num_samples, size * rows):
         stop = min(start + rows, num_samples)
-        part = Given(*(None if each is None else each[start:stop] for each in given))
+        asked = Given(*(None if each is None else each[start:stop] for each in given))
         with torch.no_grad():  # not around the yield, where the caller's code runs
-            piece = _piece(model, start, stop - start, seed, part, kind)
+            piece = _piece(model, start, stop - start, seed, asked, kind)
         yield piece
 
 

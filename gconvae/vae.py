@@ -51,8 +51,8 @@ class VAE(Autoencoder):
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
     Example:
-        >>> import gconvae
-        >>> gconvae.models.create("convae", seed=0).sample(4, seed=0).shape
+        >>> from gconvae import models
+        >>> models.create("convae", seed=0).sample(4, seed=0).shape
         torch.Size([4, 25, 3])
     """
 
@@ -169,12 +169,18 @@ class VAE(Autoencoder):
         return joined(list(self.iter_samples(num_samples, z=z, seed=seed, label=label)))
 
     def iter_samples(
-        self, num_samples: int | None = None, *, z: Any = None, seed: int = 0, label: Any = None
+        self,
+        num_samples: int | None = None,
+        *,
+        z: Any = None,
+        seed: int = 0,
+        label: Any = None,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Clouds]:
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
 
-        Arguments and errors are those of :meth:`sample`. Some hundred clouds come at a time, on a
-        GPU some thousand.
+        As :meth:`sample`; ``part=(rank, size)`` draws one in ``size`` pieces. Some hundred clouds
+        come at a time, on a GPU some thousand.
 
         Example:
             >>> import gconvae
@@ -184,7 +190,7 @@ class VAE(Autoencoder):
         """
         count, given = sampling.wanted(self, num_samples, label, z)
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
-        return sampling.samples(self, count, seed, given)
+        return sampling.samples(self, count, seed, given, part)
 
     def log_likelihood(self, data: Any, *, samples: int = 100, seed: int = 0) -> LogLikelihood:
         r"""Importance-weighted bound on log p(x) of each cloud, given its label and size.
@@ -209,7 +215,7 @@ class VAE(Autoencoder):
         return evidence.log_likelihood(self, self.prepare(data, name="data"), samples, seed)
 
     def with_prior(
-        self, prior: str | Prior, data: Any, *, valid: Any = None, seed: int = 0, **options: Any
+        self, prior: str | Prior, data: Any, *, valid: Any = None, **options: Any
     ) -> VAE:
         """A copy of this model with a prior that is fitted on the latents of clouds.
 
@@ -218,11 +224,9 @@ class VAE(Autoencoder):
                 ``"gmm(components=8)"``; or a prior, of which a copy is fitted.
             data: The training clouds.
             valid: Clouds on which the fit is watched; None = a seeded tenth of ``data``.
-            seed: Of everything random in the fit.
-            options: Of a named prior.
+            options: Of a named prior, ``seed`` and ``progress`` (a bar).
         """
-        options |= {"valid": valid, "seed": seed}
-        return cast(VAE, linked("with_prior")(self, prior, data, **options))
+        return cast(VAE, linked("with_prior")(self, prior, data, valid=valid, **options))
 
     def with_likelihood(
         self, likelihood: str | Likelihood, data: Any, *, valid: Any = None, **options: Any

@@ -42,15 +42,21 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     figure = None if options.figure is None else Path(options.figure).expanduser()
     check_free(out, figure, overwrite=options.overwrite)
     from gconvae import datasets, plots
+    from gconvae.processes import Processes
     from gconvae.training import run_folder
 
     if figure is not None:
         plots.check_path(figure)
-    model = run_folder.load(options.run)
-    parts = model.iter_samples(drawn.count, seed=drawn.seed, label=drawn.label)
-    first = next(parts)
-    shown = _watched(itertools.chain([first], parts), drawn.count)
-    datasets.to_file_in_parts(shown, out)
+    model, processes = run_folder.load(options.run), Processes.started()
+    dealt = (processes.rank, processes.size)
+    own = model.iter_samples(drawn.count, seed=drawn.seed, label=drawn.label, part=dealt)
+    with processes.joined():
+        parts = processes.collected(own)
+        first = next(parts, None)
+        if first is None:
+            return  # another process than the first one, which collects and writes
+        shown = _watched(itertools.chain([first], parts), drawn.count)
+        datasets.to_file_in_parts(shown, out)
     print(f"{drawn.count} clouds: {out}")
     if figure is not None:
         grid = plots.cloud_grid(first)

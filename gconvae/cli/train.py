@@ -59,12 +59,16 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         Path(options.out).expanduser() if options.out is not None else free_run_folder(options)
     )
     from gconvae.studies.experiment import Experiment
+    from gconvae.training.hardware import Hardware
     from gconvae.training.run_folder import FolderTakenError
 
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
     experiment = Experiment(data, model, training)
     train, valid, test = experiment.splits
-    print(f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}: {folder}")
+    rank = Hardware(devices=training.devices, num_nodes=training.num_nodes).rank
+    if rank == 0:
+        sizes = f"{len(train)} clouds, validation {len(valid)}, test {len(test)}"
+        print(f"training on {sizes}: {folder}")
     config = _config(experiment.config(), drawn)
     try:
         run = experiment.run(folder, resume=options.resume is not None, config=config)
@@ -74,6 +78,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         # another process took it a moment ago
         folder = free_run_folder(options)
         run = experiment.run(folder, config=config)
+    if rank > 0:
+        return  # of several processes, the first one draws and writes
     _describe(run, valid, test, drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 

@@ -27,6 +27,10 @@ SMALLEST_FILE = 15
 """Clouds of which test and validation share are at least 2, the fewest that can be compared."""
 
 
+OBJECTS = ("callbacks", "logger", "optimizer", "scheduler", "strategy", "max_time")
+"""Options that may be more than names in Python."""
+
+
 class Splits(NamedTuple):
     """Clouds of an experiment; no cloud is in two of them.
 
@@ -120,6 +124,7 @@ class Experiment:
         resume: bool = False,
         progress: bool = True,
         config: Mapping[str, Any] | None = None,
+        **objects: Any,
     ) -> Run:
         """Trains.
 
@@ -129,13 +134,14 @@ class Experiment:
             resume: Go on with the run in ``out``.
             progress: Show a progress bar.
             config: Settings to keep in the run folder; None = :meth:`config`.
+            objects: In place of options that are names: callbacks, loggers, an optimizer.
         """
         train, valid = self.splits[:2] if clouds is None else clouds
         return fit(
             self.untrained(train),
             train,
             valid,
-            **asdict(self.training),
+            **asdict(self.training) | objects,
             out=out,
             resume=resume,
             progress=progress,
@@ -200,7 +206,8 @@ def train(
         resume: Go on with the run in ``out``.
         progress: Show a progress bar.
         options: In place of the recipe's: of :class:`gconvae.options.ModelOptions` and
-            :class:`gconvae.options.TrainingOptions`.
+            :class:`gconvae.options.TrainingOptions`; callbacks, loggers, optimizer and scheduler
+            may be objects, as :func:`gconvae.fit` takes them.
     Raises:
         ValueError: If the recipe or an option is unknown, or the clouds are not valid.
         FileNotFoundError: If there is no such file.
@@ -214,6 +221,11 @@ def train(
     chosen = recipes.get(recipe)
     kinds = {
         kind: {field.name for field in fields(kind)} for kind in (ModelOptions, TrainingOptions)
+    }
+    objects = {
+        name: options.pop(name)
+        for name in OBJECTS
+        if name in options and not _is_named(options[name])
     }
     unknown = sorted(options.keys() - set().union(*kinds.values()))
     if unknown:
@@ -234,11 +246,19 @@ def train(
         chosen.training_options(**{"seed": seed, **training}),
     )
     if is_file and valid is None:
-        return experiment.run(out, resume=resume, progress=progress)
+        return experiment.run(out, resume=resume, progress=progress, **objects)
     clouds = experiment.splits.train if is_file else data
     parts = train_and_valid(clouds, valid, experiment.training.seed, schema)
     config = asdict(experiment.model) | asdict(experiment.training) | {"recipe": recipe}
-    return experiment.run(out, clouds=parts, resume=resume, progress=progress, config=config)
+    return experiment.run(
+        out, clouds=parts, resume=resume, progress=progress, config=config, **objects
+    )
+
+
+def _is_named(value: Any) -> bool:
+    """Whether an option is a name or a list of names, which a config can hold."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return all(one is None or isinstance(one, str) for one in several)
 
 
 def _chosen(kind: type[Any], config: Mapping[str, Any]) -> Any:

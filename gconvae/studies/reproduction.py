@@ -201,6 +201,7 @@ def _options(manifest: Mapping[str, Any], epochs: int | None, most: int) -> Trai
     options = replace(
         TrainingOptions(**{name: begun[name] for name in names}),
         threads=manifest["threads"],
+        logger=None,
         accelerator=manifest["machine"]["device"],
         epochs=most,
     )

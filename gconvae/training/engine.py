@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,14 @@ from lightning.pytorch.loggers import Logger
 
 from gconvae.training.callbacks import STATE, SaveState, StageBar
 from gconvae.training.determinism import quiet_lightning
+from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, remove_stage
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 from gconvae.training.stages.stepped import SteppedStage
 from gconvae.vae import VAE
 
-__all__ = ["Callbacks", "Engine", "Hardware", "Loggers", "fit_stage"]
+__all__ = ["Callbacks", "Engine", "Loggers", "fit_stage"]
 
 Callbacks = Callback | Sequence[Callback] | Mapping[str, Sequence[Callback]] | None
 """Callbacks of Lightning, for all stages, or for some by the name of the stage."""
@@ -36,51 +34,6 @@ Loggers = Logger | Sequence[Logger] | bool | None
 """Loggers of Lightning."""
 
 _LOGGER = logging.getLogger("gconvae.training")
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where stages run; the words are Lightning's.
-
-    Attributes:
-        accelerator: ``"cpu"`` or ``"gpu"``.
-        devices: Processes of this machine that share each batch; a list names GPUs.
-        num_nodes: Machines.
-        strategy: How they share it.
-    """
-
-    accelerator: str = "cpu"
-    devices: int | list[int] = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-
-    @property
-    def local_processes(self) -> int:
-        """Processes of this machine."""
-        return len(self.devices) if isinstance(self.devices, list) else self.devices
-
-    @property
-    def world_size(self) -> int:
-        """Processes in all."""
-        return self.local_processes * self.num_nodes
-
-    @property
-    def rank(self) -> int:
-        """Which of them this is, before any of them is asked; 0 where there is one."""
-        if self.world_size == 1:
-            return 0
-        for name in ("RANK", "SLURM_PROCID"):
-            if name in os.environ:
-                return int(os.environ[name])
-        local, node = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK"))
-        return node * self.local_processes + local
-
-    def alone(self) -> Hardware:
-        """One process, for what each does by itself."""
-        devices: int | list[int] = 1
-        if isinstance(self.devices, list) and len(self.devices) == 1:
-            devices = self.devices
-        return dataclasses.replace(self, devices=devices, num_nodes=1, strategy="auto")
 
 
 class Engine:

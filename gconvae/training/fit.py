@@ -24,7 +24,8 @@ from gconvae.options import Accelerator, Neighbors, Precision, Scaling, Training
 from gconvae.training import outcome, run_folder
 from gconvae.training.clouds import TrainingClouds, seen_rows, training_clouds
 from gconvae.training.determinism import deterministic, keep_freed_memory
-from gconvae.training.engine import Engine, Hardware
+from gconvae.training.engine import Engine
+from gconvae.training.hardware import Hardware
 from gconvae.training.history import write_history
 from gconvae.training.optimization import MakeOptimizer, MakeScheduler, Optimization
 from gconvae.training.preparation import (
@@ -268,7 +269,8 @@ def fit(
             progress=progress,
         )
         row = _row(trained, loss, options, *clouds, optimization)
-        _say_budget(trained, options, math.ceil(len(train) / options.batch_size), progress)
+        if hardware.rank == 0:
+            _say_budget(trained, options, math.ceil(len(train) / options.batch_size), progress)
         engine.run_row(trained, row)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
         network = engine.outcomes["network"]

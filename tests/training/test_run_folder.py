@@ -17,7 +17,7 @@ import gconvae
 from gconvae import models
 from gconvae.scaling import FeatureScaling
 from gconvae.training import run_folder
-from gconvae.training.history import read_history, write_history
+from gconvae.training.history import write_history
 from gconvae.vae import VAE
 
 

@@ -1,0 +1,234 @@
+"""Several processes that share each batch: the curves of one, one that writes, resume, errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gconvae
+from gconvae.training.hardware import Hardware
+from gconvae.training.stages.stage import Stage
+
+SCRIPT = '''
+import json, multiprocessing, os, sys, warnings
+
+settings = json.loads(sys.argv[1])
+warnings.filterwarnings("ignore", category=FutureWarning)
+import torch
+import gconvae
+from gconvae.training import callbacks
+
+callbacks.SAVE_EVERY = 0.0
+
+
+class Failing(gconvae.losses.ThirdAxisChamfer):
+    """The real loss, whose process fails or is killed in the given call."""
+
+    def __init__(self, call, how):
+        super().__init__(backend="dense")
+        self.call, self.how = call, how
+
+    def __repr__(self):
+        return "Failing()"
+
+    def forward(self, *clouds):
+        self.call -= 1
+        if self.call == 0 and self.how == "kill":
+            os.kill(os.getpid(), 9)
+        if self.call == 0:
+            raise RuntimeError("as asked")
+        return super().forward(*clouds)
+
+
+def train(rank, world):
+    if world > 1:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), GROUP_RANK="0",
+            LOCAL_WORLD_SIZE=str(world), TORCHELASTIC_RUN_ID="test",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(settings["port"]),
+        )
+    data = gconvae.datasets.SuperpixelMNIST(8, "test")[:61]
+    model = gconvae.models.create(
+        "convae-flow", hidden=16, channels=(2, 3, 4), seed=0, prior="realnvp(hidden=[8])",
+        likelihood="autoregressive(width=16, heads=2, components=3, steps=8)",
+    )
+    fails = settings.get("fails", {}).get(str(rank), [0, "fail"])
+    gconvae.fit(
+        model, data, loss=Failing(*fails), batch_size=20, threads=1, progress=False,
+        accelerator="cpu", devices=world, out=settings["out"], prior_steps=4,
+        **settings["options"],
+    )
+
+
+if __name__ == "__main__":
+    processes = [
+        multiprocessing.get_context("fork").Process(target=train, args=(rank, settings["world"]))
+        for rank in range(settings["world"])
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    sys.exit(max(abs(process.exitcode) for process in processes))
+'''
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def run(
+    folder: Path, world: int, *, fails: dict[str, Any] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A training by so many processes, started as torchrun starts them."""
+    settings = {
+        "out": str(folder),
+        "world": world,
+        "port": free_port(),
+        "fails": fails or {},
+        "options": {"epochs": 2, "free_bits": 0.1, **options},
+    }
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(settings)],
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_curves(first: Path, second: Path, tolerance: dict[str, float]) -> None:
+    rows = list(zip(history(first), history(second), strict=True))
+    assert {row["stage"] for row, _ in rows} == {"network", "prior", "likelihood"}
+    for one, other in rows:
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            if name in ("stage", "epoch") or not value:
+                assert other[name] == value
+            else:
+                wanted = pytest.approx(float(value), rel=tolerance[one["stage"]])
+                assert float(other[name]) == wanted, (one["stage"], name)
+
+
+CLOSE = {"network": 1e-5, "likelihood": 1e-5, "prior": 1e-4}
+"""Adam divides by the size of a gradient, so rounding of those that are nearly 0 shows in a flow."""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    done = run(folder, 1)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("together") / "run"
+    done = run(folder, 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder
+
+
+def test_two_processes_have_the_curves_of_one_in_every_stage(alone: Path, together: Path) -> None:
+    assert_same_curves(alone, together, CLOSE)
+
+
+def test_one_process_writes_and_what_it_writes_is_whole(alone: Path, together: Path) -> None:
+    assert {file.name for file in together.iterdir()} == {file.name for file in alone.iterdir()}
+    clouds = [gconvae.load(folder).sample(20, seed=1) for folder in (alone, together)]
+    assert clouds[0].shape == clouds[1].shape
+    assert json.loads((together / "manifest.json").read_text())["options"]["devices"] == 2
+
+
+@pytest.mark.parametrize(("stage", "world"), [("network", 2), ("network", 1)])
+def test_a_stopped_training_goes_on_with_the_same_or_another_number_of_processes(
+    together: Path, tmp_path: Path, stage: str, world: int
+) -> None:
+    # 3 steps and 1 look an epoch: killed in the second one
+    folder = tmp_path / "run"
+    stopped = run(folder, 2, fails={"0": [6, "kill"], "1": [6, "kill"]})
+    assert stopped.returncode == signal.SIGKILL
+    assert len(history(folder)) == 1
+    done = run(folder, world, resume=True)
+    assert done.returncode == 0, done.stderr
+    if world == 2:
+        for file in ("history.csv", "model.safetensors"):
+            assert (folder / file).read_bytes() == (together / file).read_bytes()
+    else:
+        assert_same_curves(together, folder, CLOSE)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_in_one_process_ends_all_within_a_minute(tmp_path: Path, rank: int) -> None:
+    started = time.monotonic()
+    done = run(tmp_path / "run", 2, fails={str(rank): [2, "fail"]})
+    assert done.returncode != 0
+    assert time.monotonic() - started < 60
+    assert "as asked" in done.stderr
+    assert not (tmp_path / "run" / "model.json").exists()
+
+
+class Alone(Stage):
+    """As much of a stage as shares batches."""
+
+    def __init__(self, world: int, rank: int) -> None:
+        self.given = world, rank
+
+    world_size = property(lambda self: self.given[0])
+    global_rank = property(lambda self: self.given[1])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [1, 2, 5, 14])
+def test_shares_make_up_the_batch_and_means_its_mean(world: int, count: int) -> None:
+    values = torch.arange(float(count)) ** 2
+    shares = [Alone.share(Alone(world, rank), count) for rank in range(world)]  # type: ignore[arg-type]
+    taken = torch.cat([values[share.rows][: share.count] for share in shares])
+    assert torch.equal(taken, values)
+    means = [float(values[share.rows].mean() * share.factor) for share in shares]
+    assert sum(means) / world == pytest.approx(values.mean().item())
+    assert all(math.isfinite(mean) for mean in means)
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, 0),
+        ({"RANK": "5"}, 5),
+        ({"SLURM_PROCID": "6"}, 6),
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "2"}, 9),
+    ],
+)
+def test_a_process_knows_its_rank_before_it_meets_the_others(
+    environment: dict[str, str], rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Hardware(devices=4, num_nodes=4).rank == rank
+    assert Hardware().rank == 0  # a task of an array that trains by itself
