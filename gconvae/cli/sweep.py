@@ -36,7 +36,16 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
     parser.add_argument(
-        "--storage", type=str | None, help="URL of a database; by default a file in the folder"
+        "--storage",
+        type=str | None,
+        help="URL of a database, such as postgresql://user@server/sweeps; by default a file in "
+        "the folder",
+    )
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=10,
+        help="seconds between signs of life; after three without one others repeat a training",
     )
     parser.add_argument("--out", type=str, default="runs/sweep", help="folder of the sweep")
     for kind in (DataOptions, ModelOptions):
@@ -69,6 +78,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         trials=options.trials,
         out=options.out,
         storage=options.storage,
+        heartbeat=options.heartbeat,
     )
     print(result)
     for option in space:
