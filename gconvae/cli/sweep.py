@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 
 from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.studies.database_url import hide
 
 __all__ = ["COMMAND"]
+
+
+class DatabaseUrl(str):
+    """A URL whose password ``--print_config`` does not show."""
+
+
+register_type(DatabaseUrl, serializer=hide)
 
 
 def _parser() -> ArgumentParser:
@@ -37,7 +46,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
     parser.add_argument(
         "--storage",
-        type=str | None,
+        type=DatabaseUrl | None,
         help="URL of a database, such as postgresql://user@server/sweeps; by default a file in "
         "the folder",
     )
