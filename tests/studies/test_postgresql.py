@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gconvae.cli import main as cli
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
 from gconvae.options import ModelOptions, TrainingOptions
-from gconvae.studies import storage, sweep
+from gconvae.studies import experiment, storage, sweep
 from gconvae.studies.database import Database
 from gconvae.studies.database_url import hide, hide_in, with_driver
 from gconvae.studies.experiment import Experiment
@@ -95,7 +96,7 @@ from gconvae.datasets import SuperpixelMNIST
 from gconvae.options import ModelOptions, TrainingOptions
 from gconvae.studies import experiment, sweep
 
-place, name, url, out, last = Path(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
+place, url, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 forward, fit, steps = losses.ThirdAxisChamfer.forward, experiment.fit, []
 
 def counting(self, *arguments, **more):
@@ -105,13 +106,12 @@ def counting(self, *arguments, **more):
     return forward(self, *arguments, **more)
 
 def noted(*arguments, **options):
-    (place / f"{name}-began").touch()
+    with (place / "theirs").open("a") as file:
+        file.write(f"{options['beta']} {options['seed']} {options['resume']}\\n")
     end = time.monotonic() + 120
-    while not all((place / f"{each}-began").exists() for each in ("first", "second")):
+    while not (place / "ours").exists():
         assert time.monotonic() < end, "the other worker began nothing"
         time.sleep(0.01)
-    with (place / name).open("a") as file:
-        file.write(f"{options['beta']} {options['seed']} {options['resume']}\\n")
     return fit(*arguments, **options)
 
 losses.ThirdAxisChamfer.forward, experiment.fit = counting, noted
@@ -121,23 +121,23 @@ small = experiment.Experiment(
 )
 sweep.sweep(
     {"beta": [5.0, 0.1, 1.0, 2.0]}, SuperpixelMNIST(8, "test")[:60], experiment=small, seeds=2,
-    out=place / out, storage=url, heartbeat=2, progress=False,
+    out=place / "shared", storage=url, heartbeat=2, progress=False,
 )
 """
 
 
-def worker(place: Path, name: str, url: str, out: str, last: int = 0) -> subprocess.Popen[bytes]:
-    """A sweep in a process that notes its trainings in a file, and is killed in a step ``last``.
+def worker(place: Path, url: str, last: int) -> subprocess.Popen[bytes]:
+    """A sweep in another process that notes its trainings, and is killed in a step ``last``.
 
-    Its first training waits until both workers are in one.
+    Its first training waits until ours has begun.
     """
-    words = [sys.executable, "-W", "ignore", "-c", WORKER, str(place), name, url, out, str(last)]
+    words = [sys.executable, "-W", "ignore", "-c", WORKER, str(place), url, str(last)]
     return subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def trainings(place: Path, name: str) -> list[tuple[float, int, bool]]:
-    """Beta and seed of each training of a worker, and whether it went on with one."""
-    rows = [line.split() for line in (place / name).read_text().splitlines()]
+def trainings(file: Path) -> list[tuple[float, int, bool]]:
+    """Beta and seed of each training of the worker, and whether it went on with one."""
+    rows = [line.split() for line in file.read_text().splitlines()]
     return [(float(beta), int(seed), resumed == "True") for beta, seed, resumed in rows]
 
 
@@ -146,17 +146,26 @@ IN_ITS_SECOND_TRAINING = 21
 
 
 def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_done_twice(
-    database: str, eights: CloudDataset, tmp_path: Path
+    database: str, eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        worker(tmp_path, "first", database, "shared", IN_ITS_SECOND_TRAINING) as killed,
-        worker(tmp_path, "second", database, "shared") as left,
-    ):
-        undisturbed = quick(eights, tmp_path / "alone", space=GRID, seeds=2)
+    undisturbed = quick(eights, tmp_path / "alone", space=GRID, seeds=2)
+    fit, ours = experiment.fit, []
+    options: dict[str, Any] = {"space": GRID, "seeds": 2, "storage": database, "heartbeat": 2}
+
+    def noted(*arguments: Any, **given: Any) -> Any:
+        ours.append((given["beta"], given["seed"], given["resume"]))
+        while not (tmp_path / "theirs").exists():
+            assert killed.poll() is None
+            time.sleep(0.01)
+        (tmp_path / "ours").touch()
+        return fit(*arguments, **given)
+
+    monkeypatch.setattr(experiment, "fit", noted)
+    with worker(tmp_path, database, last=IN_ITS_SECOND_TRAINING) as killed:
+        found = quick(eights, tmp_path / "shared", **options)
         assert killed.wait() == -signal.SIGKILL
-        assert left.wait() == 0
-    theirs, ours = trainings(tmp_path, "first"), trainings(tmp_path, "second")
-    (beta, *_), begun = theirs
+    theirs = trainings(tmp_path / "theirs")
+    beta = theirs[0][0]
     assert theirs == [(beta, 0, False), (beta, 1, False)]
     # the finished half of the killed trial is taken as it is, the other one is gone on with
     grid = {(beta, seed) for beta in GRID["beta"] for seed in (0, 1)}
@@ -172,12 +181,12 @@ def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_done_twice(
     assert sorted(trial.user_attrs["options"]["beta"] for trial in kept) == sorted(GRID["beta"])
     assert {trial.state for trial in tried} == {TrialState.COMPLETE, TrialState.FAIL}
 
-    # one more, started when all is done, only reads; and no kill changed a bit
+    # no kill changed a bit, and one more worker, started when all is done, only reads
+    assert figures(found) == figures(undisturbed)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared/runs").rglob("*")}
-    third = quick(eights, tmp_path / "shared", space=GRID, seeds=2, storage=database)
+    assert quick(eights, tmp_path / "shared", **options) == found
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared/runs").rglob("*")}
     assert after == before
-    assert figures(third) == figures(undisturbed)
 
 
 def test_workers_that_start_at_the_same_moment_make_the_tables_once(database: str) -> None:
