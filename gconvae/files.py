@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,9 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path).expanduser()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path must lie in an existing folder, got {path}")
+    # random, since machines that share a folder can have processes of the same number;
     # the suffix stays the last one, since numpy adds its own to any other
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 
 from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.studies.database_url import hide
 
 __all__ = ["COMMAND"]
+
+
+class DatabaseUrl(str):
+    """A URL whose password ``--print_config`` does not show."""
+
+
+register_type(DatabaseUrl, serializer=hide)
 
 
 def _parser() -> ArgumentParser:
@@ -36,7 +45,16 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--trials", type=int | None, help="settings to try where there is a range")
     parser.add_argument(
-        "--storage", type=str | None, help="URL of a database; by default a file in the folder"
+        "--storage",
+        type=DatabaseUrl | None,
+        help="URL of a database, such as postgresql://user@server/sweeps; by default a file in "
+        "the folder",
+    )
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=10,
+        help="seconds between signs of life; after three without one others repeat a training",
     )
     parser.add_argument("--out", type=str, default="runs/sweep", help="folder of the sweep")
     for kind in (DataOptions, ModelOptions):
@@ -69,6 +87,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         trials=options.trials,
         out=options.out,
         storage=options.storage,
+        heartbeat=options.heartbeat,
     )
     print(result)
     for option in space:

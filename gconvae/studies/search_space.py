@@ -266,7 +266,8 @@ class Plan:
 
     def _deciding(self, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """All options that decide about the bits of a training, as far as options do."""
-        config = self.run_config(self.experiment(options, seed))
+        # where the file of the clouds lies is each machine's own; the clouds are in the hash
+        config = self.run_config(self.experiment(options, seed)) | {"data": None}
         return {name: value for name, value in config.items() if name not in NEUTRAL}
 
     def _hash(self, *parts: tuple[Any, int]) -> str:

@@ -27,6 +27,7 @@ class Setting:
         floors: The same between two real samples, one a seed.
         folders: Run folder of each seed.
         failure: Why there are no values, or None.
+        host: The machine that has the folders, where they cannot be seen from here; else None.
     """
 
     options: Mapping[str, Any]
@@ -34,6 +35,7 @@ class Setting:
     floors: tuple[float, ...]
     folders: tuple[Path, ...]
     failure: str | None = None
+    host: str | None = None
 
     @property
     def mean(self) -> float:
@@ -87,6 +89,7 @@ class Sweep:
                 "floors": list(setting.floors),
                 "folders": [folder.as_posix() for folder in setting.folders],
                 "failure": setting.failure,
+                "host": setting.host,
             }
             for setting in self.settings
         ]
@@ -112,7 +115,8 @@ class Sweep:
             if len(setting.values) > 1:
                 value += f" +- {setting.error:.2g}"
             mark = "  <- best" if setting is best else ""
-            lines.append(f"{in_words(setting.options)}   {value}{mark}")
+            away = f"  (run folders on {setting.host})" if setting.host else ""
+            lines.append(f"{in_words(setting.options)}   {value}{mark}{away}")
         return "\n".join(lines)
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gconvae.studies.database_url import sqlite_url
 from gconvae.studies.experiment import Experiment
 from gconvae.studies.search_space import Plan, Values
 from gconvae.studies.settings import Sweep
-from gconvae.studies.storage import open_study, quiet_optuna, sqlite_url
+from gconvae.studies.signs_of_life import HEARTBEAT
+from gconvae.studies.storage import open_study, quiet_optuna
 from gconvae.studies.trials import RUNS, finished, work
 from gconvae.training import run_folder
 
@@ -37,6 +39,7 @@ def sweep(
     trials: int | None = None,
     out: str | os.PathLike[str],
     storage: str | None = None,
+    heartbeat: int = HEARTBEAT,
     progress: bool = True,
 ) -> Sweep:
     """Trains every setting of some options with several seeds, and compares them.
@@ -48,9 +51,13 @@ def sweep(
 
     Any number of processes, on any machines that reach the storage, may run the same sweep at
     the same time: start it again. A finished training is never run twice: it is known by a hash of
-    its options and clouds. A killed one goes on after its last saved epoch, where its run
-    folder can be reached, as soon as its process gave no sign of life for half a minute. Sweeps
-    over other options, seeds or metrics may use the folder after one another, not at a time.
+    its options and clouds. A killed one goes on after its last saved epoch, as soon as its process
+    gave no sign of life for half a minute. Sweeps over other options, seeds or metrics may use the
+    folder after one another, not at a time.
+
+    Several machines share a database on a server, and better the folder too. Where they do not,
+    results are still shared, but a killed setting begins anew on another machine, and each run
+    folder stays where it was made: ``host`` of its :class:`~gconvae.studies.Setting` says where.
 
     Args:
         space: Options of :class:`~gconvae.options.TrainingOptions` and
@@ -65,12 +72,17 @@ def sweep(
         trials: Number of settings to try of a space with a range.
         out: Folder of the sweep: ``sweep.json``, a run folder a training in ``runs/``, and
             ``sweep.db`` unless there is another storage.
-        storage: Database for Optuna, such as ``"postgresql://..."``; None = SQLite in ``out``.
+        storage: URL of a database for Optuna, such as ``"postgresql://user@server/sweeps"`` (the
+            extra ``postgresql``); None = SQLite in ``out``. No password of it is printed or kept.
+        heartbeat: Seconds between the signs of life of a running training; after three without
+            one others repeat it. The same in all processes.
         progress: Show a progress bar.
     Raises:
-        ModuleNotFoundError: If Optuna is not installed: ``pip install "gconvae[sweep]"``.
+        ModuleNotFoundError: If Optuna is not installed: ``pip install "gconvae[sweep]"``, or the
+            driver of PostgreSQL: ``pip install "gconvae[postgresql]"``.
         ValueError: If an option is unknown or a value of it out of range, the metric is unknown,
-            or ``out`` holds something else.
+            ``out`` holds something else, or the database cannot be reached.
+        ConnectionError: If the database went away; the same sweep started again goes on.
     References:
         | Optuna: A Next-generation Hyperparameter Optimization Framework (Akiba et al., 2019),
           arXiv:1907.10902
@@ -86,29 +98,33 @@ def sweep(
         >>> [len(setting.values) for setting in found.settings]
         [2, 2]
     """
+    if isinstance(heartbeat, bool) or not isinstance(heartbeat, int) or heartbeat < 1:
+        raise ValueError(f"heartbeat must be a whole number of seconds from 1, got {heartbeat!r}")
+    folder = Path(out).expanduser()
     with quiet_optuna():
         plan = Plan(space, data, valid, experiment or Experiment(), seeds, metric, trials)
-        study = None if storage is None else open_study(plan.study(), storage)
-        folder = _begun(Path(out).expanduser())
-        study = study or open_study(plan.study(), sqlite_url(folder / STORAGE))
-        with tqdm(
-            total=plan.size, unit="setting", disable=not progress, dynamic_ncols=True
-        ) as bar:
-            work(study, plan, folder, bar)
-        found = Sweep(plan.metric, plan.seeds, finished(study, plan, folder), plan.better)
+        if storage is None:  # else nothing is written before the database is reached
+            _begin(folder)
+            storage = sqlite_url(folder / STORAGE)
+        with (
+            open_study(plan.study(), storage, heartbeat) as study,
+            tqdm(total=plan.size, unit="setting", disable=not progress, dynamic_ncols=True) as bar,
+        ):
+            _begin(folder)
+            work(study, plan, folder, bar, heartbeat)
+            found = Sweep(plan.metric, plan.seeds, finished(study, plan, folder), plan.better)
     _keep_another(folder / "sweep.json", found)
     found.save(folder / "sweep.json")
     return found
 
 
-def _begun(folder: Path) -> Path:
-    """The folder of a sweep, new or begun before."""
+def _begin(folder: Path) -> None:
+    """Makes the folder of a sweep, unless it was made before."""
     if folder.exists() and not (folder / MARK).exists():
         if not folder.is_dir() or any(folder.iterdir()):
             raise ValueError(f"out must be a new folder or that of a sweep, {folder} is another")
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
-    return folder
 
 
 def _keep_another(file: Path, found: Sweep) -> None:

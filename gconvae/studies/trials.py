@@ -5,12 +5,11 @@ Any number of processes share them through Optuna's storage.
 
 from __future__ import annotations
 
-import datetime
 import json
+import platform
 import re
 import shutil
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,9 @@ from tqdm import tqdm
 from gconvae import metrics
 from gconvae.metrics.report import Report, badness
 from gconvae.randomness import derive_seed
-from gconvae.studies import storage
 from gconvae.studies.search_space import HISTORY, KINDS, Plan, Range, row_name
 from gconvae.studies.settings import Setting, in_words
+from gconvae.studies.signs_of_life import Watch
 from gconvae.training import run_folder
 from gconvae.training.callbacks import STATE
 from gconvae.training.history import of_stage, read_history
@@ -43,12 +42,13 @@ class _Repeated(Exception):
     """A trial that another one makes superfluous."""
 
 
-def work(study: optuna.Study, plan: Plan, folder: Path, bar: tqdm[Any]) -> None:
+def work(study: optuna.Study, plan: Plan, folder: Path, bar: tqdm[Any], heartbeat: int) -> None:
     """Runs settings until none is left, here or in another process."""
     import optuna
     from optuna.trial import TrialState
 
     failures: list[BaseException] = []
+    watch = Watch(study, heartbeat)
 
     def objective(trial: optuna.Trial) -> float:
         try:
@@ -58,11 +58,13 @@ def work(study: optuna.Study, plan: Plan, folder: Path, bar: tqdm[Any]) -> None:
         except (_Repeated, optuna.TrialPruned):
             raise
         except BaseException as error:
+            if isinstance(error, Exception) and _is_finished(study, trial):
+                raise _Repeated from None  # others work in the run folder meanwhile
             failures.append(error)
             raise
 
     while True:
-        _fail_dead(study)
+        watch.fail_dead()
         _enqueue(study, plan)
         states = _states(study, plan)
         done = sum(state.is_finished() for state in states)
@@ -76,24 +78,12 @@ def work(study: optuna.Study, plan: Plan, folder: Path, bar: tqdm[Any]) -> None:
                 if failures:
                     raise
         else:  # other processes have the rest, or had it before they were killed
-            time.sleep(storage.HEARTBEAT / 2)
+            watch.wait()
 
 
-def _fail_dead(study: optuna.Study) -> None:
-    """Fails the trials of processes that gave no sign of life."""
-    import optuna
-    from optuna.trial import TrialState
-
-    optuna.storages.fail_stale_trials(study)
-    # Optuna does not look at trials that never gave one
-    oldest = datetime.datetime.now() - datetime.timedelta(seconds=3 * storage.HEARTBEAT)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        begun = trial.datetime_start
-        if "begun" not in trial.user_attrs and begun is not None and begun < oldest:
-            try:
-                study.tell(trial.number, state=TrialState.FAIL)
-            except ValueError:  # it has just been told by another process
-                continue
+def _is_finished(study: optuna.Study, trial: optuna.Trial) -> bool:
+    """Whether another process ended a trial that is ours."""
+    return study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
 
 def _enqueue(study: optuna.Study, plan: Plan) -> None:
@@ -141,7 +131,6 @@ def _evaluate(trial: optuna.Trial, study: optuna.Study, plan: Plan, folder: Path
     """How bad the metric is, as a mean over the seeds of one setting."""
     import optuna
 
-    trial.set_user_attr("begun", True)
     if plan.has_range:
         # a function of the trial, so that no two draw the same
         draw = derive_seed(plan.seeds[0], "sweep", step=trial.number) % 2**32
@@ -170,6 +159,8 @@ def _evaluate(trial: optuna.Trial, study: optuna.Study, plan: Plan, folder: Path
         ("values", "floors", "folders"), zip(*measured, strict=True), strict=True
     ):
         trial.set_user_attr(name, column)
+    trial.set_user_attr("runs", (folder / RUNS).absolute().as_posix())
+    trial.set_user_attr("host", platform.node())
     return badness(statistics.fmean(value for value, *_ in measured), plan.better)
 
 
@@ -239,10 +230,16 @@ def finished(study: optuna.Study, plan: Plan, folder: Path) -> tuple[Setting, ..
 
 
 def _setting(found: Mapping[str, Any], folder: Path) -> Setting:
+    names = found.get("folders", ())
+    # our own folder first: the machine that trained may have the same one at another place
+    places = [folder / RUNS, Path(found.get("runs", folder / RUNS))]
+    seen = [place for place in places if all((place / name).is_dir() for name in names)]
+    place = seen[0] if seen else places[1]
     return Setting(
         options=found["options"],
         values=tuple(found.get("values", ())),
         floors=tuple(floor for floor in found.get("floors", ()) if floor is not None),
-        folders=tuple(folder / RUNS / name for name in found.get("folders", ())),
+        folders=tuple(place / name for name in names),
         failure=found.get("failure"),
+        host=None if seen else found.get("host"),
     )

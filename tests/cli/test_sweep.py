@@ -14,6 +14,7 @@ from commands import (
     SHORT,
     assert_one_error,
     files_below,
+    helped,
 )
 
 import gconvae
@@ -131,3 +132,18 @@ def test_a_sweep_where_all_diverge_is_one_error(
     assert cli.main([*words, "--out", str(tmp_path / "sweep")]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"gconvae: error: .*learning_rate.*", last)
+
+
+def test_a_printed_config_has_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep", "beta=1", "--storage", "postgresql://me:secret@server/sweeps"]
+    printed = helped([*words, "--print_config"], capsys)
+    assert "storage: postgresql://me:***@server/sweeps\n" in printed
+
+
+def test_a_database_out_of_reach_is_one_line_without_its_password(
+    own_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", "beta=1", "--data", str(own_file), *SHORT, "--out", str(tmp_path / "sweep")]
+    words += ["--storage", "postgresql://me:secret@127.0.0.1:9/sweeps"]
+    assert_one_error(words, r"storage must .*me:\*\*\*@127.0.0.1:9/sweeps", capsys)
+    assert not (tmp_path / "sweep").exists()

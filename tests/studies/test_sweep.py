@@ -7,10 +7,12 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +28,7 @@ from gconvae import datasets
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
 from gconvae.metrics import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.studies import experiment, storage, sweep, trials
+from gconvae.studies import experiment, signs_of_life, storage, sweep
 from gconvae.studies.experiment import Experiment
 from gconvae.studies.search_space import Range, read_option
 from gconvae.studies.settings import Setting, Sweep
@@ -163,6 +165,8 @@ def test_an_empty_range_is_refused(low: float, high: float, log: bool) -> None:
         ({"beta": [1.0]}, {"trials": 3}, "trials must be None for a grid, got 3"),
         ({"beta": Range(0.1, 1.0)}, {}, "trials must be at least 1"),
         ({"beta": Range(0.1, 1.0)}, {"trials": 0}, "trials must be at least 1.*got 0"),
+        (GRID, {"heartbeat": 0}, "heartbeat must be a whole number of seconds from 1, got 0"),
+        (GRID, {"heartbeat": 0.5}, "heartbeat must be"),
         (GRID, {"seeds": 0}, "seeds must be one or more different numbers, got 0"),
         (GRID, {"seeds": []}, "seeds must be"),
         (GRID, {"seeds": [1, 2, 1]}, r"seeds must be one or more different.*got \[1, 2, 1\]"),
@@ -621,6 +625,17 @@ def test_options_that_change_no_bit_make_no_other_training(
     assert len(trained) == 1
 
 
+def test_a_file_at_another_place_is_the_same_data(
+    tmp_path: Path, trained: list[tuple[float, int]]
+) -> None:
+    file, _ = two_files(tmp_path)
+    for place in (file, tmp_path / "moved.npz"):
+        file = file.rename(place)
+        base = dataclasses.replace(changed(epochs=1), data=DataOptions(data=str(file)))
+        quick({"beta": [1.0]}, None, tmp_path / "sweep", experiment=base)
+    assert len(trained) == 1
+
+
 @pytest.mark.parametrize("what", ["clouds", "valid", "options", "schema"])
 def test_other_clouds_or_options_are_another_training(
     eights: CloudDataset, tmp_path: Path, trained: list[tuple[float, int]], what: str
@@ -738,14 +753,41 @@ def test_a_trial_killed_before_its_first_sign_of_life_is_run_again(
         assert sum(waits) < 10, "waits for a trial that nobody runs"
         time.sleep(seconds)
 
-    monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(trials, "time", SimpleNamespace(sleep=sleep))
-    found = quick(GRID, eights, tmp_path / "sweep")
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr(signs_of_life, "time", clock)
+    found = quick(GRID, eights, tmp_path / "sweep", heartbeat=1)
     assert all(setting.values for setting in found.settings)
 
 
+def test_no_clock_of_another_machine_ends_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(signs_of_life, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    opened = optuna.create_study(storage=f"sqlite:///{tmp_path / 'sweep.db'}")
+    opened.ask()  # gives no sign of life
+    opened.ask().set_user_attr(signs_of_life.BEGUN, True)
+    with closing(sqlite3.connect(tmp_path / "sweep.db")) as database:
+        database.execute("UPDATE trials SET datetime_start = '2000-01-01 00:00:00.000000'")
+        database.commit()
+    watch = signs_of_life.Watch(opened, heartbeat=10)
+    found = []
+    with storage.quiet_optuna():
+        for moment in (0.0, 30.0, 30.1):
+            now[0] = moment
+            watch.fail_dead()
+            found.append([trial.state for trial in opened.trials])
+    running, failed = TrialState.RUNNING, TrialState.FAIL
+    assert found == [[running, running], [running, running], [failed, running]]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
 def test_a_trial_that_others_took_for_dead_is_finished(
-    whole: Sweep, eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Sweep,
+    eights: CloudDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    breaks: bool,
 ) -> None:
     fit, calls = experiment.fit, []
 
@@ -755,12 +797,14 @@ def test_a_trial_that_others_took_for_dead_is_finished(
             opened = study(tmp_path / "sweep")
             (running,) = opened.get_trials(states=[TrialState.RUNNING])
             opened.tell(running.number, state=TrialState.FAIL)
+            if breaks:  # it has removed the files that a kill could have left
+                raise FileNotFoundError(".last.partial.ckpt")
         return fit(*arguments, **options)
 
     monkeypatch.setattr(experiment, "fit", suspended)
     found = quick(GRID, eights, tmp_path / "sweep", seeds=2)
     assert figures(found) == figures(whole)
-    assert len(calls) == 4
+    assert len(calls) == 4 + breaks
 
 
 PROCESS = """
@@ -768,13 +812,12 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 from gconvae import losses
-from gconvae.studies import experiment, storage, sweep
+from gconvae.studies import experiment, sweep
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.studies.experiment import Experiment
 from gconvae.options import ModelOptions, TrainingOptions
 
 place, kill_after = Path(sys.argv[1]), int(sys.argv[2])
-storage.HEARTBEAT = 4
 forward, fit, steps = losses.ThirdAxisChamfer.forward, experiment.fit, []
 
 def counting(self, *arguments, **more):
@@ -799,7 +842,7 @@ small = Experiment(
 data = SuperpixelMNIST(8, "test")[:60]
 space = {"beta": [5.0, 0.1]} if kill_after else {"beta": [5.0, 0.1, 1.0, 2.0]}
 sweep.sweep(
-    space, data, experiment=small, seeds=2, out=place / "sweep", progress=False
+    space, data, experiment=small, seeds=2, out=place / "sweep", heartbeat=4, progress=False
 ).save(place / "theirs.json")
 """
 
@@ -829,8 +872,7 @@ def test_a_killed_sweep_comes_to_the_same_bits_and_repeats_no_training(
     (begun,) = (tmp_path / "sweep" / "runs").glob("beta=0.1-*")
     assert (begun / "last.ckpt").exists()
     # its last sign of life is to be a while ago
-    monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    found = quick(GRID, eights, tmp_path / "sweep", seeds=2)
+    found = quick(GRID, eights, tmp_path / "sweep", seeds=2, heartbeat=1)
     assert trained == [(0.1, 0), (0.1, 1)]
     assert figures(found) == figures(whole)
     for ours, theirs in zip(found.settings, whole.settings, strict=True):
@@ -853,12 +895,13 @@ def test_two_processes_share_the_work_and_agree(
         return fit(*arguments, **options)
 
     monkeypatch.setattr(experiment, "fit", shared)
-    monkeypatch.setattr(storage, "HEARTBEAT", 4)
     with process(tmp_path) as other:
         while not (tmp_path / "theirs").exists():  # it has begun a training, and waits for ours
             assert other.poll() is None
             time.sleep(0.01)
-        found = quick({"beta": [5.0, 0.1, 1.0, 2.0]}, eights, tmp_path / "sweep", seeds=2)
+        found = quick(
+            {"beta": [5.0, 0.1, 1.0, 2.0]}, eights, tmp_path / "sweep", seeds=2, heartbeat=4
+        )
         assert other.wait() == 0
     theirs = noted(tmp_path / "theirs")
     assert ours
