@@ -65,7 +65,7 @@ class CloudFile(Dataset["Data"]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | Source, *, schema: CloudSchema | None = None
+        self, path: str | os.PathLike[str] | Any, *, schema: CloudSchema | None = None
     ) -> None:
         self._source = path if isinstance(path, Source) else open_source(Path(path).expanduser())
         self._rows: range | NDArray[np.int64] = range(self._source.layout.num_clouds)
