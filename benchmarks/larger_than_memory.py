@@ -194,9 +194,7 @@ def main() -> None:
     """Measures what the command line asks for."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--clouds", type=int, default=5_000_000)
-    options.add_argument(
-        "--folder", type=Path, help="where a temporary one is made"
-    )
+    options.add_argument("--folder", type=Path, help="where a temporary one is made")
     given = options.parse_args()
     print(machine(1))
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:

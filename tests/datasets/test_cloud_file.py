@@ -276,6 +276,7 @@ def test_models_and_metrics_take_clouds_on_disk(
     both: tuple[CloudFile, datasets.CloudDataset],
 ) -> None:
     assert_same(as_sample(both[0]), as_sample(both[1]))
+    assert_same(as_sample(Subset(both[0], [4, 2])), as_sample(both[1][[4, 2]]))
 
 
 def test_a_summary_is_that_of_all_clouds(both: tuple[CloudFile, datasets.CloudDataset]) -> None:
