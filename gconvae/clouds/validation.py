@@ -116,6 +116,8 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         return clouds if positions == usual else described(clouds, positions)
     if hasattr(sample, "dataset") and hasattr(sample, "indices"):  # torch's Subset
         rows = torch.as_tensor(list(sample.indices), dtype=torch.long, device="cpu")
+        if hasattr(sample.dataset, "in_memory"):  # of a data set on disk, these rows only
+            return as_sample(sample.dataset[rows], name, schema)
         return as_sample(sample.dataset, name, schema).subset(rows)
     if isinstance(getattr(sample, "datasets", None), Sequence):  # torch's ConcatDataset
         return joined_samples([as_sample(part, name, schema) for part in sample.datasets], name)

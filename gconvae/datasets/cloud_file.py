@@ -65,13 +65,13 @@ class CloudFile(Dataset["Data"]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | Source, *, schema: CloudSchema | None = None
+        self, path: str | os.PathLike[str] | Any, *, schema: CloudSchema | None = None
     ) -> None:
         self._source = path if isinstance(path, Source) else open_source(Path(path).expanduser())
         self._rows: range | NDArray[np.int64] = range(self._source.layout.num_clouds)
         self._summary: CloudSummary | None = None
         layout = self._source.layout
-        _check_sizes(self._source, schema)
+        _check_features(self._source, schema)
         known = layout.schema if schema is None else schema
         classes = () if known is None else known.classes
         self._label_names = LabelNames(self._source, classes)
@@ -166,11 +166,23 @@ class CloudFile(Dataset["Data"]):
 
     def _read(self, rows: range | NDArray[np.int64]) -> Clouds:
         """Clouds by their number in the file."""
-        if isinstance(rows, range) and rows.step == 1 and len(rows):
+        if len(rows) == 0:
+            return self._no_clouds()
+        if isinstance(rows, range) and rows.step == 1:
             stored = self._source.span(rows.start, rows.stop)
         else:
             stored = self._source.rows(np.asarray(rows, np.int64))
         return clouds_of_rows(stored, rows, self._schema, self._label_names)
+
+    def _no_clouds(self) -> Clouds:
+        has_offset = any(feature.offset for feature in self._schema.features)
+        points = torch.zeros(
+            (0, self.num_points, self._schema.num_features),
+            dtype=torch.float64 if has_offset else torch.float32,
+            device="cpu",
+        )
+        labels = torch.zeros(0, dtype=torch.long, device="cpu") if self.has_labels else None
+        return Clouds(points, points.bool()[..., 0], labels, self._schema)
 
     def _chosen(self, index: Any) -> NDArray[np.int64]:
         """Numbers in the file of an index tensor, array or list, or of a mask."""
@@ -197,13 +209,8 @@ class CloudFile(Dataset["Data"]):
         return self._rows[chosen]
 
 
-def _check_sizes(source: Source, schema: CloudSchema | None) -> None:
+def _check_features(source: Source, schema: CloudSchema | None) -> None:
     layout = source.layout
-    if min(layout.num_clouds, layout.num_nodes, layout.num_features) < 1:
-        raise ValueError(
-            "points must hold at least one cloud, node and feature, got shape "
-            f"{(layout.num_clouds, layout.num_nodes, layout.num_features)} in {source.path}"
-        )
     known = layout.schema if schema is None else schema
     if known is not None and known.num_features != layout.num_features:
         raise ValueError(

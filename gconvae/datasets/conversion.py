@@ -41,10 +41,11 @@ def as_dataset(
     """Anything that holds clouds as a :class:`CloudDataset`; what lies on disk stays there.
 
     Args:
-        data: A data set of this library, of which a :class:`CloudFile` is handed back as it is,
-            and a subset of one as a view; any map-style torch or PyG data set, a subset or a
+        data: A data set of this library; any map-style torch or PyG data set, a subset or a
             concatenation, whose items are graphs, clouds, or tuples of a cloud and its label or
-            mask; a ``DataLoader`` of one; or what :func:`from_points` takes.
+            mask; a ``DataLoader`` of one; or what :func:`from_points` takes. A
+            :class:`CloudFile` is handed back as it is, a subset of one as a view; a
+            concatenation is read at once.
         name: What error messages call it.
         schema: What the features are, where ``data`` does not say it.
     Raises:

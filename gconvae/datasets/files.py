@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,7 +11,7 @@ import numpy as np
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile, with_names
 from gconvae.datasets.sources import from_points
-from gconvae.datasets.storage.numpy_arrays import PackedArraysError
+from gconvae.datasets.storage.numpy_arrays import PackedArraysError, whole_arrays
 from gconvae.datasets.storage.opening import HDF5, PARQUET, open_source
 from gconvae.datasets.storage.source import Source, read_schema
 from gconvae.schema import CloudSchema
@@ -128,7 +126,7 @@ def _read_arrays(path: Path, schema: CloudSchema | None) -> CloudDataset:
 
 def _arrays(path: Path) -> dict[str, Any]:
     """Arrays of a file by name; those of an npy file are its points."""
-    try:
+    with whole_arrays(path):
         if path.suffix == ".npy":
             return {"points": np.load(path, mmap_mode="r", allow_pickle=False)}
         with path.open("rb") as raw:  # numpy would leave a damaged file open
@@ -136,7 +134,3 @@ def _arrays(path: Path) -> dict[str, Any]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 return {"points": file}
             return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        raise ValueError(
-            f"path must be a whole npz or npy file without pickled objects, got {path}: {error}"
-        ) from None

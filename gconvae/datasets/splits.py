@@ -13,10 +13,10 @@ from gconvae.randomness import generator
 __all__ = ["split"]
 
 
-Data = TypeVar("Data", CloudDataset, CloudFile)
+_Data = TypeVar("_Data", CloudDataset, CloudFile)
 
 
-def split(data: Data, fraction: float = 0.17, *, seed: int = 0) -> tuple[Data, Data]:
+def split(data: _Data, fraction: float = 0.17, *, seed: int = 0) -> tuple[_Data, _Data]:
     """A random split into training and validation clouds.
 
     Args:

@@ -97,10 +97,7 @@ def clouds_of_rows(
 
 def _as_floats(points: NDArray[Any]) -> NDArray[Any]:
     """Floating-point numbers of this machine's byte order."""
-    kind, size = points.dtype.kind, points.dtype.itemsize
-    if kind not in "fiu":
-        raise ValueError(f"points must hold real numbers, got dtype {points.dtype}")
-    if kind != "f" or size > 8:
+    if points.dtype.kind != "f" or points.dtype.itemsize > 8:
         return points.astype(np.float64)
     return points.astype(points.dtype.newbyteorder("="), copy=False)
 

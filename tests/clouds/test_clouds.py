@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from gconvae.clouds import as_clouds, from_data, order, pack, sort_nodes, to_data, unpack
-from gconvae.schema import default_order_keys
+from gconvae.clouds import as_clouds, from_data, in_order, order, pack, sort_nodes, to_data, unpack
+from gconvae.schema import JETS, CloudSchema, default_order_keys
+from gconvae.schema import points as plain_points
 
 MASK = torch.tensor([[True, False, True, True], [False, True, False, False]])
 """Real nodes in any places, not only first."""
@@ -290,6 +291,26 @@ def test_a_gpu_s_way_of_ordering_few_nodes_is_that_of_sorting(
     keys = default_order_keys(3, 2)
     by_comparison = order._by_comparison(points, mask, keys)
     assert torch.equal(by_comparison, order._by_all_keys(points, mask, keys))
+
+
+@pytest.mark.parametrize(
+    "schema", [None, JETS, plain_points("x y z")], ids=["usual", "jets", "points"]
+)
+@pytest.mark.parametrize("masked", [True, False])
+def test_clouds_are_in_order_where_sorting_leaves_them(
+    schema: CloudSchema | None, masked: bool, device: torch.device
+) -> None:
+    """Few values and few nodes, so that ties of all keys and clouds in order are common."""
+    generator = torch.Generator().manual_seed(0)
+    clouds = torch.randint(0, 3, (4000, 3, 3), generator=generator).float()
+    mask = torch.rand(4000, 3, generator=generator) < 0.7 if masked else torch.ones(4000, 3).bool()
+    clouds, mask = clouds.masked_fill(~mask.unsqueeze(-1), 0.0).to(device), mask.to(device)
+    sorted_points, sorted_mask = sort_nodes(clouds, mask, schema)
+    wanted = (sorted_points == clouds).flatten(1).all(1) & (sorted_mask == mask).all(1)
+    assert 0.1 < wanted.float().mean() < 0.9
+    assert torch.equal(in_order(clouds, mask, schema), wanted)
+    if not masked:
+        assert torch.equal(in_order(clouds, None, schema), wanted)
 
 
 def test_order_does_not_depend_on_the_given_order() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import pickle
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch_geometric.datasets import MNISTSuperpixels
 from torch_geometric.loader import DataLoader
 
 from gconvae import datasets
-from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, SuperpixelMNIST, from_file, from_points, from_pyg
 from gconvae.schema import SUPERPIXELS, CloudSchema, superpixels
 
@@ -445,52 +444,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         datasets.to_file(ragged(seed=1), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("schema", [None, SUPERPIXELS], ids=["plain", "superpixels"])
-def test_a_file_in_parts_reads_like_a_whole_one(
-    tmp_path: Path, labelled: bool, schema: CloudSchema | None
-) -> None:
-    whole = ragged()
-    labels = whole.labels if labelled else None
-    data = from_points(whole.points, whole.mask, labels, schema=schema)
-    parts = [data[:3].clouds, data[3:4].clouds, data[4:].clouds]
-    path = tmp_path / "new" / "clouds.npz"
-    read = from_file(datasets.to_file_in_parts(iter(parts), path))
-    assert read.checksum() == data.checksum()
-    assert read.schema == data.schema
-
-
-def test_parts_that_fail_leave_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = datasets.to_file(ragged(seed=0), tmp_path / "clouds.npz")
-    before = path.read_bytes()
-
-    def parts() -> Iterator[Clouds]:
-        yield ragged(seed=1).clouds
-        yield Clouds(torch.full((1, 4, 3), torch.nan), torch.ones(1, 4, dtype=torch.bool))
-
-    with pytest.raises(ValueError, match="points must be finite"):
-        datasets.to_file_in_parts(parts(), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_name_of_parts_must_end_in_npz(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"end in \.npz"):
-        datasets.to_file_in_parts([ragged().clouds], tmp_path / "clouds.npy")
-
-
-def test_no_parts_are_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="parts must hold at least one"):
-        datasets.to_file_in_parts([], tmp_path / "clouds.npz")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_file_name_must_end_in_npz(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"end in \.npz"):
-        datasets.to_file(ragged(), tmp_path / "clouds.npy")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -14,7 +19,14 @@ from gconvae.datasets.storage.read_plan import ReadPlan
 from gconvae.datasets.storage.source import CHUNK_BYTES, Layout, Source, StoredRows, read_schema
 from gconvae.schema import CloudSchema
 
-__all__ = ["ArrayPlace", "ArraySource", "PackedArraysError", "open_npy", "open_npz"]
+__all__ = [
+    "ArrayPlace",
+    "ArraySource",
+    "PackedArraysError",
+    "open_npy",
+    "open_npz",
+    "whole_arrays",
+]
 
 LOCAL_HEADER = 30
 """Bytes before the name of a member of a zip archive; the last four say how long the name and what
@@ -23,6 +35,33 @@ follows it are."""
 
 class PackedArraysError(ValueError):
     """Arrays that can be read at once only: they are compressed, or lie column by column."""
+
+
+DAMAGE = (
+    *(ArithmeticError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and zipfile raise for damaged files."""
+
+
+@contextmanager
+def whole_arrays(path: Path) -> Iterator[None]:
+    """One line for all that is said of a damaged npz or npy file.
+
+    Raises:
+        PackedArraysError: As it was.
+        ValueError: For all else that can be wrong.
+    """
+    try:
+        yield
+    except PackedArraysError:
+        raise
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"path must be a whole npz or npy file without pickled objects, got {path}: {reason}"
+        ) from None
 
 
 class ArrayPlace(NamedTuple):

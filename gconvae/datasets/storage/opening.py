@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from gconvae.datasets.storage.hdf5 import Hdf5Source
-from gconvae.datasets.storage.numpy_arrays import PackedArraysError, open_npy, open_npz
+from gconvae.datasets.storage.numpy_arrays import open_npy, open_npz, whole_arrays
 from gconvae.datasets.storage.parquet import ParquetSource
 from gconvae.datasets.storage.source import Source
 
@@ -32,15 +31,22 @@ def open_source(path: Path) -> Source:
         raise FileNotFoundError(
             f"path must be an npz, npy, HDF5 or Parquet file, there is none at {path}"
         )
+    source = _opened(path)
+    layout = source.layout
+    shape = (layout.num_clouds, layout.num_nodes, layout.num_features)
+    if min(shape) < 1:
+        raise ValueError(
+            f"points must hold at least one cloud, node and feature, got shape {shape} in {path}"
+        )
+    if layout.dtype.kind not in "fiu":
+        raise ValueError(f"points must hold real numbers, got dtype {layout.dtype} in {path}")
+    return source
+
+
+def _opened(path: Path) -> Source:
     if path.suffix in HDF5:
         return Hdf5Source(path)
     if path.suffix in PARQUET:
         return ParquetSource(path)
-    try:
+    with whole_arrays(path):
         return open_npy(path) if path.suffix == ".npy" else open_npz(path)
-    except PackedArraysError:
-        raise
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, SyntaxError) as error:
-        raise ValueError(
-            f"path must be a whole npz or npy file without pickled objects, got {path}: {error}"
-        ) from None
