@@ -60,6 +60,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     )
     from gconvae.studies.experiment import Experiment
     from gconvae.training.hardware import Hardware
+    from gconvae.training.preparation import in_memory
     from gconvae.training.run_folder import FolderTakenError
 
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
@@ -80,7 +81,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         run = experiment.run(folder, config=config)
     if rank > 0:
         return  # of several processes, the first one draws and writes
-    _describe(run, valid, test, drawn)
+    _describe(run, in_memory(valid, training.seed), in_memory(test, training.seed), drawn)
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
 

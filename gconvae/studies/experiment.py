@@ -163,7 +163,7 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
             datasets.SuperpixelMNIST(options.digit, "train"),
             datasets.SuperpixelMNIST(options.digit, "test"),
         )
-    data = datasets.from_file(options.data, in_memory=True)
+    data: Any = datasets.from_file(options.data)
     if len(data) < SMALLEST_FILE:
         raise ValueError(
             f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "

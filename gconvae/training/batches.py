@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from gconvae.datasets.shuffling import chunked_order
 from gconvae.randomness import generator
 from gconvae.training.clouds import TrainingClouds
 
-__all__ = ["BLOCK", "Blocks", "Order", "Steps", "loader", "once", "split", "step_loader"]
+__all__ = ["BLOCK", "Blocks", "Order", "Pooled", "Steps", "loader", "once", "split", "step_loader"]
 
 BLOCK = 32
 """Batches that a loader hands over at once where steps are recorded on a GPU: what a training
@@ -25,7 +25,19 @@ WINDOW = 16
 """Chunks of clouds on a disk that are in memory at once, and shuffled among each other."""
 
 
-class Order(Sampler[Tensor]):
+class Pooled(NamedTuple):
+    """Rows that lie on a disk: those of a window are read together, and handed out batch by batch.
+
+    Attributes:
+        rows: All of a window.
+        taken: Those of them that are meant.
+    """
+
+    rows: Tensor
+    taken: slice
+
+
+class Order(Sampler[Tensor | Pooled]):
     """Row numbers of each batch, or of each block of batches.
 
     Args:
@@ -61,7 +73,7 @@ class Order(Sampler[Tensor]):
     def __len__(self) -> int:
         return math.ceil(self.num_batches / self.block)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | Pooled]:
         size = self.block * self.batch_size
         if not self.shuffle:
             for start in range(0, self.num_clouds, size):
@@ -72,13 +84,14 @@ class Order(Sampler[Tensor]):
             yield from torch.randperm(self.num_clouds, generator=random).split(size)
             return
         left = torch.empty(0, dtype=torch.long)
-        for window in chunked_order(self.num_clouds, self.chunk, WINDOW, random):
-            left = torch.cat([left, window])
-            whole = len(left) - len(left) % size
-            yield from left[:whole].split(size)
-            left = left[whole:]
-        if len(left):
-            yield left
+        seen = 0
+        for rows in chunked_order(self.num_clouds, self.chunk, WINDOW, random):
+            seen, left = seen + len(rows), torch.cat([left, rows])
+            # the last batch takes what is left, those before it are whole
+            ends = len(left) if seen == self.num_clouds else len(left) - len(left) % size
+            for start in range(0, ends, size):
+                yield Pooled(left, slice(start, min(start + size, ends)))
+            left = left[ends:]
 
 
 class Blocks(Dataset[Clouds]):
@@ -90,12 +103,19 @@ class Blocks(Dataset[Clouds]):
 
     def __init__(self, clouds: TrainingClouds) -> None:
         self.clouds = clouds
+        self._window: tuple[Tensor, Clouds] | None = None
 
     def __len__(self) -> int:
         return len(self.clouds)
 
-    def __getitem__(self, rows: Tensor) -> Clouds:
-        return self.clouds.scaled(rows)
+    def __getitem__(self, rows: Tensor | Pooled) -> Clouds:
+        if isinstance(rows, Tensor):
+            return self.clouds.scaled(rows)
+        # scattered rows of a file take much longer than all of a window at once
+        if self._window is None or self._window[0] is not rows.rows:
+            self._window = None  # frees it before the next one is read
+            self._window = rows.rows, self.clouds.scaled(rows.rows)
+        return self._window[1].subset(rows.taken)
 
 
 def loader(

@@ -155,7 +155,7 @@ class Engine:
             callbacks=[*watchers, *ours],
             logger=False if self.logger is None else self.logger,
             default_root_dir=self.folder,
-            log_every_n_steps=min(50, max(1, stage.num_steps // stage.max_epochs)),
+            log_every_n_steps=min(50, stage.shortest_epoch),
             reload_dataloaders_every_n_epochs=int(
                 isinstance(stage, SteppedStage) and stage.reloads
             ),

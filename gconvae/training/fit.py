@@ -33,7 +33,7 @@ from gconvae.training.preparation import (
     check_trainable,
     describe,
     identity,
-    judged_clouds,
+    in_memory,
     look_at,
     resolved_accelerator,
     set_budget,
@@ -228,6 +228,7 @@ def fit(
     )
     optimization = Optimization(optimizer, scheduler, options.precision)
     watchers = made_callbacks(callbacks)
+    listener = made_logger(logger, None if out is None else Path(out).expanduser())
     warn_of_slow(options.precision, hardware.accelerator)
     train, judged = train_and_valid(data, valid, options.seed, model.given_schema)
     trained = copy.deepcopy(model).train()
@@ -263,7 +264,7 @@ def fit(
         engine = Engine(
             hardware,
             callbacks=watchers,
-            logger=made_logger(logger, out),
+            logger=listener,
             max_time=max_time,
             folder=out,
             progress=progress,
@@ -344,8 +345,8 @@ def _finish(run: Run, out: Path, valid: CloudDataset | CloudFile, seed: int) -> 
     write_history(run.history, out / "history.csv")
     run_folder.write_json(run.manifest, out / "manifest.json")
     if len(valid) >= SMALLEST_REPORT:
-        real = judged_clouds(valid, seed)
-        generated = run.model.sample(len(real.points), seed=seed)
+        real = in_memory(valid, seed)
+        generated = run.model.sample(len(real), seed=seed)
         report = metrics.compare(real, generated, metrics="features", seed=seed)
         report.save(out / "report_valid.json")
     run_folder.save_model(run.model, out)

@@ -9,7 +9,7 @@ import torch
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.options import TrainingOptions
-from gconvae.training.preparation import judged_clouds
+from gconvae.training.preparation import in_memory
 from gconvae.training.run_folder import Run
 
 __all__ = ["narrow_features", "warn_of_doubts"]
@@ -60,7 +60,7 @@ def narrow_features(run: Run, valid: CloudDataset | CloudFile) -> dict[str, floa
         valid: Real clouds.
     """
     samples = run.model.sample_clouds(NUM_SAMPLES, seed=run.manifest["options"]["seed"])
-    clouds = judged_clouds(valid, 0)
+    clouds = in_memory(valid, 0).clouds
     spreads = [part.points[part.mask].double().std(0) for part in (samples, clouds)]  # (F,) each
     shares = torch.nan_to_num(spreads[0] / spreads[1], nan=1.0, posinf=1.0)
     names = valid.schema.names

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 
 from gconvae import datasets, losses
-from gconvae.clouds import Clouds
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.conversion import as_dataset
@@ -26,7 +25,7 @@ __all__ = [
     "check_trainable",
     "describe",
     "identity",
-    "judged_clouds",
+    "in_memory",
     "look_at",
     "resolved_accelerator",
     "set_budget",
@@ -142,11 +141,11 @@ def shape_of(data: CloudDataset | CloudFile) -> CloudShape:
     return CloudShape(points.shape[1], bool(mask.all()), int(labels.max()) + 1, several)
 
 
-def judged_clouds(data: CloudDataset | CloudFile, seed: int) -> Clouds:
-    """Clouds to compare with: all of them, or a random part that fits into memory."""
+def in_memory(data: CloudDataset | CloudFile, seed: int) -> CloudDataset:
+    """Clouds to compare with: all of them, or of a file a random part that fits into memory."""
     if isinstance(data, CloudFile):
-        return data.take(seen_rows(len(data), seed))
-    return data.clouds
+        return data[seen_rows(len(data), seed)].in_memory()
+    return data
 
 
 def check_trainable(

@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
-
 from gconvae import registry
 from gconvae.caller_state import neutral
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.likelihoods.base import Likelihood
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
-from gconvae.training.clouds import CloudsInMemory, TrainingClouds, training_clouds
+from gconvae.training.clouds import (
+    CloudsInMemory,
+    CloudsOnDisk,
+    TrainingClouds,
+    seen_rows,
+    training_clouds,
+)
 from gconvae.training.engine import Engine, fit_stage
 from gconvae.training.preparation import look_at
 from gconvae.training.stages import likelihood as likelihoods
@@ -79,7 +84,7 @@ def with_likelihood(
     model.likelihood.to(model.scaling.low)
     model.likelihood.set_schema(model.schema)
     clouds, held = _clouds(model, data, valid)
-    seen = clouds.prepared(torch.arange(len(clouds), device="cpu"))
+    seen = clouds.prepared(seen_rows(len(clouds), seed))
     model.likelihood.set_lattice(seen.points.to(device), seen.mask.to(device))
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     if likelihoods.has_stage(model.likelihood):
@@ -109,13 +114,19 @@ def fit_later_stages(model: VAE, train: Any, valid: Any, seed: int) -> Engine:
 def _clouds(model: VAE, data: Any, valid: Any) -> tuple[TrainingClouds, TrainingClouds | None]:
     """Checked, in order and scaled, once; on the model's device."""
     pairs = (("data", data), ("valid", valid))
-    made = [
-        None if part is None else CloudsInMemory(model, model.prepare(part, name=name), name)
-        for name, part in pairs
-    ]
+    made = [None if part is None else _taken(model, part, name) for name, part in pairs]
     clouds, held = (None if part is None else part.to(model.device) for part in made)
     assert clouds is not None
     return clouds, held
+
+
+def _taken(model: VAE, data: Any, name: str) -> TrainingClouds:
+    if not isinstance(data, CloudFile):
+        return CloudsInMemory(model, model.prepare(data, name=name), name)
+    unlike = model.schema.difference(data.schema)
+    if unlike:
+        raise ValueError(f"{name} must have the schema of the model, {unlike}")
+    return CloudsOnDisk(model, data, name)
 
 
 def _created(

@@ -62,12 +62,12 @@ def train(rank, world):
     data = gconvae.datasets.SuperpixelMNIST(8, "test")[:61]
     model = gconvae.models.create(
         "convae-flow", hidden=16, channels=(2, 3, 4), seed=0, prior="realnvp(hidden=[8])",
-        likelihood="autoregressive(width=16, heads=2, components=3, steps=8)",
+        likelihood="autoregressive(width=16, heads=2, components=3)",
     )
     fails = settings.get("fails", {}).get(str(rank), [0, "fail"])
     gconvae.fit(
         model, data, loss=Failing(*fails), batch_size=20, threads=1, progress=False,
-        accelerator="cpu", devices=world, out=settings["out"], prior_steps=4,
+        accelerator="cpu", devices=world, out=settings["out"], prior_steps=4, likelihood_steps=8,
         **settings["options"],
     )
 
@@ -132,7 +132,7 @@ def assert_same_curves(first: Path, second: Path, tolerance: dict[str, float]) -
 
 
 CLOSE = {"network": 1e-5, "likelihood": 1e-5, "prior": 1e-4}
-"""Adam divides by the size of a gradient, so rounding of those that are nearly 0 shows in a flow."""
+"""Adam divides by the size of a gradient, so rounding of those near 0 shows in a flow."""
 
 
 @pytest.fixture(scope="module")

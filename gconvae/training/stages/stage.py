@@ -97,6 +97,11 @@ class Stage(pl.LightningModule):
     def num_steps(self) -> int:
         """Steps in all, if it does not end early."""
 
+    @property
+    def shortest_epoch(self) -> int:
+        """Steps of the shortest epoch."""
+        return self.num_steps // self.max_epochs
+
     @abstractmethod
     def candidate(self) -> Mapping[str, Tensor]:
         """The weights that an epoch ends with."""

@@ -61,6 +61,11 @@ class SteppedStage(Stage):
         return self.steps.total
 
     @property
+    def shortest_epoch(self) -> int:
+        """The last one, perhaps."""
+        return self.steps.total % self.steps.every or self.steps.every
+
+    @property
     def step_number(self) -> int:
         """Steps that are done in all."""
         return int(self.trainer.global_step)
