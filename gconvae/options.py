@@ -13,7 +13,10 @@ __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 Neighbors = Literal["torch-cluster", "dense", "native", "auto"]
 Scaling = Literal["auto", "range", "keep"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "32-true", "bf16-mixed"]
+
+OTHER_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16"}
+"""What Lightning calls them."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class TrainingOptions:
         devices: Processes of this machine that share each batch, one a GPU; a list names GPUs.
         num_nodes: Machines that do so together.
         strategy: How they do, in Lightning's words; auto is ddp for several.
-        precision: Of the network's products: float32, or bfloat16 where the CPU or GPU has it.
+        precision: Of the products of all networks: float32, or bfloat16 where the CPU or GPU has
+            it; Lightning's words for them are 32-true and bf16-mixed.
         threads: CPU threads for torch; null = as torch has it. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
@@ -149,6 +153,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         """Refuses values out of range; numbers of numpy and torch become Python's."""
         _make_plain(self)
+        own = OTHER_PRECISIONS.get(self.precision, self.precision)
+        object.__setattr__(self, "precision", own)
         for name in ("epochs", "batch_size", "num_nodes"):
             _check_count(name, getattr(self, name))
         for name in ("patience", "threads", "prior_steps", "likelihood_steps"):

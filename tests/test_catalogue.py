@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from gconvae.priors import Latents, StandardNormal, flows
 from gconvae.randomness import generator
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import SUPERPIXELS
+from gconvae.training.clouds import CloudsInMemory
+from gconvae.training.history import of_stage
 from gconvae.training.stages.reconstructions import latents
 from gconvae.vae import VAE
 
@@ -196,7 +199,7 @@ def step_loss(model: VAE, clouds: Clouds) -> Tensor:
 
 
 def latents_of(model: VAE, data: Any) -> Latents:
-    return latents(model, model.prepare(data))
+    return latents(model, CloudsInMemory(model, model.prepare(data)))
 
 
 def quick(model: VAE, data: Any, **options: Any) -> gconvae.training.Run:
@@ -608,7 +611,8 @@ def test_ragged_clouds_train_and_are_generated_with_their_numbers_of_nodes(
 ) -> None:
     data = ragged_digits()
     run = quick(create(choice, ragged=told), data, valid=data[:10])
-    assert all(torch.isfinite(torch.tensor(column)).all() for column in run.history.values())
+    numbers = [v for name, column in run.history.items() if name != "stage" for v in column]
+    assert all(math.isfinite(value) for value in numbers if value is not None)
     made = run.model.sample(2000 if choice in DECODERS else 50, seed=1)
     assert isinstance(made, Clouds)
     if choice in DECODERS:
@@ -765,7 +769,7 @@ def test_a_prior_of_the_model_is_fitted_after_its_training(name: str, tmp_path: 
     assert not torch.equal(weights(run.model.prior), weights(model.prior))
     # the network is trained as it is with N(0, 1)
     plain = quick(create("decoder dense"), data, valid=data)
-    assert run.history == plain.history
+    assert of_stage(run.history, "network") == of_stage(plain.history, "network")
     loaded = gconvae.load(tmp_path / "run")
     assert torch.equal(loaded.sample(10), run.model.sample(10))
 

@@ -59,7 +59,7 @@ def test_the_default_loss_is_known_to_the_library() -> None:
     assert options.TrainingOptions().loss in gconvae.losses.available()
 
 
-@pytest.mark.parametrize("name", ["neighbors", "scaling", "device"])
+@pytest.mark.parametrize("name", ["neighbors", "scaling", "accelerator"])
 def test_a_choice_names_all_words_that_fit_takes(name: str) -> None:
     hint = inspect.get_annotations(options.TrainingOptions, eval_str=True)[name]
     with pytest.raises(ValueError, match=f"{name} must be one of {', '.join(hint.__args__)},"):

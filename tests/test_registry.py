@@ -152,7 +152,7 @@ def test_a_name_that_python_reserves_is_refused(name: str) -> None:
     ],
 )
 def test_an_unknown_kind_is_one_clear_error_that_lists_the_known(use: Any) -> None:
-    with pytest.raises(ValueError, match=r"kind must be one of encoder, .*loss, got 'encodre'"):
+    with pytest.raises(ValueError, match=r"kind must be one of encoder, .*logger, got 'encodre'"):
         use("encodre")
 
 

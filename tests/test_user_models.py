@@ -359,7 +359,7 @@ def test_numbers_and_texts_of_other_packages_are_taken(package: str, tmp_path: P
         "standardize": yes(True),
         "kl_warmup": whole(2),
         "free_bits": number(0.125),
-        "device": text("cpu"),
+        "accelerator": text("cpu"),
         "threads": whole(1),
     }
     shape = {"num_points": whole(6), "num_features": whole(3), "latent_dim": whole(3)}

@@ -180,7 +180,10 @@ class Likelihood(nn.Module, ABC):
             ValueError: If they have another number of features.
         """
         if isinstance(self.lattice, str):
-            self._check_features(points, "points")
+            if points.shape[-1] != self.num_features:
+                raise ValueError(
+                    f"points must have {self.num_features} features a node, got {points.shape[-1]}"
+                )
             if mask is None:
                 mask = points.new_ones(points.shape[:2], dtype=torch.bool)
             self.step.copy_(lattice_step(points, mask, STEPS[self.lattice]))

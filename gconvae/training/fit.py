@@ -144,8 +144,9 @@ def fit(
         num_nodes: Machines that do so together.
         strategy: How they do, in Lightning's words or as one of its objects; ``"auto"`` is
             ``"ddp"`` for several.
-        precision: Of the network's products: ``"float32"``, or ``"bfloat16"`` where the CPU or GPU
-            has it (weights, loss and KL stay float32).
+        precision: Of the products of all networks: ``"float32"``, or ``"bfloat16"`` where the CPU
+            or GPU has it (weights, losses and KL stay float32); ``"32-true"`` and ``"bf16-mixed"``
+            are Lightning's words for them.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
             so 0, the process itself, is the fastest.
@@ -271,7 +272,11 @@ def fit(
         )
         row = _row(trained, loss, options, *clouds, optimization)
         if hardware.rank == 0:
-            _say_budget(trained, options, math.ceil(len(train) / options.batch_size), progress)
+            batches = math.ceil(len(train) / options.batch_size)
+            row = {
+                name: partial(_announced, make, options, batches, progress)
+                for name, make in row.items()
+            }
         engine.run_row(trained, row)
         samples = trained.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
         network = engine.outcomes["network"]
@@ -356,19 +361,24 @@ def _gpu_name(device: str) -> str | None:
     return torch.cuda.get_device_name() if device == "cuda" else None
 
 
-def _say_budget(model: VAE, options: TrainingOptions, batches: int, progress: bool) -> None:
-    """Says what comes after the network, where it is longer than that and no bar shows it.
+def _announced(
+    make: Callable[[], Stage], options: TrainingOptions, batches: int, progress: bool
+) -> Stage:
+    """A stage that is made, and said with its budget to whoever listens.
 
-    For whoever listens; Python prints a warning where nobody does.
+    Python prints a warning where nobody listens: of a stage that is longer than the network's,
+    though nobody asked for it, and that no bar shows.
     """
-    steps = getattr(model.likelihood, "fit_steps", None)
-    if steps is None or progress or options.likelihood_steps is not None:
-        return
-    if steps > options.epochs * batches:
-        _LOGGER.warning(
-            "the stage of the likelihood takes at most %s steps (likelihood_steps= sets them)",
-            f"{steps:,}",
-        )
+    stage = make()
+    asked = stage.name == "network" or getattr(options, f"{stage.name}_steps") is not None
+    is_surprise = not asked and not progress and stage.num_steps > options.epochs * batches
+    limit = f"{stage.num_steps:,} steps"
+    if stage.name == "network":
+        limit = f"{options.epochs:,} epochs"
+    hint = f" ({stage.name}_steps= sets them)" if is_surprise else ""
+    level = logging.WARNING if is_surprise else logging.INFO
+    _LOGGER.log(level, "stage %s: at most %s%s", stage.name, limit, hint)
+    return stage
 
 
 def _used_search(loss: nn.Module, device: str, num_nodes: int) -> str | None:

@@ -52,8 +52,8 @@ def with_prior(
         model.prior = _created("prior", prior, shape, seed, options)
     device = model.device
     model.prior.to(model.scaling.low).eval()
+    clouds, held = _clouds(model, data, valid)
     if priors.has_stage(model.prior):
-        clouds, held = _clouds(model, data, valid)
         stage = priors.prior_stage(model, clouds, held, seed=seed)
         fit_stage(stage, progress=progress, device=device)
     return model.to(device).eval()

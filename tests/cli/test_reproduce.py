@@ -17,6 +17,7 @@ from commands import (
 from gconvae import datasets
 from gconvae.cli import main as cli
 from gconvae.training import run_folder
+from gconvae.training.history import read_history, write_history
 
 
 @pytest.mark.parametrize("epochs", [None, 1, 99])
@@ -39,10 +40,10 @@ def test_reproduce_names_the_first_epoch_and_quantity_that_differ_with_exit_code
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], epoch: int, column: str
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    history = run_folder.read_history(folder / "history.csv")
+    history = read_history(folder / "history.csv")
     history[column][epoch - 1] += 0.25
     history[column][-1] += 0.25
-    run_folder.write_history(history, folder / "history.csv")
+    write_history(history, folder / "history.csv")
     assert cli.main(["reproduce", str(folder)]) == 1
     printed = capsys.readouterr().out
     assert "identical" not in printed
@@ -54,9 +55,9 @@ def test_reproduce_of_fewer_epochs_does_not_see_later_differences(
     own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(own_run, tmp_path / "run")
-    history = run_folder.read_history(folder / "history.csv")
+    history = read_history(folder / "history.csv")
     history["valid_kl"][2] += 1.0
-    run_folder.write_history(history, folder / "history.csv")
+    write_history(history, folder / "history.csv")
     assert cli.main(["reproduce", str(folder), "--epochs", "2"]) == 0
     assert cli.main(["reproduce", str(folder)]) == 1
 

@@ -176,7 +176,7 @@ def test_every_training_option_reaches_the_training(jets_file: Path, tmp_path: P
         "seed": 4,
         "neighbors": "dense",
         "scaling": "range",
-        "device": "cpu",
+        "accelerator": "cpu",
         "precision": "float32",
         "threads": 1,
         "workers": 1,

@@ -18,6 +18,7 @@ from gconvae.studies.experiment import Experiment
 from gconvae.studies.leaderboard import Leaderboard
 from gconvae.studies.ranking import folder_of, rank
 from gconvae.training import run_folder
+from gconvae.training.history import read_history
 
 MODEL = ModelOptions(hidden=16, channels=(4, 4), padding=2, latent_dim=3)
 TRAINING = TrainingOptions(epochs=2, learning_rate=0.01)
@@ -59,7 +60,7 @@ def test_every_variant_is_trained_for_the_same_epochs_and_judged(
         assert all(value > 0 for value in variant.values["x W1"])
         for seed in (0, 1):
             place = folder_of(tmp_path / "out", variant.name, seed)
-            assert run_folder.read_history(place / "history.csv")["epoch"] == [1, 2]
+            assert read_history(place / "history.csv")["epoch"] == [1, 2]
             assert not (place / "last.ckpt").exists()
     assert table.variants[0].values != table.variants[1].values
     saved = json.loads((tmp_path / "out" / "leaderboard.json").read_text())

@@ -24,6 +24,7 @@ from gconvae.studies import reproduction
 from gconvae.studies.experiment import Experiment
 from gconvae.studies.reproduction import Reproduction
 from gconvae.training import run_folder
+from gconvae.training.history import read_history, write_history
 from gconvae.vae import VAE
 
 SHAPE = {"hidden": 16, "channels": (4, 4), "padding": 2}
@@ -223,7 +224,7 @@ def test_a_shorter_check_fits_no_likelihood(
     def fit(*arguments: Any, **named: Any) -> None:
         raise AssertionError("fitted in vain")
 
-    monkeypatch.setattr("gconvae.training.stages.likelihood.LikelihoodStage.run", fit)
+    monkeypatch.setattr("gconvae.training.stages.likelihood.LikelihoodStage.look", fit)
     found = reproduce(folder, eights, epochs=1)
     assert (found.identical, found.compared) == (True, ("history",))
 
@@ -277,10 +278,10 @@ def test_a_run_without_a_finished_epoch_has_nothing_to_compare(
 
 
 def test_the_last_bit_of_one_number_is_a_difference(eights: CloudDataset, run: Path) -> None:
-    history = run_folder.read_history(run / "history.csv")
+    history = read_history(run / "history.csv")
     now = history["valid_kl"][1]
     history["valid_kl"][1] = before = math.nextafter(now, math.inf)
-    run_folder.write_history(history, run / "history.csv")
+    write_history(history, run / "history.csv")
     found = reproduce(run, eights)
     assert not found.identical
     assert found.first_difference == (2, "valid_kl", before, now)
@@ -291,10 +292,10 @@ def test_the_last_bit_of_one_number_is_a_difference(eights: CloudDataset, run: P
 
 
 def test_of_several_differences_the_earliest_is_told(eights: CloudDataset, run: Path) -> None:
-    history = run_folder.read_history(run / "history.csv")
+    history = read_history(run / "history.csv")
     for name, row in (("train_loss", 2), ("valid_rec", 1), ("valid_kl", 1)):
         history[name][row] += 1.0
-    run_folder.write_history(history, run / "history.csv")
+    write_history(history, run / "history.csv")
     found = reproduce(run, eights).first_difference
     assert found is not None
     assert found[:2] == (2, "valid_rec")
@@ -439,7 +440,7 @@ def test_a_loss_of_ones_own_must_be_given(eights: CloudDataset, tmp_path: Path) 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_one_clear_error(eights: CloudDataset, run: Path) -> None:
     edit(run, lambda manifest: manifest["machine"].update(device="cuda"))
-    with pytest.raises(ValueError, match="device must be available, got 'cuda'"):
+    with pytest.raises(ValueError, match="accelerator must be available, got 'cuda'"):
         reproduce(run, eights)
 
 

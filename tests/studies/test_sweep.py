@@ -33,6 +33,7 @@ from gconvae.studies.experiment import Experiment
 from gconvae.studies.search_space import Range, read_option
 from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
+from gconvae.training.history import read_history
 
 # one thread, so that processes with other settings give the same bits
 SMALL = Experiment(
@@ -274,7 +275,7 @@ def test_trainings_are_those_that_fit_would_run(whole: Sweep, eights: CloudDatas
     options = {"epochs": 2, "batch_size": 10, "threads": 1, "progress": False}
     run = gconvae.fit(model, eights, beta=0.1, seed=1, **options)
     kept = whole.settings[1].folders[1]
-    assert run_folder.read_history(kept / "history.csv") == run.history
+    assert read_history(kept / "history.csv") == run.history
     assert torch.equal(gconvae.load(kept).sample(5), run.model.sample(5))
 
 
@@ -298,7 +299,7 @@ def test_a_column_of_the_history_is_that_of_the_best_epoch(
     assert trained == []  # another metric needs no other trainings
     for setting in found.settings:
         for value, place in zip(setting.values, setting.folders, strict=True):
-            history = run_folder.read_history(place / "history.csv")
+            history = read_history(place / "history.csv")
             best = min(range(2), key=lambda epoch: history["valid_loss"][epoch])
             assert value == history["valid_rec"][best]
     assert [s.folders for s in found.settings] == [s.folders for s in whole.settings]

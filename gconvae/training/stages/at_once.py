@@ -35,7 +35,7 @@ class AtOnceStage(Stage):
 
     @property
     def num_steps(self) -> int:
-        """The call."""
+        """The one call."""
         return 1
 
     def configure_optimizers(self) -> None:
@@ -57,7 +57,7 @@ class AtOnceStage(Stage):
         return once()
 
     def training_step(self, batch: Any, number: int) -> None:
-        """The fit."""
+        """Makes the call."""
         self.fit()
 
     def on_train_epoch_end(self) -> None:

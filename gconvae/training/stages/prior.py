@@ -135,13 +135,13 @@ class PriorStage(SteppedStage):
         self._pass: tuple[int, Tensor, Tensor] | None = None
 
     def default_optimizer(self) -> torch.optim.Optimizer:
-        """Adam."""
+        """Adam, in one kernel."""
         return torch.optim.Adam(self.prior.parameters(), lr=self.learning_rate, fused=True)
 
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """A cosine."""
+        """A cosine down to 0."""
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.num_steps)
 
     def batch(self, step: int) -> Drawn:
