@@ -35,6 +35,7 @@ Index = NDArray[np.intp]
 Matrix = NDArray[np.float32]
 
 
+@np.errstate(all="ignore")  # of whichever thread; numbers that overflow have no bound
 def chamfer_and_bound(nodes: Array, others: Array, starts: Index, *, missing_cost: float) -> Array:
     r"""Chamfer distance and a lower bound of the matching distance, from one table of nodes.
 
@@ -45,7 +46,8 @@ def chamfer_and_bound(nodes: Array, others: Array, starts: Index, *, missing_cos
 
     and the same from the other side, whichever is larger. A smaller cloud is filled up with
     partners at ``missing_cost``, whose dual is that cost less the largest u. Of the bundled
-    digits' matching distances it is 88 %, the nearest nodes alone 77 %.
+    digits' matching distances it is 88 %, the nearest nodes alone 77 %. It is found in single
+    precision, and lowered by what that may have lifted it.
 
     Args:
         nodes: One cloud, shape (N, F).
@@ -55,25 +57,30 @@ def chamfer_and_bound(nodes: Array, others: Array, starts: Index, *, missing_cos
     Returns:
         Shape (2, B), squared units and units.
     """
-    costs = cdist(nodes, others, "sqeuclidean")  # (N, P)
     sizes = np.diff(starts, append=len(others))
-    forward = np.minimum.reduceat(costs, starts, axis=1)  # (N, B)
-    backward = costs.min(0)  # (P,)
-    chamfer = forward.mean(0) + np.add.reduceat(backward, starts) / sizes
-    for squared in (costs, forward, backward):
-        np.sqrt(squared, out=squared)
+    # node by node and then cloud by cloud, so that minima run over whole rows; a cloud's first
+    # node fills it up, which changes no minimum
+    numbers = np.arange(sizes.max())[:, None]
+    is_real = numbers < sizes  # (M, B)
+    places = starts + np.where(is_real, numbers, 0)
+    squared = cdist(nodes, others[places.ravel()], "sqeuclidean").reshape(-1, *places.shape)
+    forward, backward = squared.min(1), squared.min(0)  # (N, B), (M, B)
+    chamfer = forward.mean(0) + (backward * is_real).sum(0) / sizes
+    costs = squared.astype(np.float32)
+    np.sqrt(costs, out=costs)
+    lifted = 8 * np.finfo(np.float32).eps * float(costs.max())
     more = sizes - len(nodes)
-    left = (costs - forward.repeat(sizes, axis=1)).min(0)  # (P,)
-    from_rows = forward.sum(0) + np.add.reduceat(left, starts)
-    from_rows -= more * (missing_cost - forward.max(0))
-    costs -= backward
-    from_columns = np.minimum.reduceat(costs, starts, axis=1).sum(0)
-    from_columns += np.add.reduceat(backward, starts)
-    from_columns += more * (missing_cost - np.maximum.reduceat(backward, starts))
+    u, v = np.sqrt(forward).astype(np.float32), np.sqrt(backward).astype(np.float32)
+    left = (costs - u[:, None]).min(0)  # (M, B)
+    from_rows = u.sum(0) + (left * is_real).sum(0) - more * (missing_cost - u.max(0))
+    costs -= v
+    from_columns = costs.min(1).sum(0) + (v * is_real).sum(0)
+    from_columns += more * (missing_cost - v.max(0))
     # each way is for the larger cloud, whose nodes all have a partner or the cost of none
     bound = np.where(more > 0, from_columns, from_rows)
     bound = np.where(more == 0, np.maximum(from_rows, from_columns), bound)
-    return np.stack([chamfer, bound / np.maximum(sizes, len(nodes))])  # (2, B)
+    bound = bound / np.maximum(sizes, len(nodes)) - lifted
+    return np.stack([chamfer, np.fmax(bound, 0.0)])  # (2, B); no number is no bound
 
 
 def near_matrix(
