@@ -95,8 +95,8 @@ def compare(
     rows than W1 differ in this, and say where they have fewer clouds or splits:
 
     - They look at n or 1,000 random clouds on each side, whichever is less, the same for all.
-      Nearest clouds and trees are found exactly there, and no pair of clouds that cannot be
-      nearest neighbours is matched.
+      Clouds that cannot be nearest neighbours in any resampling are not matched, which changes no
+      value.
     - Costly floors have fewer splits: 100, for ``Frechet limit`` 20, for ``AUC`` 8, whose 95 % are
       those of Student's t.
     - The errors of sets and kernel are over halves of both samples, drawn without replacement:
