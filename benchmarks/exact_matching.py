@@ -17,7 +17,7 @@ import torch
 
 import gconvae
 from gconvae import clouds
-from gconvae.metrics import sets
+from gconvae.metrics import distances
 
 
 def processor() -> str:
@@ -44,10 +44,10 @@ if __name__ == "__main__":
     shape = "{0} x {0} clouds of {1} nodes".format(*pair[0].points.shape[:2])
     print(f"\n{shape}\n\n| distance | threads | s | pairs/s | CPU s | mean |")
     print("|---|---|---|---|---|---|")
-    for distance in sets.DISTANCES:
+    for distance in distances.DISTANCES:
         for workers in given.workers:
             wall, cpu = time.perf_counter(), time.process_time()
-            matrix = sets.cross_matrix(*pair, distance, workers=workers)
+            matrix = distances.cross_matrix(*pair, distance, workers=workers)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             print(
                 f"| {distance} | {workers} | {wall:.1f} | {matrix.size / wall:.0f} | {cpu:.1f} "

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gconvae import clouds
-from gconvae.metrics import sets
+from gconvae.metrics import distances, sets
 from gconvae.schema import SUPERPIXELS
 
 SHARES = (0.25, 0.5, 0.9)
@@ -38,7 +38,7 @@ def matrix(number: int, spread: float, distance: str, seed: int) -> NDArray[np.f
     rng = np.random.default_rng([seed, 0])
     both = [toy_clouds(number, width, rng) for width in (1.0, spread)]
     sample = clouds.as_clouds(torch.cat(both), schema=SUPERPIXELS)
-    return sets.cross_matrix(sample, distance=distance)
+    return distances.cross_matrix(sample, distance=distance)
 
 
 def draw(distances: NDArray[np.float32], share: float | None, seed: int) -> NDArray[np.float64]:
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clouds", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=200)
-    parser.add_argument("--distance", default="chamfer", choices=sets.DISTANCES)
+    parser.add_argument("--distance", default="chamfer", choices=distances.DISTANCES)
     given = parser.parse_args()
     started = time.perf_counter()
     heads = ["spread", "metric", "mean", "true sd", *(f"f = {share}" for share in SHARES)]

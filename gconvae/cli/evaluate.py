@@ -45,6 +45,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--out", type=str | None, help="json file for the report")
     parser.add_argument("--figure", type=str | None, help="picture of it (png, pdf, svg)")
     parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    parser.add_argument(
+        "--progress", type=bool, default=True, help="show a bar with the time left, from 2 s on"
+    )
     return parser
 
 
@@ -83,7 +86,12 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
     groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
     report = metrics.compare(
-        samples.pop("real"), generated, **samples, metrics=groups, seed=drawn.seed
+        samples.pop("real"),
+        generated,
+        **samples,
+        metrics=groups,
+        seed=drawn.seed,
+        progress=options.progress,
     )
     print(f"{made} against {_origin(options, made)}: {sizes} clouds\n{report}")
     if out is not None:

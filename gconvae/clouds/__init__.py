@@ -8,6 +8,7 @@ from gconvae.clouds.items import Columns, columns_of, unloaded
 from gconvae.clouds.labels import Labels, as_labels, relabelled
 from gconvae.clouds.order import in_order, sort_nodes
 from gconvae.clouds.padded import Clouds, Packed, pack, unpack
+from gconvae.clouds.readable import ReadableClouds
 from gconvae.clouds.validation import as_clouds, as_sample, described, joined_samples
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Graphs",
     "Labels",
     "Packed",
+    "ReadableClouds",
     "as_clouds",
     "as_labels",
     "as_sample",

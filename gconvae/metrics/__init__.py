@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gconvae.metrics.classifier import NUM_FEATURES, ReferenceClassifier, card, features, load
 from gconvae.metrics.comparison import GROUPS, as_sample, compare, feature_w1
+from gconvae.metrics.distances import DISTANCES, cross_matrix
 from gconvae.metrics.embeddings import (
     Estimate,
     classifier_auc,
@@ -14,10 +15,8 @@ from gconvae.metrics.embeddings import (
 from gconvae.metrics.memorization import CopyTest, copy_test, nearest_distances
 from gconvae.metrics.report import BETTER, Report, Row, badness
 from gconvae.metrics.sets import (
-    DISTANCES,
     Values,
     coverage,
-    cross_matrix,
     minimum_matching_distance,
     nearest_neighbor_accuracy,
     resample,

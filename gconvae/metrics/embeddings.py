@@ -16,11 +16,15 @@ __all__ = [
     "frechet_distance",
     "frechet_extrapolated",
     "kernel_distance",
+    "kernel_distances",
 ]
 
 FEWEST_ROWS = 50
 """Rows of a sample below which a classifier sees nothing: each leaf of a tree holds at least 20,
 and four fifths of twice 50 rows leave room for where to split."""
+
+TREES = {"max_iter": 60, "max_leaf_nodes": 8, "learning_rate": 0.17}
+"""Iterations and trees of that classifier."""
 
 _FOLDS = 5
 _SIZES = 5
@@ -149,23 +153,52 @@ def kernel_distance(first: Any, second: Any, *, degree: int = 3) -> float:
     if degree < 1:
         raise ValueError(f"degree must be at least 1, got {degree!r}")
 
-    def kernel(left: Array, right: Array) -> Array:
-        return (left @ right.T / left.shape[1] + 1.0) ** degree  # (N, M)
-
     def mean_of_pairs(sample: Array) -> float:
-        values = kernel(sample, sample)
+        values = _kernel(sample, sample, degree)
         return (values.sum() - values.trace()) / (len(sample) * (len(sample) - 1))
 
-    return float(mean_of_pairs(a) + mean_of_pairs(b) - 2.0 * kernel(a, b).mean())
+    return float(mean_of_pairs(a) + mean_of_pairs(b) - 2.0 * _kernel(a, b, degree).mean())
+
+
+def kernel_distances(
+    vectors: Array, first: NDArray[np.intp], second: NDArray[np.intp], *, degree: int = 3
+) -> Array:
+    """:func:`kernel_distance` of each of R draws of rows, from one table of the kernel.
+
+    Args:
+        vectors: Feature vectors, shape (P, D).
+        first: Rows of each draw, none of them twice, shape (R, N).
+        second: Likewise, shape (R, M).
+        degree: Of the kernel.
+    Returns:
+        Shape (R,).
+    Example:
+        >>> rows = np.concatenate([np.zeros((10, 2)), np.ones((10, 2))])
+        >>> kernel_distances(rows, np.arange(10)[None], np.arange(10, 20)[None])
+        array([7.])
+    """
+    table = _kernel(vectors, vectors, degree)  # (P, P)
+    counts = np.zeros((2, len(first), len(vectors)))  # (2, R, P)
+    for count, drawn in zip(counts, (first, second), strict=True):
+        np.put_along_axis(count, drawn, 1.0, 1)
+    summed = counts @ table  # (2, R, P)
+    within = (summed * counts).sum(-1) - counts @ table.diagonal()  # (2, R)
+    sizes = np.array([first.shape[1], second.shape[1]])
+    within = within / (sizes * (sizes - 1))[:, None]
+    between = (summed[0] * counts[1]).sum(-1) / sizes.prod()
+    found: Array = within.sum(0) - 2.0 * between
+    return found
 
 
 def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:
     """How well a classifier tells two samples apart: 0.5 = not at all, 1 = always.
 
-    Gradient-boosted trees (scikit-learn's ``HistGradientBoostingClassifier``, 100 iterations) are
-    trained on four fifths of both samples and score the rest, five times. The value is the mean
-    over the five of the area under the ROC curve. The five are not pooled: the scores of two
-    classifiers are not on one scale.
+    Gradient-boosted trees (scikit-learn's ``HistGradientBoostingClassifier``, 60 iterations, 8
+    leaves a tree) are trained on four fifths of both samples and score the rest, five times. The
+    value is the mean over the five of the area under the ROC curve. The five are not pooled: the
+    scores of two classifiers are not on one scale. Its default of 100 trees of 31 leaves takes
+    four times as long and tells 1,000 clouds of 25 nodes apart no better; fewer than 255 bins a
+    feature would miss coordinates that lie on a lattice.
 
     The error is DeLong's of the five areas, which is for classifiers as trained, times 1.5: the
     factor of Nadeau and Bengio for what the drawn training rows add. A value far below 0.5 is a
@@ -212,10 +245,8 @@ def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:
     with threadpool_limits(1):
         for i in range(_FOLDS):
             held_out = fold == i
-            # early stopping would end large samples before iteration 100
-            model = HistGradientBoostingClassifier(
-                max_iter=100, early_stopping=False, random_state=0
-            )
+            # early stopping would end large samples before the last iteration
+            model = HistGradientBoostingClassifier(**TREES, early_stopping=False, random_state=0)
             model.fit(rows[~held_out], is_second[~held_out])
             scores = model.decision_function(rows[held_out])
             areas.append(_auc(*np.split(scores, 2)))
@@ -223,6 +254,15 @@ def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:
     # held-out rows over training rows is 1 / (folds - 1)
     factor = 1 / _FOLDS + 1 / (_FOLDS - 1)
     return Estimate(float(values.mean()), float(np.sqrt(factor * (errors**2).mean())))
+
+
+def _kernel(left: Array, right: Array, degree: int) -> Array:
+    """The polynomial kernel of all pairs of rows, shape (N, M)."""
+    values = left @ right.T / left.shape[1] + 1.0
+    power = values.copy()
+    for _ in range(degree - 1):  # a general power takes ten times as long
+        power *= values
+    return power
 
 
 def _frechet(first: Array, second: Array) -> float:

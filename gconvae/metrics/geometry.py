@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,16 @@ from gconvae import schema as schemas
 from gconvae.clouds import Clouds
 from gconvae.schema import CloudSchema, Feature, Tail
 
-__all__ = ["bent", "check_alike", "diameter", "real_nodes", "resolved", "tailed", "wrapped"]
+__all__ = [
+    "bent",
+    "check_alike",
+    "diameter",
+    "real_nodes",
+    "resolved",
+    "tailed",
+    "wrapped",
+    "wrapping",
+]
 
 
 def check_alike(samples: Mapping[str, Clouds], schema: CloudSchema | None = None) -> None:
@@ -56,7 +65,20 @@ def real_nodes(sample: Clouds) -> NDArray[np.floating]:
 
 
 def wrapped(samples: Mapping[str, Clouds], schema: CloudSchema) -> dict[str, Clouds]:
-    r"""Periodic features near the circular mean m of those of the first sample.
+    """All samples by :func:`wrapping` of the first of them.
+
+    Args:
+        samples: Name to clouds; the first ones are the real ones.
+        schema: Says which features have which period.
+    Returns:
+        The samples under the same names, with the schema.
+    """
+    wrap = wrapping(next(iter(samples.values())), schema)
+    return {name: wrap(sample) for name, sample in samples.items()}
+
+
+def wrapping(real: Clouds, schema: CloudSchema) -> Callable[[Clouds], Clouds]:
+    r"""Periodic features near the circular mean m of those of real clouds.
 
     .. math:: x \mapsto x - P \left\lceil \frac{x - m}{P} - \frac12 \right\rceil
         \in \left(m - \tfrac P2, m + \tfrac P2\right], \qquad
@@ -66,20 +88,26 @@ def wrapped(samples: Mapping[str, Clouds], schema: CloudSchema) -> dict[str, Clo
     already keep their bits.
 
     Args:
-        samples: Name to clouds; the first ones are the real ones.
+        real: Real clouds.
         schema: Says which features have which period.
     Returns:
-        The samples under the same names, with the schema.
+        A function of clouds, the same ones with the schema.
     """
-    periods = [(i, f.period) for i, f in enumerate(schema.features) if f.period is not None]
-    near = {name: sample._replace(schema=schema) for name, sample in samples.items()}
-    real = next(iter(near.values()))
-    for column, period in periods:
-        angles = real.points[real.mask][:, column].double() * (2 * math.pi / period)
-        middle = torch.atan2(angles.sin().mean(), angles.cos().mean()).item()
-        centre = middle * period / (2 * math.pi)
-        near = {name: _turned(sample, column, period, centre) for name, sample in near.items()}
-    return near
+    middles = []
+    for column, feature in enumerate(schema.features):
+        if feature.period is not None:
+            angles = real.points[real.mask][:, column].double() * (2 * math.pi / feature.period)
+            middle = torch.atan2(angles.sin().mean(), angles.cos().mean()).item()
+            centre = middle * feature.period / (2 * math.pi)
+            middles.append((column, feature.period, centre))
+
+    def wrap(sample: Clouds) -> Clouds:
+        sample = sample._replace(schema=schema)
+        for middle in middles:
+            sample = _turned(sample, *middle)
+        return sample
+
+    return wrap
 
 
 def _turned(sample: Clouds, column: int, period: float, centre: float) -> Clouds:

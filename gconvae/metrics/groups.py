@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gconvae import clouds
 from gconvae import schema as schemas
-from gconvae.metrics import embeddings, sets
+from gconvae.metrics import embeddings, expected, sets
 from gconvae.metrics.embeddings import Estimate
 from gconvae.metrics.geometry import bent, diameter, real_nodes
 from gconvae.metrics.report import Row
@@ -20,6 +20,8 @@ from gconvae.metrics.resampling import (
     Array,
     Draws,
     Index,
+    Pair,
+    Statistic,
     bootstraps,
     evaluate,
     halves,
@@ -27,13 +29,18 @@ from gconvae.metrics.resampling import (
     subsets,
 )
 from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
+from gconvae.metrics.set_distances import set_distances
 from gconvae.metrics.wasserstein import w1_statistic
 from gconvae.schema import CloudSchema
 
-__all__ = ["PARTS"]
+__all__ = ["PARTS", "Part"]
 
 _FEW = 20
 """Splits below which 95 % is not counted but taken from Student's t, with 0.5 for the mean."""
+
+
+_ROWS = 64
+"""Vectors whose distances to training clouds are held at a time."""
 
 
 class _Label(NamedTuple):
@@ -45,14 +52,31 @@ class _Label(NamedTuple):
     better: str = "lower"
 
 
+class _Resampled(NamedTuple):
+    """The resamplings that a row of the cut is made of."""
+
+    value: Draws
+    spread: Draws
+    floor: Draws
+
+    @property
+    def number(self) -> int:
+        return sum(len(draws.first) for draws in self)
+
+
 def _w1_rows(c: Comparison) -> list[Row]:
     samples = [sample for name, sample in c.samples.items() if name != "training"]
     statistic = w1_statistic(samples)
-    floor = evaluate(statistic, splits(c.pool, c.num_clouds, c.num_splits, c.stream(0)))
+    share = 1 / (2 * c.num_splits + c.num_bootstrap)
+
+    def evaluated(pairs: Iterator[Pair]) -> Array:
+        return evaluate(statistic, c.progress.followed(pairs, share))
+
+    floor = evaluated(splits(c.pool, c.num_clouds, c.num_splits, c.stream(0)))
     parts = subsets(c.real, c.generated, c.num_clouds, c.num_splits, c.stream(1))
-    value = evaluate(statistic, parts).mean(0)
+    value = evaluated(parts).mean(0)
     draws = bootstraps(c.real, c.generated, c.num_bootstrap, c.stream(2))
-    error = evaluate(statistic, draws).std(0, ddof=1)
+    error = evaluated(draws).std(0, ddof=1)
     labels = _labels(c.schema)
     columns = zip(labels, value, error, floor.T, strict=True)
     return [_row(*column, num_clouds=c.num_clouds) for column in columns]
@@ -66,6 +90,10 @@ def _set_rows(c: Comparison) -> list[Row]:
     farthest = diameter(schema, factors, nodes)
     if not math.isfinite(farthest * farthest):
         raise UnfitError(TOO_LARGE)
+    draws = _resampled(c, halves)
+    matrices = set_distances(
+        cut, c.size, draws, factors=factors, missing_cost=farthest, progress=c.progress
+    )
     unit, rows = c.schema.distance_unit, []
     for distance, power in (("chamfer", 2), ("matching", 1)):
         labels = [
@@ -73,8 +101,7 @@ def _set_rows(c: Comparison) -> list[Row]:
             _Label(distance, "MMD", f"{unit}^2" if unit and power == 2 else unit),
             _Label(distance, "1-NNA", better="0.5"),
         ]
-        matrix = _distances(cut, c.size, distance, factors, farthest)
-        rows += _rows(c, labels, partial(_set_values, matrix), halves)
+        rows += _rows(c, labels, partial(_set_values, matrices[distance]), draws)
     return rows
 
 
@@ -89,19 +116,21 @@ def _frechet_rows(c: Comparison) -> list[Row]:
         pair = values[first], values[second]
         return embeddings.frechet_extrapolated(*pair, seed=c.seed)
 
-    plain = _rows(c, [_Label(name, "Frechet")], partial(evaluate, distance), bootstraps)
-    return [*plain, _estimated_row(c, _Label(name, "Frechet limit", better="0"), limit, 20)]
+    draws = _resampled(c, bootstraps)
+    plain = _rows(c, [_Label(name, "Frechet")], _evaluation(c, distance, draws, 0.1), draws)
+    label = _Label(name, "Frechet limit", better="0")
+    return [*plain, _estimated_row(c, label, limit, 20, share=0.9)]
 
 
 def _kernel_rows(c: Comparison) -> list[Row]:
     (name, _), c, values = c.judged
     c.require_clouds(4)  # a half has two
 
-    def distance(first: Index, second: Index) -> Array:
-        return np.array([embeddings.kernel_distance(values[first], values[second])])
+    def distances(draws: Draws) -> Array:
+        return embeddings.kernel_distances(values, *draws)[:, None]  # (R, 1)
 
     label = _Label(name, "kernel", better="0")
-    return _rows(c, [label], partial(evaluate, distance), halves)
+    return _rows(c, [label], distances, _resampled(c, halves))
 
 
 def _embedding_auc_row(c: Comparison) -> list[Row]:
@@ -126,52 +155,98 @@ def _auc_row(c: Comparison, name: str, values: Array) -> list[Row]:
 def _memorization_rows(c: Comparison) -> list[Row]:
     from scipy.spatial.distance import cdist
 
-    if "training" not in c.samples:
+    if c.training is None:
         raise UnfitError("needs the training clouds, got no training")
     (name, embed), c, values = c.judged
-    trained = embed(c.samples["training"])  # (T, E)
-    nearest = np.concatenate([cdist(part[None], trained).min(1) for part in values])  # (3 size,)
+    nearest = np.full(len(values), np.inf)  # (3 size,)
+    for piece in c.training_pieces(share=0.9):
+        trained = embed(piece)  # (T, E)
+        part = np.concatenate([cdist(rows, trained).min(1) for rows in _some(values)])
+        nearest = np.minimum(nearest, part)
 
     def closer(first: Index, second: Index) -> Array:
-        signs = np.sign(nearest[first][:, None] - nearest[second])  # ties count half
-        return np.array([0.5 + 0.5 * signs.mean()])
+        ordered = np.sort(nearest[first])
+        below, up_to = (ordered.searchsorted(nearest[second], s) for s in ("left", "right"))
+        return np.array([1.0 - (below + up_to).mean() / (2 * len(ordered))])  # ties count half
 
-    label = _Label(name, "memorization", better="0.5")
-    return _rows(c, [label], partial(evaluate, closer), bootstraps)
+    label, draws = _Label(name, "memorization", better="0.5"), _resampled(c, bootstraps)
+    return _rows(c, [label], _evaluation(c, closer, draws, 0.1), draws)
 
 
-PARTS: dict[str, dict[str, Callable[[Comparison], list[Row]]]] = {
-    "features": {"W1": _w1_rows},
-    "sets": {"coverage, MMD, 1-NNA": _set_rows},
-    "frechet": {"Frechet": _frechet_rows},
-    "kernel": {"kernel": _kernel_rows},
-    "classifier": {"AUC of embedding": _embedding_auc_row, "AUC of points": _points_auc_row},
-    "memorization": {"memorization": _memorization_rows},
+class Part(NamedTuple):
+    """Rows that are computed together.
+
+    Attributes:
+        name: What a report calls them if they are left out.
+        rows: Computes them.
+        seconds: How long that takes, about, on one core.
+    """
+
+    name: str
+    rows: Callable[[Comparison], list[Row]]
+    seconds: Callable[[Comparison], float]
+
+
+PARTS: dict[str, tuple[Part, ...]] = {
+    "features": (Part("W1", _w1_rows, expected.features),),
+    "sets": (Part("coverage, MMD, 1-NNA", _set_rows, expected.sets),),
+    "frechet": (Part("Frechet", _frechet_rows, expected.frechet),),
+    "kernel": (Part("kernel", _kernel_rows, expected.kernel),),
+    "classifier": (
+        Part("AUC of embedding", _embedding_auc_row, expected.classifier),
+        Part("AUC of points", _points_auc_row, expected.classifier),
+    ),
+    "memorization": (Part("memorization", _memorization_rows, expected.memorization),),
 }
-"""Group to its parts, each under the name by which a report leaves it out."""
+"""Group to its parts."""
+
+
+def _resampled(
+    c: Comparison,
+    resample: Callable[[Index, Index, int, np.random.Generator], Iterator[Pair]],
+) -> _Resampled:
+    """Both sides of the cut, resamplings of them, and splits of its real clouds."""
+    return _Resampled(
+        Draws.of([c.sides]),
+        Draws.of(resample(*c.sides, c.num_bootstrap, c.stream(2))),
+        c.cut_splits(100),
+    )
+
+
+def _evaluation(
+    c: Comparison, statistic: Statistic, draws: _Resampled, share: float
+) -> Callable[[Draws], Array]:
+    """A statistic of many draws; all of ``draws`` are a share of the part."""
+    each = share / draws.number
+    return lambda part: evaluate(statistic, c.progress.followed(part.pairs, each))
 
 
 def _rows(
     c: Comparison,
     labels: Sequence[_Label],
     statistic: Callable[[Draws], Array],
-    resample: Callable[[Index, Index, int, np.random.Generator], Draws],
+    draws: _Resampled,
 ) -> list[Row]:
     """Rows of M metrics; ``statistic`` gives their values (R, M) for draws from the cut."""
-    value = statistic(Draws(*(part[None] for part in c.sides)))[0]  # (M,)
-    spread = statistic(resample(*c.sides, c.num_bootstrap, c.stream(2)))  # (R, M)
-    floor = statistic(c.cut_splits(100))  # (R, M)
+    value = statistic(draws.value)[0]  # (M,)
+    spread = statistic(draws.spread)  # (R, M)
+    floor = statistic(draws.floor)  # (R, M)
     columns = zip(labels, value, spread.std(0, ddof=1), floor.T, strict=True)
     return [_row(*column, num_clouds=c.size) for column in columns]
 
 
 def _estimated_row(
-    c: Comparison, label: _Label, estimate: Callable[[Index, Index], Estimate], splits: int
+    c: Comparison,
+    label: _Label,
+    estimate: Callable[[Index, Index], Estimate],
+    splits: int,
+    share: float = 1.0,
 ) -> Row:
     """Row of a metric that brings its own error."""
-    value, error = estimate(*c.sides)
-    draws = zip(*c.cut_splits(splits), strict=True)
-    floor = np.array([estimate(*pair).value for pair in draws])
+    pairs = [c.sides, *c.cut_splits(splits).pairs]
+    found = [estimate(*pair) for pair in c.progress.followed(pairs, share / len(pairs))]
+    value, error = found[0]
+    floor = np.array([estimate.value for estimate in found[1:]])
     return _row(label, value, error, floor, num_clouds=c.size)
 
 
@@ -202,19 +277,9 @@ def _set_values(matrix: NDArray[np.float32], draws: Draws) -> Array:
     return sets.resample(matrix, *draws)  # (R, 3)
 
 
-def _distances(
-    cut: clouds.Clouds, size: int, distance: str, factors: Array, farthest: float
-) -> NDArray[np.float32]:
-    """Distances among the real clouds of a cut, and of half of them and generated ones, (P, P)."""
-    real, generated = slice(0, 2 * size), slice(2 * size, 3 * size)
-    parts = [cut.subset(part) for part in (real, generated)]
-    half = cut.subset(slice(0, size))
-    between = partial(sets.cross_matrix, distance=distance, factors=factors, missing_cost=farthest)
-    matrix = np.full((3 * size, 3 * size), np.nan, dtype=np.float32)
-    matrix[real, real] = between(parts[0])
-    matrix[generated, generated] = between(parts[1])
-    matrix[:size, generated] = between(half, parts[1])
-    return matrix
+def _some(values: Array) -> Iterator[Array]:
+    """A few rows at a time, so that no table of distances grows large."""
+    return (values[first : first + _ROWS] for first in range(0, len(values), _ROWS))
 
 
 def _labels(schema: CloudSchema) -> list[_Label]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ __all__ = [
     "Array",
     "Draws",
     "Index",
+    "Pair",
     "Statistic",
     "bootstraps",
     "evaluate",
@@ -26,8 +27,12 @@ Statistic = Callable[[Index, Index], Array]
 """Values of M metrics, shape (M,), between the clouds of two index arrays (n,)."""
 
 
+Pair = tuple[Index, Index]
+"""The clouds that one resampling compares, numbered over all samples, shapes (n,) and (m,)."""
+
+
 class Draws(NamedTuple):
-    """Resamplings: the clouds that each of them compares, numbered over all samples.
+    """Resamplings, all at once.
 
     Attributes:
         first: Indices of clouds, shape (R, n).
@@ -37,45 +42,56 @@ class Draws(NamedTuple):
     first: Index
     second: Index
 
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> Draws:
+        """Pairs of one size, stacked."""
+        return cls(*map(np.stack, zip(*pairs, strict=True)))
 
-def evaluate(statistic: Statistic, draws: Draws) -> Array:
-    """A statistic of every draw, shape (R, M)."""
-    return np.stack([statistic(*pair) for pair in zip(*draws, strict=True)])
+    @property
+    def pairs(self) -> list[Pair]:
+        """One resampling after another."""
+        return list(zip(*self, strict=True))
 
 
-def splits(pool: Index, size: int, number: int, rng: np.random.Generator) -> Draws:
-    """Two disjoint random parts of ``size`` clouds each, of one pool, shapes (number, size)."""
-    drawn = _without_replacement(pool, 2 * size, number, rng)
-    return Draws(drawn[:, :size], drawn[:, size:])
+def evaluate(statistic: Statistic, pairs: Iterable[Pair]) -> Array:
+    """A statistic of every resampling, shape (R, M)."""
+    return np.stack([statistic(*pair) for pair in pairs])
+
+
+def splits(pool: Index, size: int, number: int, rng: np.random.Generator) -> Iterator[Pair]:
+    """Two disjoint random parts of ``size`` clouds each, of one pool."""
+    for _ in range(number):
+        drawn = rng.choice(pool, 2 * size, replace=False)
+        yield drawn[:size], drawn[size:]
 
 
 def subsets(
     real: Index, generated: Index, size: int, number: int, rng: np.random.Generator
-) -> Draws:
+) -> Iterator[Pair]:
     """Random parts of both samples; one is enough where both have no more clouds."""
     if len(real) == len(generated) == size:
         number = 1  # every subset is the whole
-    return Draws(
-        _without_replacement(real, size, number, rng),
-        _without_replacement(generated, size, number, rng),
-    )
+    return _parts(real, generated, (size, size), number, rng)
 
 
-def bootstraps(real: Index, generated: Index, number: int, rng: np.random.Generator) -> Draws:
+def bootstraps(
+    real: Index, generated: Index, number: int, rng: np.random.Generator
+) -> Iterator[Pair]:
     """Both samples at full size, drawn with replacement."""
-    return Draws(
-        rng.choice(real, (number, len(real))), rng.choice(generated, (number, len(generated)))
-    )
+    for _ in range(number):
+        yield rng.choice(real, len(real)), rng.choice(generated, len(generated))
 
 
-def halves(real: Index, generated: Index, number: int, rng: np.random.Generator) -> Draws:
+def halves(real: Index, generated: Index, number: int, rng: np.random.Generator) -> Iterator[Pair]:
     """Half of both samples: the spread of these is the error of the whole."""
-    return Draws(
-        *(_without_replacement(part, len(part) // 2, number, rng) for part in (real, generated))
-    )
+    return _parts(real, generated, (len(real) // 2, len(generated) // 2), number, rng)
 
 
-def _without_replacement(
-    numbers: Index, size: int, number: int, rng: np.random.Generator
-) -> Index:
-    return np.stack([rng.choice(numbers, size, replace=False) for _ in range(number)])
+def _parts(
+    real: Index, generated: Index, sizes: tuple[int, int], number: int, rng: np.random.Generator
+) -> Iterator[Pair]:
+    for _ in range(number):
+        yield (
+            rng.choice(real, sizes[0], replace=False),
+            rng.choice(generated, sizes[1], replace=False),
+        )

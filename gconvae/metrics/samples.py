@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from gconvae.clouds import Clouds
 from gconvae.metrics import vectors
+from gconvae.metrics.progress import Progress
+from gconvae.metrics.reading import PIECE, Sample
 from gconvae.metrics.resampling import Array, Draws, Index, splits
 from gconvae.metrics.vectors import Embedder, Embedding
 from gconvae.schema import CloudSchema
@@ -51,14 +53,29 @@ class Judged(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What all groups of metrics share; clouds are numbered real, generated, reference."""
+    """What all groups of metrics share; clouds are numbered real, generated, reference.
+
+    Attributes:
+        samples: The clouds that are looked at, periodic features wrapped.
+        training: All training clouds, or None.
+        wrap: Wraps periodic features of further clouds likewise.
+        schema: What the features are.
+        embedder: Of the caller, or None.
+        seed: Of all draws.
+        num_splits: Splits behind each floor.
+        num_bootstrap: Resamplings behind each error.
+        progress: Is told of the work that is done.
+    """
 
     samples: Mapping[str, Clouds]
+    training: Sample | None
+    wrap: Callable[[Clouds], Clouds]
     schema: CloudSchema
     embedder: Embedder | None
     seed: int
     num_splits: int
     num_bootstrap: int
+    progress: Progress
 
     @property
     def real(self) -> Index:
@@ -112,7 +129,13 @@ class Comparison:
     def cut_splits(self, most: int) -> Draws:
         """Splits of the real clouds of the cut, at most ``most``."""
         number = min(self.num_splits, most)
-        return splits(np.arange(2 * self.size), self.size, number, self.stream(0))
+        return Draws.of(splits(np.arange(2 * self.size), self.size, number, self.stream(0)))
+
+    def training_pieces(self, share: float) -> Iterator[Clouds]:
+        """All training clouds, some at a time; they are a share of the progress of a part."""
+        assert self.training is not None
+        step = share * PIECE / self.training.number
+        return map(self.wrap, self.progress.followed(self.training.pieces(), step))
 
     def require_clouds(self, smallest: int) -> None:
         """Leaves a metric out that needs more clouds."""

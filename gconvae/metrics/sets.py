@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 
-from gconvae import clouds
-from gconvae import schema as schemas
-from gconvae.losses import assignment
-from gconvae.metrics.geometry import bent, check_alike, diameter, real_nodes, resolved
-from gconvae.schema import CloudSchema
+from gconvae.metrics.distances import DISTANCES
+from gconvae.metrics.neighbor_lists import NeighborLists
 
 __all__ = [
     "DISTANCES",
     "Values",
     "coverage",
-    "cross_matrix",
     "minimum_matching_distance",
     "nearest_neighbor_accuracy",
     "resample",
     "values",
 ]
-
-DISTANCES = ("chamfer", "matching")
-"""What :func:`cross_matrix` can put between two clouds."""
-
-CHUNK_ENTRIES = 2**20
-"""Distances of nodes that a thread holds at a time: 8 MB."""
-
-Vector = NDArray[np.float64]
-Measure = Callable[
-    [NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]], NDArray[np.float64]
-]
-"""Distances (B,) of one cloud (N, F) to packed clouds (P, F) that begin at (B,)."""
 
 
 class Values(NamedTuple):
@@ -57,99 +35,6 @@ class Values(NamedTuple):
     coverage: float
     minimum_matching_distance: float
     nearest_neighbor_accuracy: float
-
-
-def cross_matrix(
-    first: clouds.Clouds,
-    second: clouds.Clouds | None = None,
-    distance: str = "chamfer",
-    *,
-    factors: ArrayLike | None = None,
-    missing_cost: float | None = None,
-    workers: int | None = None,
-) -> NDArray[np.float32]:
-    r"""Distances between all clouds of two samples, features times their factors.
-
-    - ``"chamfer"``: squared, a mean over the nodes of each side,
-
-      .. math:: \frac{1}{N} \sum_i \min_j |p_i - q_j|^2 + \frac{1}{M} \sum_j \min_i |p_i - q_j|^2,
-
-      in squared units. Blind to the density of nodes, to their number, and no metric.
-    - ``"matching"``: the mean distance of matched nodes, not squared, see
-      :func:`gconvae.losses.distance`, also for clouds with unequal numbers of nodes.
-
-    Threads share the rows; an entry has the same bits with any number of them. Entries are rounded
-    to single precision, which lets distances tie that differ only by the order of their sums.
-
-    Args:
-        first: A clouds in data units.
-        second: B clouds; None = ``first`` against itself, each pair computed once.
-        distance: One of ``DISTANCES``.
-        factors: Of the features, shape (F,); None = those of the schema of the samples, which
-            is made from the numbers of ``first`` where they have none
-            (:func:`gconvae.schema.distance_factors`). Where that schema says no factors either,
-            heavy-tailed features are bent (:class:`gconvae.schema.Tail`) before.
-        missing_cost: Cost of a node without a partner, for ``"matching"``; None = the largest
-            distance that the ranges of that schema, or the nodes of ``first``, allow.
-        workers: Threads; None = as many as torch uses.
-    Returns:
-        Shape (A, B); symmetric with zeros on the diagonal where ``second`` is None.
-    Raises:
-        ValueError: If a sample is not made of finite clouds, the numbers of features differ, or
-            an option is wrong.
-    References:
-        | PointFlow: 3D Point Cloud Generation with Continuous Normalizing Flows (Yang et al.,
-          2019), arXiv:1906.12320
-    Example:
-        >>> from gconvae.schema import points as schema_of
-        >>> points = torch.tensor([[[0.0, 0.0, 0.0]], [[3.0, 4.0, 0.0]], [[0.0, 0.0, 1.0]]])
-        >>> schema = schema_of("x y", "charge").replace(distance=(1, 1, 10))
-        >>> sample = clouds.as_clouds(points, schema=schema)
-        >>> cross_matrix(sample, distance="matching")[0]
-        array([ 0.,  5., 10.], dtype=float32)
-        >>> cross_matrix(sample)[0]  # twice the square
-        array([  0.,  50., 200.], dtype=float32)
-    """
-    if distance not in DISTANCES:
-        raise ValueError(f"distance must be one of {DISTANCES}, got {distance!r}")
-    threads = _checked_workers(workers)
-    samples = {
-        name: clouds.as_clouds(sample.points, sample.mask, name=name, schema=sample.schema)
-        for name, sample in (("first", first), ("second", second))
-        if sample is not None
-    }
-    check_alike(samples)
-    schema = resolved(samples)
-    if factors is None:
-        units = {name: bent(sample, schema) for name, sample in samples.items()}
-        samples = {name: sample for name, (sample, _) in units.items()}
-        schema = units["first"][1]
-    first = samples["first"]
-    scale = _checked_factors(factors, schema, first)
-    if missing_cost is None:
-        missing_cost = diameter(schema, scale, real_nodes(first))
-    measures: dict[str, Measure] = {
-        "chamfer": _chamfer,
-        "matching": partial(assignment.distances, missing_cost=missing_cost),
-    }
-    rows = _nodes(first, scale)
-    columns = rows if second is None else _nodes(samples["second"], scale)
-    packed = np.concatenate(columns)  # (P, F)
-    bounds = np.cumsum([0, *map(len, columns)])  # (B + 1,)
-
-    def row(i: int) -> NDArray[np.float32]:
-        found = np.zeros(len(columns))
-        for part in _parts(bounds, i + 1 if second is None else 0, CHUNK_ENTRIES // len(rows[i])):
-            low, high = bounds[part.start], bounds[part.stop]
-            starts = bounds[part] - low
-            found[part] = measures[distance](rows[i], packed[low:high], starts)
-        with np.errstate(over="ignore"):  # of a thread, so not the caller's
-            return found.astype(np.float32)
-
-    # scipy searches without holding the interpreter's lock
-    with ThreadPoolExecutor(threads) as pool:
-        matrix = np.stack(list(pool.map(row, range(len(rows)))))
-    return matrix + matrix.T if second is None else matrix
 
 
 def coverage(real_generated: ArrayLike) -> float:
@@ -240,7 +125,7 @@ def nearest_neighbor_accuracy(
         )
     own = np.concatenate([_smallest(_without_diagonal(inside), 1) for inside in (rr, gg)])
     other = np.concatenate([_smallest(rg, 1), _smallest(rg, 0)])
-    return float(((own < other) + 0.5 * (own == other)).mean())
+    return _share_of_own(own, other)
 
 
 def values(
@@ -296,7 +181,26 @@ def resample(
         raise ValueError(
             f"first and second must have one shape (R, n), got {first.shape} and {second.shape}"
         )
-    return np.array([_drawn(matrix, a, b) for a, b in zip(first, second, strict=True)])
+    to_first, to_second = _neighbor_lists(matrix, first, second)
+    has_gaps = bool(np.isnan(matrix).any())
+    found = []
+    for a, b in zip(first, second, strict=True):
+        both = np.concatenate([a, b])
+        if has_gaps or len(np.unique(both)) < len(both):  # lists know no cloud beside itself
+            found.append(_drawn(matrix, a, b))
+            continue
+        near_a, near_b = to_first.nearest(both, a), to_second.nearest(both, b)
+        own = np.concatenate([near_a.distances[: len(a)], near_b.distances[len(a) :]])
+        other = np.concatenate([near_b.distances[: len(a)], near_a.distances[len(a) :]])
+        coverage = len(to_first.nearest(b, a).holders) / len(a)
+        distance = float(other[: len(a)].mean(dtype=np.float64))
+        found.append(Values(coverage, distance, _share_of_own(own, other)))
+    return np.array(found)
+
+
+def _share_of_own(own: NDArray[Any], other: NDArray[Any]) -> float:
+    """Of clouds with these distances to the nearest of each sample; ties count one half."""
+    return float(((own < other) + 0.5 * (own == other)).mean())
 
 
 def _drawn(matrix: NDArray[Any], a: NDArray[np.intp], b: NDArray[np.intp]) -> Values:
@@ -304,49 +208,13 @@ def _drawn(matrix: NDArray[Any], a: NDArray[np.intp], b: NDArray[np.intp]) -> Va
     return values(from_a[:, a], from_a[:, b], matrix[np.ix_(b, b)])
 
 
-def _nodes(sample: clouds.Clouds, factors: Vector) -> list[NDArray[np.float64]]:
-    """Scaled real nodes (N, F) of each cloud."""
-    points = sample.points.detach().cpu().double().numpy() * factors
-    mask = sample.mask.cpu().numpy()
-    return [cloud[real] for cloud, real in zip(points, mask, strict=True)]
-
-
-def _checked_factors(
-    factors: ArrayLike | None, schema: CloudSchema, first: clouds.Clouds
-) -> Vector:
-    """Of the features, shape (F,)."""
-    features = first.points.shape[-1]
-    if factors is None:
-        return schemas.distance_factors(schema, real_nodes(first))
-    checked = np.asarray(factors, dtype=np.float64)
-    if checked.shape != (features,) or not ((checked > 0) & (checked < math.inf)).all():
-        raise ValueError(f"factors must be {features} finite numbers above 0, got {factors!r}")
-    return checked
-
-
-def _parts(bounds: NDArray[np.intp], first: int, limit: int) -> Iterator[slice]:
-    """Cuts the clouds from ``first`` on into parts of at most ``limit`` nodes or one cloud."""
-    while first < len(bounds) - 1:
-        last = int(np.searchsorted(bounds, bounds[first] + limit, side="right")) - 1
-        yield slice(first, max(last, first + 1))
-        first = max(last, first + 1)
-
-
-def _chamfer(
-    nodes: NDArray[np.float64], others: NDArray[np.float64], starts: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    squared = cdist(nodes, others, "sqeuclidean")  # (N, P)
-    sizes = np.diff(starts, append=len(others))
-    forward = np.minimum.reduceat(squared, starts, axis=1).mean(0)
-    return forward + np.add.reduceat(squared.min(0), starts) / sizes  # (B,)
-
-
-def _checked_workers(workers: int | None) -> int:
-    if workers is None:
-        return torch.get_num_threads()
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be an integer of at least 1 or None, got {workers!r}")
-    return workers
+def _neighbor_lists(
+    matrix: NDArray[Any], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> tuple[NeighborLists, NeighborLists]:
+    """Of the clouds that the draws take for real, and for generated."""
+    columns = np.unique(first), np.unique(second)
+    lists = NeighborLists(matrix, columns[0])
+    return lists, lists if np.array_equal(*columns) else NeighborLists(matrix, columns[1])
 
 
 def _matrix(given: ArrayLike, name: str) -> NDArray[Any]:

@@ -14,6 +14,9 @@ from gconvae.metrics.resampling import Array, Index, Statistic
 
 __all__ = ["feature_w1", "w1_statistic"]
 
+CHUNK = 2**16
+"""Nodes whose weights are summed at a time: they stay in the cache, and memory stays small."""
+
 
 def feature_w1(first: Any, second: Any) -> Array:
     """1-Wasserstein distance of each pooled node feature, without floor and error.
@@ -80,7 +83,14 @@ class _Column:
 
     def absolute_area(self, weights: NDArray[np.integer]) -> float:
         """Integral of the absolute cumulative weight, clouds weighing ``weights`` (B,) a value."""
-        return float(np.abs(weights[self._cloud].cumsum()) @ self._gaps)
+        area, before = 0.0, 0  # the cumulative weight up to the chunk
+        for first in range(0, len(self._gaps), CHUNK):
+            chunk = slice(first, first + CHUNK)
+            cumulative = weights[self._cloud[chunk]].cumsum()
+            cumulative += before
+            before = cumulative[-1]
+            area += float(np.abs(cumulative, out=cumulative) @ self._gaps[chunk])
+        return area
 
 
 def _nodes(sample: Clouds) -> Array:

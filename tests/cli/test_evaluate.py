@@ -166,3 +166,16 @@ def test_evaluate_takes_a_digit_for_a_file_only(
     image_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_one_error(["evaluate", str(image_run), "--digit", "5"], "digit must be", capsys)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_evaluate_shows_a_bar_unless_it_is_told_not_to(
+    own_file: Path,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gconvae.metrics.progress.DELAY", 0.0)
+    words = ["evaluate", str(own_file), "--against", str(own_file), "--metrics", "features"]
+    assert cli.main([*words, *([] if shown else ["--progress", "false"])]) == 0
+    assert (" left" in capsys.readouterr().err) is shown

@@ -16,7 +16,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from gconvae import clouds, datasets, metrics
-from gconvae.metrics import classifier, embeddings, groups, sets
+from gconvae.metrics import classifier, distances, embeddings, groups, sets
 from gconvae.metrics import samples as comparison_samples
 from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, points, superpixels
 
@@ -377,9 +377,9 @@ def test_set_rows_are_the_values_of_set_metrics(eights: Tensor) -> None:
         clouds.as_clouds(part, schema=SUPERPIXELS) for part in eights[:60].split(20)
     )
     report = compare(real, generated, reference, metrics="sets", num_splits=5)
-    for distance in sets.DISTANCES:
+    for distance in distances.DISTANCES:
         pairs = (real, real), (real, generated), (generated, generated)
-        wanted = sets.values(*(sets.cross_matrix(*pair, distance=distance) for pair in pairs))
+        wanted = sets.values(*(distances.cross_matrix(*pair, distance=distance) for pair in pairs))
         found = [report.row(distance, metric).value for metric in ("coverage", "MMD", "1-NNA")]
         assert found == pytest.approx(wanted, rel=1e-6)
 
@@ -396,7 +396,7 @@ def test_embedding_rows_are_the_values_of_feature_metrics(eights: Tensor) -> Non
 def test_floor_of_sets_agrees_with_a_slow_loop_over_splits(eights: Tensor) -> None:
     pool, size = clouds.as_clouds(eights[:40], schema=SUPERPIXELS), 20
     report = compare(eights[:20], eights[40:60], eights[20:40], metrics="sets")
-    matrix = sets.cross_matrix(pool, distance="matching")
+    matrix = distances.cross_matrix(pool, distance="matching")
     rng, oracle = np.random.default_rng(5), []
     for _ in range(100):
         a, b = np.split(rng.permutation(2 * size), 2)
@@ -823,7 +823,7 @@ def test_an_error_deep_inside_a_group_takes_no_other_down(monkeypatch: pytest.Mo
     def fails(*_: Any, **__: Any) -> None:
         raise ValueError("deep inside")
 
-    monkeypatch.setattr(sets, "cross_matrix", fails)
+    monkeypatch.setattr(groups, "set_distances", fails)
     report = metrics.compare(charges(12, 0), charges(12, 1), num_splits=2, num_bootstrap=2)
     assert report.left_out["coverage, MMD, 1-NNA"] == "deep inside"
     assert ("trained embedding", "kernel") in rows_of(report)
@@ -866,7 +866,7 @@ def test_one_node_far_off_does_not_blind_set_metrics(schema: CloudSchema | None)
     real[0, 0, 0] = 1e5
     samples = real, generated, reference
     report = metrics.compare(*samples, schema=schema, metrics="sets", num_splits=2)
-    for distance in sets.DISTANCES:
+    for distance in distances.DISTANCES:
         assert report.row(distance, "1-NNA").value > 0.95
 
 
@@ -881,9 +881,9 @@ def test_set_metrics_see_a_shift_beside_a_heavy_tail() -> None:
         real, generated, reference, schema=schema, metrics="sets", num_splits=2
     )
     sample = clouds.as_clouds(real, schema=schema), clouds.as_clouds(generated, schema=schema)
-    for distance in sets.DISTANCES:
+    for distance in distances.DISTANCES:
         assert report.row(distance, "1-NNA").value > 0.9
-        wanted = sets.minimum_matching_distance(sets.cross_matrix(*sample, distance=distance))
+        wanted = sets.minimum_matching_distance(distances.cross_matrix(*sample, distance=distance))
         assert report.row(distance, "MMD").value == pytest.approx(wanted, rel=1e-6)
     assert report.row("chamfer", "MMD").value < 10
 

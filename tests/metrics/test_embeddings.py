@@ -334,3 +334,12 @@ def test_wrong_features_are_an_error_that_names_them(
 def test_a_degree_below_one_is_an_error() -> None:
     with pytest.raises(ValueError, match="degree must be at least 1, got 0"):
         kernel_distance(np.zeros((5, 2)), np.zeros((5, 2)), degree=0)
+
+
+@pytest.mark.parametrize("degree", [1, 3, 4])
+def test_kernel_of_many_draws_is_that_of_each(degree: int) -> None:
+    rows, rng = normal(30, 4, 0), np.random.default_rng(0)
+    drawn = np.stack([rng.permutation(30)[:22] for _ in range(5)])
+    found = embeddings.kernel_distances(rows, drawn[:, :10], drawn[:, 10:], degree=degree)
+    wanted = [kernel_distance(rows[d[:10]], rows[d[10:]], degree=degree) for d in drawn]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)

@@ -16,12 +16,11 @@ from torch import Tensor
 from gconvae import losses
 from gconvae.clouds import Clouds, as_clouds
 from gconvae.losses import assignment
-from gconvae.metrics import sets
+from gconvae.metrics import distances
+from gconvae.metrics.distances import DISTANCES, cross_matrix
 from gconvae.metrics.sets import (
-    DISTANCES,
     Values,
     coverage,
-    cross_matrix,
     minimum_matching_distance,
     nearest_neighbor_accuracy,
     resample,
@@ -177,7 +176,7 @@ def test_threads_and_parts_change_no_bit(distance: str, monkeypatch: pytest.Monk
     wanted = cross_matrix(first, second, distance, workers=1)
     inside = cross_matrix(first, distance=distance, workers=1)
     for workers, entries in itertools.product((None, 2, 5), (2**20, 40, 1)):
-        monkeypatch.setattr(sets, "CHUNK_ENTRIES", entries)
+        monkeypatch.setattr(distances, "CHUNK_ENTRIES", entries)
         assert np.array_equal(cross_matrix(first, second, distance, workers=workers), wanted)
         found = cross_matrix(first, distance=distance, workers=workers)
         assert np.array_equal(found, inside)
