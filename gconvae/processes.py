@@ -74,6 +74,14 @@ class Processes:
         else:
             yield from self._received(own)
 
+    def everywhere(self, own: Iterator[T]) -> list[T]:
+        """All that was dealt out, in its order, in every process.
+
+        Args:
+            own: As of :meth:`collected`.
+        """
+        return self.shared(list(self.collected(own)))
+
     def shared(self, value: T) -> T:
         """The first process's value, in every process."""
         import torch.distributed as distributed

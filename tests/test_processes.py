@@ -85,6 +85,21 @@ def test_three_processes_write_the_samples_of_one(model: Path, tmp_path: Path, c
     assert torch.equal(gconvae.datasets.from_file(out).points, wanted)
 
 
+def test_processes_share_out_an_evaluation(model: Path, tmp_path: Path) -> None:
+    clouds = gconvae.datasets.SuperpixelMNIST(8, "test")
+    gconvae.datasets.to_file(clouds[:120], tmp_path / "real.npz")
+    against = ["--against", str(tmp_path / "real.npz"), "--metrics", "features,kernel,frechet"]
+    words = ["evaluate", str(model), "--count", "300", *against]
+    reports = []
+    for world in (1, 2):
+        out = tmp_path / f"{world}.json"
+        code, said, errors = together(world, *words, "--out", str(out))
+        assert (code, errors) == (0, "")
+        assert said.count("report: ") == 1
+        reports.append(json.loads(out.read_text()))
+    assert reports[0] == reports[1]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_parts_of_samples_make_up_all_of_them(model: Path, size: int) -> None:
     loaded = gconvae.load(model)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from gconvae.cli.command import Command, check_free, options_of
 from gconvae.options import DataOptions, SampleOptions
+from gconvae.processes import Processes
 
 if TYPE_CHECKING:
     from gconvae.datasets import CloudDataset
 
 __all__ = ["COMMAND"]
+
+SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".parquet")
+"""Ends of names of files of clouds."""
 
 
 def _parser() -> ArgumentParser:
@@ -25,15 +29,15 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "made",
         type=str,
-        help="run folder of gconvae train, pretrained:eights, or npz file of clouds",
+        help="run folder of gconvae train, pretrained:eights, or file of clouds",
     )
     parser.add_argument(
         "--against",
         type=str | None,
-        help="npz file of real clouds; by default the test clouds of the run, or the bundled ones",
+        help="file of real clouds; by default the test clouds of the run, or the bundled ones",
     )
     parser.add_argument(
-        "--digit", type=int | list[int] | None, default=8, help="bundled digit for an npz file"
+        "--digit", type=int | list[int] | None, default=8, help="bundled digit for a file"
     )
     parser.add_argument(
         "--metrics",
@@ -61,38 +65,41 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         if file is not None and not file.parent.is_dir():
             raise FileNotFoundError(f"out and figure must lie in an existing folder, got {file}")
     from gconvae import datasets, metrics, plots
-    from gconvae.training import run_folder
 
     if figure is not None:
         plots.check_path(figure)
     made = Path(options.made).expanduser()
-    if "digit" in explicit and (made.suffix != ".npz" or options.against is not None):
-        raise ValueError("digit must be given with an npz file and without --against only")
-    if drawn.label is not None and made.suffix == ".npz":
-        raise ValueError("label must be given with a run folder, an npz file has its clouds")
-    if made.suffix == ".npz":
-        generated = datasets.from_file(made, in_memory=True)
-        samples = _real_clouds(options)
-    else:
-        model = run_folder.load(made)
-        clouds = model.sample_clouds(drawn.count, seed=drawn.seed, label=drawn.label)
-        generated = datasets.from_points(*clouds, schema=model.schema)
-        samples = _held_out(made, options.against)
-        if drawn.label is not None:
-            samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
-    unlike = samples["real"].schema.difference(generated.schema)
-    if unlike:
-        raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
-    sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
-    groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
-    report = metrics.compare(
-        samples.pop("real"),
-        generated,
-        **samples,
-        metrics=groups,
-        seed=drawn.seed,
-        progress=options.progress,
-    )
+    is_file = made.suffix in SUFFIXES
+    if "digit" in explicit and (not is_file or options.against is not None):
+        raise ValueError("digit must be given with a file of clouds and without --against only")
+    if drawn.label is not None and is_file:
+        raise ValueError("label must be given with a run folder, a file has its clouds")
+    processes = Processes.started()
+    with processes.joined():
+        if is_file:
+            generated = datasets.from_file(made)
+            samples = _real_clouds(options)
+        else:
+            generated = _drawn(made, drawn, processes)
+            samples = _held_out(made, options.against)
+            if drawn.label is not None:
+                samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
+        unlike = samples["real"].schema.difference(generated.schema)
+        if unlike:
+            raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
+        sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
+        groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
+        report = metrics.compare(
+            samples.pop("real"),
+            generated,
+            **samples,
+            metrics=groups,
+            seed=drawn.seed,
+            progress=options.progress and processes.rank == 0,
+            processes=processes,
+        )
+    if processes.rank > 0:
+        return  # of several processes, the first one writes
     print(f"{made} against {_origin(options, made)}: {sizes} clouds\n{report}")
     if out is not None:
         report.save(out)
@@ -105,14 +112,31 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 COMMAND = Command(_run, _parser, "generated against real clouds, in full")
 
 
-def _held_out(run: Path, against: str | None) -> dict[str, CloudDataset]:
+def _drawn(run: Path, options: SampleOptions, processes: Processes) -> CloudDataset:
+    """New clouds of a run's model, drawn by all processes."""
+    from gconvae import datasets
+    from gconvae.pieces import joined
+    from gconvae.training import run_folder
+
+    model = run_folder.load(run)
+    own = model.iter_samples(
+        options.count,
+        seed=options.seed,
+        label=options.label,
+        part=(processes.rank, processes.size),
+    )
+    clouds = joined(processes.everywhere(own))
+    return datasets.from_points(*clouds, schema=model.schema)
+
+
+def _held_out(run: Path, against: str | None) -> dict[str, Any]:
     """What the clouds of a run's model are compared with."""
     from gconvae import datasets
     from gconvae.studies.experiment import Experiment
     from gconvae.training import run_folder
 
     if against is not None:
-        return {"real": datasets.from_file(against, in_memory=True)}
+        return {"real": datasets.from_file(against)}
     manifest = run_folder.read_manifest(run)
     try:
         experiment = Experiment.from_config(manifest["config"])
@@ -140,16 +164,18 @@ def _origin(options: Namespace, made: Path) -> str:
     if options.against is not None:
         return str(options.against)
     return (
-        f"bundled digit {options.digit}" if made.suffix == ".npz" else "held-out clouds of the run"
+        f"bundled digit {options.digit}"
+        if made.suffix in SUFFIXES
+        else "held-out clouds of the run"
     )
 
 
-def _real_clouds(options: Namespace) -> dict[str, CloudDataset]:
+def _real_clouds(options: Namespace) -> dict[str, Any]:
     """What the clouds of a file are compared with."""
     from gconvae import datasets
     from gconvae.studies.experiment import Experiment
 
     if options.against is not None:
-        return {"real": datasets.from_file(options.against, in_memory=True)}
+        return {"real": datasets.from_file(options.against)}
     _, valid, test = Experiment(DataOptions(digit=options.digit)).splits
     return {"real": test, "reference": valid}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
 from gconvae.plain import plain
+from gconvae.processes import Processes
 from gconvae.schema import CloudSchema
 
 __all__ = ["GROUPS", "Report", "Row", "as_sample", "compare", "feature_w1"]
@@ -45,6 +46,7 @@ def compare(
     num_splits: int = 200,
     num_bootstrap: int = 100,
     progress: bool = False,
+    processes: Processes | None = None,
 ) -> Report:
     r"""Compares generated with real clouds, beside what two real samples differ by.
 
@@ -125,6 +127,8 @@ def compare(
         num_splits: Splits behind each floor, at least 2.
         num_bootstrap: Resamplings behind each error, at least 2.
         progress: Show a bar with the time left on the error stream, from 2 s on.
+        processes: Those that are joined and call this with the same samples: each computes some
+            groups, and every one gets the whole report. None = this one alone.
     Returns:
         The rows, group after group, the schema, the embedding, and what was left out for which
         reason: few clouds, an embedding that fails, ``"classifier"`` needs scikit-learn,
@@ -160,6 +164,7 @@ def compare(
     _check_samples(samples, schema)
     common = resolved(samples) if schema is None else schema
     wrap = wrapping(samples["real"], common)
+    processes = processes or Processes()
     comparison = Comparison(
         samples={name: wrap(sample) for name, sample in samples.items()},
         training=whole.get("training"),
@@ -171,7 +176,14 @@ def compare(
         num_bootstrap=num_bootstrap,
         progress=Progress(shown=bool(progress)),
     )
-    rows, left_out = _computed(comparison, groups, are_named=metrics is not None)
+    dealt = groups[processes.rank :: processes.size]
+    parts = [part for group in dealt for part in PARTS[group]]
+    expected = {part.name: part.seconds(comparison) for part in parts}
+    made = (_group_of(group, comparison, metrics is not None) for group in dealt)
+    with comparison.progress.over(expected):
+        found = processes.everywhere(made)
+    rows = [row for group in found for row in group.rows]
+    left_out = {name: reason for group in found for name, reason in group.left_out.items()}
     return Report(
         rows=tuple(rows),
         num_clouds=comparison.num_clouds,
@@ -187,38 +199,36 @@ def compare(
     )
 
 
-def _computed(
-    comparison: Comparison, groups: Sequence[str], *, are_named: bool
-) -> tuple[list[Row], dict[str, str]]:
-    """Rows of groups, and what could not be had for which reason."""
+class _Group(NamedTuple):
+    """What was found of a group, and what could not be had for which reason."""
+
+    rows: list[Row]
+    left_out: dict[str, str]
+
+
+def _group_of(group: str, comparison: Comparison, is_named: bool) -> _Group:
+    """Rows of a group; one that was named must have some."""
     rows: list[Row] = []
     left_out: dict[str, str] = {}
-    parts = [part for group in groups for part in PARTS[group]]
-    expected = {part.name: part.seconds(comparison) for part in parts}
-    with comparison.progress.over(expected):
-        for group in groups:
-            problems: dict[str, Exception] = {}
-            for part in PARTS[group]:
-                try:
-                    found = _rows_of(part, comparison)
-                except _PROBLEMS as error:
-                    problems[part.name] = error
-                    continue
-                finite = [row for row in found if _is_finite(row)]
-                rows += finite
-                if not finite:
-                    problems[part.name] = UnfitError(TOO_LARGE)
-                else:  # one feature takes no other down
-                    lost = [row for row in found if row not in finite]
-                    left_out |= {f"{row.name} {row.metric}": TOO_LARGE for row in lost}
-            if are_named and len(problems) == len(PARTS[group]):
-                first = next(iter(problems.values()))
-                kind = (
-                    ModuleNotFoundError if isinstance(first, ModuleNotFoundError) else ValueError
-                )
-                raise kind(f"metrics must be had from these clouds, {group} {first}") from first
-            left_out |= {name: str(error) for name, error in problems.items()}
-    return rows, left_out
+    problems: dict[str, Exception] = {}
+    for part in PARTS[group]:
+        try:
+            found = _rows_of(part, comparison)
+        except _PROBLEMS as error:
+            problems[part.name] = error
+            continue
+        finite = [row for row in found if _is_finite(row)]
+        rows += finite
+        if not finite:
+            problems[part.name] = UnfitError(TOO_LARGE)
+        else:  # one feature takes no other down
+            lost = [row for row in found if row not in finite]
+            left_out |= {f"{row.name} {row.metric}": TOO_LARGE for row in lost}
+    if is_named and len(problems) == len(PARTS[group]):
+        first = next(iter(problems.values()))
+        kind = ModuleNotFoundError if isinstance(first, ModuleNotFoundError) else ValueError
+        raise kind(f"metrics must be had from these clouds, {group} {first}") from first
+    return _Group(rows, left_out | {name: str(error) for name, error in problems.items()})
 
 
 def _rows_of(part: Part, comparison: Comparison) -> list[Row]:

@@ -186,9 +186,21 @@ def test_every_training_option_reaches_the_training(jets_file: Path, tmp_path: P
         "joint_prior": False,
         "prior_steps": 5,
         "likelihood_steps": 6,
+        "devices": 1,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "optimizer": "sgd(lr=1e-9)",
+        "scheduler": "cosine(warmup=2)",
+        "max_time": "00:00:10:00",
+        "callbacks": ["EarlyStopping(monitor='valid_loss')", "LearningRateMonitor()"],
+        "logger": "csv",
     }
     assert wanted.keys() == {field.name for field in dataclasses.fields(options.TrainingOptions)}
-    flags = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]
+    flags = [
+        word
+        for name, value in wanted.items()
+        for word in (f"--{name}", json.dumps(value) if isinstance(value, list) else str(value))
+    ]
     parts = ["--prior", "nsf", "--likelihood", "autoregressive(width=8)"]  # which take steps
     words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *SMALL, *parts]
     words += [*flags, "--count", "5", "--latent-dim", "3", "--num-points", "14"]
