@@ -1,0 +1,319 @@
+"""A training on clouds of a file against one in memory, and what a cloud costs in each part.
+
+Run: python benchmarks/train_from_disk.py [--clouds 5000000] [--folder FOLDER]
+[--parts train slopes]
+
+``train``: the bundled digits are repeated to --clouds clouds and written to an npz file, on which
+a small network trains one epoch. The reference is the same training on --reference clouds in
+memory, once before it and once after it, since other work on the machine comes and goes. Rates are
+those of the epoch alone, without what comes before its first step, which is told too.
+
+``slopes``: seconds and bytes that one more cloud takes in reading, training, drawing and writing,
+from two sizes of each. docs/scale.md multiplies them.
+
+Every part runs in a process of its own with one thread. Its growth is the most resident memory
+above that of the interpreter with the library imported. The file lies in the system's cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from larger_than_memory import (
+    forget_peak,
+    read_windows,
+    repeated_digits,
+    resident_peak,
+    write,
+)
+from lightning.pytorch.callbacks import Callback
+from timing import machine
+
+import gconvae
+from gconvae import datasets
+from gconvae.clouds import Clouds
+from gconvae.datasets import CloudDataset, CloudFile
+from gconvae.randomness import standard_noise
+
+BATCH = 1000
+"""Clouds of a step."""
+
+VALID = 1000
+"""Validation clouds: few, so that an epoch is one of training."""
+
+REFERENCE = 500_000
+"""Clouds of the training in memory. Both rates are per cloud, and indexing fewer clouds is rather
+faster than indexing all."""
+
+LIMITS = {"growth": 1e9, "ratio": 0.9}
+"""Bytes at most, and rate from disk over that in memory at least."""
+
+
+@dataclass
+class Spent:
+    """Time of the clock and of the processor, and memory."""
+
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    growth: float = 0.0
+
+    def rates(self, clouds: int) -> str:
+        """Clouds a second by both."""
+        by_clock, by_processor = clouds / self.seconds, clouds / self.processor_seconds
+        return f"{by_clock:9,.0f} clouds/s, {by_processor:9,.0f} a second of the processor"
+
+
+@contextmanager
+def spending() -> Iterator[Spent]:
+    """What the block takes."""
+    spent = Spent()
+    forget_peak()
+    before, start, begin = resident_peak(), time.perf_counter(), time.process_time()
+    yield spent
+    spent.seconds = time.perf_counter() - start
+    spent.processor_seconds = time.process_time() - begin
+    spent.growth = resident_peak() - before
+
+
+def alone(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Runs a part in a fresh process with one thread."""
+    with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (1,)) as pool:
+        return pool.apply(work, arguments)
+
+
+# one epoch
+
+
+class Epoch(Callback):
+    """Times of an epoch of the network: its beginning and the end of its last step."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = (0.0, 0.0)
+
+    def on_train_start(self, *given: Any) -> None:
+        """Before the first batch is read."""
+        self.began = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(self, *given: Any) -> None:
+        """After a step."""
+        self.ended = time.perf_counter(), time.process_time()
+
+
+@dataclass
+class Training:
+    """What a training of one epoch took.
+
+    Attributes:
+        clouds: Training clouds.
+        before: From the call of ``fit`` to the first batch.
+        epoch: From there to the end of the last step.
+        whole: All of it, with the memory of the data set.
+    """
+
+    clouds: int
+    before: Spent
+    epoch: Spent
+    whole: Spent
+
+    def __str__(self) -> str:
+        return (
+            f"{self.epoch.rates(self.clouds)}; {self.before.seconds:.1f} s before the first step "
+            f"({self.before.processor_seconds:.1f} s of the processor); "
+            f"+{self.whole.growth / 1e6:.0f} MB"
+        )
+
+
+def in_memory(num_clouds: int) -> CloudDataset:
+    """Repeated digits."""
+    parts = list(repeated_digits(num_clouds))
+    points, mask, labels = (torch.cat(tensors) for tensors in list(zip(*parts, strict=True))[:3])
+    return CloudDataset(Clouds(points, mask, labels, datasets.SuperpixelMNIST().schema))
+
+
+def from_disk(path: Path, num_clouds: int | None = None) -> CloudFile:
+    """The file, or its first clouds."""
+    data = datasets.from_file(path, schema=datasets.SuperpixelMNIST().schema, in_memory=False)
+    return data if num_clouds is None else data[:num_clouds]
+
+
+def train(
+    opened: Callable[..., Any], *arguments: Any, hidden: int = 64, batch_size: int = BATCH
+) -> Training:
+    """One epoch of the slides' network with ``hidden`` units, N(0, 1) and the decoder's mean."""
+    model = gconvae.models.create("convae", likelihood="mean", hidden=hidden, seed=0)
+    valid = datasets.SuperpixelMNIST(8, "test")[:VALID]
+    epoch = Epoch()
+    with spending() as whole:
+        data = opened(*arguments)
+        start, begin = time.perf_counter(), time.process_time()
+        gconvae.fit(
+            model,
+            data,
+            valid,
+            epochs=1,
+            batch_size=batch_size,
+            neighbors="auto",
+            callbacks=[epoch],
+            progress=False,
+        )
+    (began, had), (ended, has) = epoch.began, epoch.ended
+    before = Spent(began - start, had - begin)
+    return Training(len(data), before, Spent(ended - began, has - had), whole)
+
+
+def compare_trainings(path: Path, reference: int) -> None:
+    """From disk between two trainings in memory."""
+    print(f"one epoch, hidden=64, batches of {BATCH}", flush=True)
+    first = alone(train, in_memory, reference)
+    print(f"in memory, {reference:,} clouds  {first}", flush=True)
+    disk = alone(train, from_disk, path)
+    print(f"from disk, {disk.clouds:,} clouds  {disk}", flush=True)
+    last = alone(train, in_memory, reference)
+    print(f"in memory, {reference:,} clouds  {last}", flush=True)
+    ratios = {}
+    for name in ("seconds", "processor_seconds"):
+        each = [getattr(made.epoch, name) / reference for made in (first, last)]
+        ratios[name] = sum(each) / 2 / (getattr(disk.epoch, name) / disk.clouds)
+    print(
+        f"from disk / in memory: {ratios['seconds']:.3f} by the clock, "
+        f"{ratios['processor_seconds']:.3f} by the processor (wanted {LIMITS['ratio']})\n"
+        f"growth {disk.whole.growth / 1e9:.2f} GB (at most {LIMITS['growth'] / 1e9:g})",
+        flush=True,
+    )
+
+
+# slopes
+
+
+def pass_in_order(path: Path, num_clouds: int) -> Spent:
+    """Reads and checks clouds in their order."""
+    data = from_disk(path, num_clouds)
+    with spending() as spent:
+        for _ in data.pieces():
+            pass
+    return spent
+
+
+def pass_in_windows(path: Path, num_clouds: int) -> Spent:
+    """Reads and checks clouds in windows, as an epoch does."""
+    with spending() as spent:
+        read_windows(path, num_clouds)
+    return spent
+
+
+def summary(path: Path, num_clouds: int) -> Spent:
+    """What ``fit`` does before the first step."""
+    data = from_disk(path, num_clouds)
+    with spending() as spent:
+        data.summary()
+    return spent
+
+
+def step(hidden: int, batch_size: int, num_clouds: int) -> Spent:
+    """Steps in memory."""
+    made = train(in_memory, num_clouds, hidden=hidden, batch_size=batch_size)
+    return Spent(made.epoch.seconds, made.epoch.processor_seconds, made.whole.growth)
+
+
+def latent_noise(num_clouds: int) -> Spent:
+    """Random numbers of whole batches, which every process draws."""
+    with spending() as spent:
+        for number in range(num_clouds // BATCH):
+            standard_noise((BATCH, 16), torch.Generator().manual_seed(number))
+    return spent
+
+
+def draw(name: str, hidden: int, num_clouds: int) -> Spent:
+    """Generated clouds, piece by piece."""
+    if name.startswith("pretrained"):
+        model = gconvae.load(name)
+    else:
+        model = gconvae.models.create(name, likelihood="mean", hidden=hidden, seed=0)
+    next(iter(model.iter_samples(100, seed=0)))  # compiles, allocates
+    with spending() as spent:
+        for _ in model.iter_samples(num_clouds, seed=0):
+            pass
+    return spent
+
+
+def write_file(folder: Path, suffix: str, num_clouds: int) -> Spent:
+    """A file from an iterator."""
+    path = folder / f"slope.{suffix}"
+    with spending() as spent:
+        write(path, num_clouds, None)
+    path.unlink()
+    return spent
+
+
+def random_views(path: Path, num_clouds: int) -> Spent:
+    """A random split, which numbers its clouds."""
+    data = from_disk(path, num_clouds)
+    with spending() as spent:
+        kept = datasets.split(data)
+    assert sum(map(len, kept)) == num_clouds
+    return spent
+
+
+def measure_slopes(path: Path) -> None:
+    """A line for each part: what one more cloud takes."""
+    folder, most = path.parent, len(from_disk(path))
+    sizes = (most // 4, most)
+    parts: list[tuple[str, Callable[..., Spent], tuple[Any, ...], tuple[int, int]]] = [
+        ("summary of an npz file", summary, (path,), sizes),
+        ("reading it in order", pass_in_order, (path,), sizes),
+        ("reading it in windows", pass_in_windows, (path,), sizes),
+        ("a random split", random_views, (path,), sizes),
+        ("a step, hidden=64, B=1000", step, (64, 1000), (20_000, 120_000)),
+        ("a step, hidden=1500, B=1000", step, (1500, 1000), (5_000, 45_000)),
+        ("a step, hidden=1500, B=100", step, (1500, 100), (5_000, 35_000)),
+        ("latent noise", latent_noise, (), (100_000, 1_000_000)),
+        ("drawing, convae hidden=64", draw, ("convae", 64), (50_000, 250_000)),
+        ("drawing, convae hidden=1500", draw, ("convae", 1500), (20_000, 100_000)),
+        ("drawing, pretrained:eights", draw, ("pretrained:eights", 0), (1_000, 6_000)),
+        ("writing npz", write_file, (folder, "npz"), (200_000, 1_000_000)),
+        ("writing h5", write_file, (folder, "h5"), (200_000, 1_000_000)),
+    ]
+    print(f"\n{path.stat().st_size / most:.0f} bytes a cloud on disk\n")
+    print("| what one more cloud takes | clouds | us | us of the processor | bytes |")
+    print("|---|---|---|---|---|", flush=True)
+    for name, work, arguments, (few, many) in parts:
+        small, large = alone(work, *arguments, few), alone(work, *arguments, many)
+        us, own, size = (
+            (getattr(large, field) - getattr(small, field)) / (many - few)
+            for field in ("seconds", "processor_seconds", "growth")
+        )
+        line = f"| {name} | {few:,} to {many:,} | {1e6 * us:.3g} | {1e6 * own:.3g} | {size:.1f} |"
+        print(line, flush=True)
+
+
+def main() -> None:
+    """Measures what the command line asks for."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--clouds", type=int, default=5_000_000)
+    options.add_argument("--reference", type=int, default=REFERENCE, help="clouds in memory")
+    options.add_argument("--folder", type=Path, help="where a temporary one is made")
+    options.add_argument(
+        "--parts", nargs="+", choices=("train", "slopes"), default=["train", "slopes"]
+    )
+    given = options.parse_args()
+    print(machine(1))
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        path = Path(folder) / "clouds.npz"
+        write(path, given.clouds, None)
+        if "train" in given.parts:
+            compare_trainings(path, min(given.reference, given.clouds))
+        if "slopes" in given.parts:
+            measure_slopes(path)
+
+
+if __name__ == "__main__":
+    main()
