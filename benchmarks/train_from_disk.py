@@ -28,13 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from larger_than_memory import (
-    forget_peak,
-    read_windows,
-    repeated_digits,
-    resident_peak,
-    write,
-)
+from larger_than_memory import forget_peak, repeated_digits, resident_peak, write
 from lightning.pytorch.callbacks import Callback
 from timing import machine
 
@@ -43,6 +37,8 @@ from gconvae import datasets
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, CloudFile
 from gconvae.randomness import standard_noise
+from gconvae.training import batches
+from gconvae.training.clouds import training_clouds
 
 BATCH = 1000
 """Clouds of a step."""
@@ -203,10 +199,13 @@ def pass_in_order(path: Path, num_clouds: int) -> Spent:
     return spent
 
 
-def pass_in_windows(path: Path, num_clouds: int) -> Spent:
-    """Reads and checks clouds in windows, as an epoch does."""
+def pass_of_batches(opened: Callable[..., Any], *arguments: Any) -> Spent:
+    """What an epoch reads: windows of a file, or rows in memory, in batches and scaled."""
+    clouds = training_clouds(gconvae.models.create("convae"), opened(*arguments), "data")
+    order = batches.Order(len(clouds), BATCH, 0, True, clouds.chunk)
     with spending() as spent:
-        read_windows(path, num_clouds)
+        for _ in batches.loader(clouds, order, seed=0):
+            pass
     return spent
 
 
@@ -226,9 +225,10 @@ def step(hidden: int, batch_size: int, num_clouds: int) -> Spent:
 
 def latent_noise(num_clouds: int) -> Spent:
     """Random numbers of whole batches, which every process draws."""
+    latent_dim = gconvae.models.create("convae").prior.latent_dim
     with spending() as spent:
         for number in range(num_clouds // BATCH):
-            standard_noise((BATCH, 16), torch.Generator().manual_seed(number))
+            standard_noise((BATCH, latent_dim), torch.Generator().manual_seed(number))
     return spent
 
 
@@ -263,36 +263,47 @@ def random_views(path: Path, num_clouds: int) -> Spent:
     return spent
 
 
+def slope(work: Callable[..., Spent], arguments: tuple[Any, ...], few: int, many: int) -> Spent:
+    """What one more cloud takes, from two numbers of clouds."""
+    work(*arguments, few)  # what it allocates once and keeps is no part of a slope
+    small = work(*arguments, few)
+    peak = resident_peak()
+    large = work(*arguments, many)
+    more = many - few
+    return Spent(
+        (large.seconds - small.seconds) / more,
+        (large.processor_seconds - small.processor_seconds) / more,
+        (resident_peak() - peak) / more,
+    )
+
+
 def measure_slopes(path: Path) -> None:
-    """A line for each part: what one more cloud takes."""
+    """A line for each part."""
     folder, most = path.parent, len(from_disk(path))
     sizes = (most // 4, most)
     parts: list[tuple[str, Callable[..., Spent], tuple[Any, ...], tuple[int, int]]] = [
-        ("summary of an npz file", summary, (path,), sizes),
-        ("reading it in order", pass_in_order, (path,), sizes),
-        ("reading it in windows", pass_in_windows, (path,), sizes),
+        ("summary of an npz file, with its checksum", summary, (path,), sizes),
+        ("reading and checking it in order", pass_in_order, (path,), sizes),
+        ("batches of it in windows", pass_of_batches, (from_disk, path), sizes),
+        ("batches in memory", pass_of_batches, (in_memory,), (most // 20, most // 5)),
         ("a random split", random_views, (path,), sizes),
+        ("latent noise of a step", latent_noise, (), (100_000, 1_000_000)),
         ("a step, hidden=64, B=1000", step, (64, 1000), (20_000, 120_000)),
-        ("a step, hidden=1500, B=1000", step, (1500, 1000), (5_000, 45_000)),
+        ("a step, hidden=1500, B=1000", step, (1500, 1000), (5_000, 35_000)),
         ("a step, hidden=1500, B=100", step, (1500, 100), (5_000, 35_000)),
-        ("latent noise", latent_noise, (), (100_000, 1_000_000)),
         ("drawing, convae hidden=64", draw, ("convae", 64), (50_000, 250_000)),
         ("drawing, convae hidden=1500", draw, ("convae", 1500), (20_000, 100_000)),
-        ("drawing, pretrained:eights", draw, ("pretrained:eights", 0), (1_000, 6_000)),
+        ("drawing, pretrained:eights", draw, ("pretrained:eights", 0), (500, 4_000)),
         ("writing npz", write_file, (folder, "npz"), (200_000, 1_000_000)),
-        ("writing h5", write_file, (folder, "h5"), (200_000, 1_000_000)),
+        ("writing HDF5", write_file, (folder, "h5"), (200_000, 1_000_000)),
     ]
     print(f"\n{path.stat().st_size / most:.0f} bytes a cloud on disk\n")
     print("| what one more cloud takes | clouds | us | us of the processor | bytes |")
     print("|---|---|---|---|---|", flush=True)
     for name, work, arguments, (few, many) in parts:
-        small, large = alone(work, *arguments, few), alone(work, *arguments, many)
-        us, own, size = (
-            (getattr(large, field) - getattr(small, field)) / (many - few)
-            for field in ("seconds", "processor_seconds", "growth")
-        )
-        line = f"| {name} | {few:,} to {many:,} | {1e6 * us:.3g} | {1e6 * own:.3g} | {size:.1f} |"
-        print(line, flush=True)
+        more = alone(slope, work, arguments, few, many)
+        times = f"{1e6 * more.seconds:.3g} | {1e6 * more.processor_seconds:.3g}"
+        print(f"| {name} | {few:,} to {many:,} | {times} | {more.growth:.1f} |", flush=True)
 
 
 def main() -> None:
