@@ -86,6 +86,23 @@ class Conditioning(nn.Module):
         counted = torch.bincount(places.cpu(), minlength=self.counts.numel())
         self.counts.copy_(counted.view_as(self.counts))
 
+    def fit_counts(self, counts: Tensor, labels: Tensor | None = None) -> None:
+        """:meth:`fit` to clouds that are counted already.
+
+        Args:
+            counts: How many have 0, 1, ..., M nodes, a row for each label, shape (K, M + 1).
+            labels: Of the rows, shape (K,), needed where the model has labels.
+        Raises:
+            ValueError: If a label is missing or out of range.
+        """
+        rows = self.check_labels(labels, len(counts))
+        rows = counts.new_zeros(len(counts), dtype=torch.long) if rows is None else rows
+        sizes = torch.arange(counts.shape[1], device="cpu").clamp(1, self.num_points)
+        places = rows.unsqueeze(1) * self.num_points + sizes - 1  # (K, M + 1)
+        counted = self.counts.new_zeros(self.counts.numel(), device="cpu")
+        counted.index_add_(0, places.flatten(), counts.flatten().to(counted))
+        self.counts.copy_(counted.view_as(self.counts))
+
     def draw(
         self,
         num_samples: int,

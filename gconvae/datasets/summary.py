@@ -32,6 +32,8 @@ class CloudSummary:
         high: Highest value of each.
         size_counts: How many clouds have 0, 1, ..., N nodes.
         label_counts: How many clouds have label 0, 1, ...; None = no labels.
+        joint_counts: How many clouds have each label, one row where there are none, and each
+            number of nodes, shape (labels, N + 1).
         checksum: SHA-256 of points, mask and labels, that of
             :meth:`~gconvae.datasets.CloudDataset.checksum`.
     """
@@ -41,6 +43,7 @@ class CloudSummary:
     high: tuple[float, ...]
     size_counts: tuple[int, ...]
     label_counts: tuple[int, ...] | None
+    joint_counts: tuple[tuple[int, ...], ...]
     checksum: str
 
 
@@ -53,8 +56,7 @@ def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> Clou
         num_nodes: N.
     """
     lows, highs = [], []
-    size_counts = torch.zeros(num_nodes + 1, dtype=torch.long)
-    label_counts = torch.zeros(0, dtype=torch.long)
+    counts = torch.zeros(0, num_nodes + 1, dtype=torch.long)
     has_labels = False
     with (
         tempfile.SpooledTemporaryFile(IN_MEMORY) as sizes_file,
@@ -70,12 +72,11 @@ def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> Clou
             lows.append(nodes.amin(0))
             highs.append(nodes.amax(0))
             sizes = mask.sum(1)  # (n,)
-            size_counts += torch.bincount(sizes, minlength=num_nodes + 1)
+            counts = _added(counts, sizes, labels)
             sizes_file.write(sizes.numpy().astype(np.int32).tobytes())
             if labels is not None:
                 has_labels = True
                 labels_file.write(labels.numpy().astype(np.int32).tobytes())
-                label_counts = _added(label_counts, torch.bincount(labels))
         # masks and labels come after all points, and masks in order are as good as sizes
         _hash_masks(digest, sizes_file, (num_clouds, num_nodes))
         if has_labels:
@@ -86,16 +87,20 @@ def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> Clou
         num_clouds=num_clouds,
         low=tuple(torch.stack(lows).amin(0).tolist()),
         high=tuple(torch.stack(highs).amax(0).tolist()),
-        size_counts=tuple(size_counts.tolist()),
-        label_counts=tuple(label_counts.tolist()) if has_labels else None,
+        size_counts=tuple(counts.sum(0).tolist()),
+        label_counts=tuple(counts.sum(1).tolist()) if has_labels else None,
+        joint_counts=tuple(map(tuple, counts.tolist())),
         checksum=digest.hexdigest(),
     )
 
 
-def _added(counts: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    length = max(len(counts), len(others))
-    pad = torch.nn.functional.pad
-    return pad(counts, (0, length - len(counts))) + pad(others, (0, length - len(others)))
+def _added(counts: torch.Tensor, sizes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    """A table of labels and sizes with those of some more clouds, and more rows if need be."""
+    rows = torch.zeros_like(sizes) if labels is None else labels
+    length, width = max(len(counts), int(rows.max()) + 1), counts.shape[1]
+    more = torch.bincount(rows * width + sizes, minlength=length * width).view(length, width)
+    more[: len(counts)] += counts
+    return more
 
 
 def _hash_masks(digest: Any, sizes: IO[bytes], shape: tuple[int, int]) -> None:

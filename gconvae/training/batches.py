@@ -31,10 +31,13 @@ class Pooled(NamedTuple):
     Attributes:
         rows: All of a window.
         taken: Those of them that are meant.
+        window: Epoch and number of the window, which still tell it from others when its rows were
+            sent to a worker.
     """
 
     rows: Tensor
     taken: slice
+    window: tuple[int, int]
 
 
 class Order(Sampler[Tensor | Pooled]):
@@ -85,12 +88,13 @@ class Order(Sampler[Tensor | Pooled]):
             return
         left = torch.empty(0, dtype=torch.long)
         seen = 0
-        for rows in chunked_order(self.num_clouds, self.chunk, WINDOW, random):
+        windows = chunked_order(self.num_clouds, self.chunk, WINDOW, random)
+        for number, rows in enumerate(windows):
             seen, left = seen + len(rows), torch.cat([left, rows])
             # the last batch takes what is left, those before it are whole
             ends = len(left) if seen == self.num_clouds else len(left) - len(left) % size
             for start in range(0, ends, size):
-                yield Pooled(left, slice(start, min(start + size, ends)))
+                yield Pooled(left, slice(start, min(start + size, ends)), (self.epoch, number))
             left = left[ends:]
 
 
@@ -103,7 +107,7 @@ class Blocks(Dataset[Clouds]):
 
     def __init__(self, clouds: TrainingClouds) -> None:
         self.clouds = clouds
-        self._window: tuple[Tensor, Clouds] | None = None
+        self._window: tuple[tuple[int, int], Clouds] | None = None
 
     def __len__(self) -> int:
         return len(self.clouds)
@@ -112,9 +116,9 @@ class Blocks(Dataset[Clouds]):
         if isinstance(rows, Tensor):
             return self.clouds.scaled(rows)
         # scattered rows of a file take much longer than all of a window at once
-        if self._window is None or self._window[0] is not rows.rows:
+        if self._window is None or self._window[0] != rows.window:
             self._window = None  # frees it before the next one is read
-            self._window = rows.rows, self.clouds.scaled(rows.rows)
+            self._window = rows.window, self.clouds.scaled(rows.rows)
         return self._window[1].subset(rows.taken)
 
 

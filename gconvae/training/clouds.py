@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.autoencoder import Autoencoder
-from gconvae.clouds import Clouds
+from gconvae.clouds import Clouds, relabelled
+from gconvae.conditioning import Conditioning
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.randomness import generator
@@ -46,6 +47,9 @@ class TrainingClouds(Protocol):
 
     def is_full(self, num_points: int) -> bool:
         """Whether every cloud has so many nodes, and no place is empty."""
+
+    def count(self, conditioning: Conditioning) -> None:
+        """Counts labels and numbers of nodes, of which new clouds get theirs."""
 
     def to(self, device: torch.device | str) -> TrainingClouds:
         """Where the network is, so that no batch has to be brought there."""
@@ -87,6 +91,10 @@ class CloudsInMemory:
         mask = self.in_data_units.mask
         return mask.shape[1] == num_points and bool(mask.all())
 
+    def count(self, conditioning: Conditioning) -> None:
+        """See :class:`TrainingClouds`."""
+        conditioning.fit(self.in_data_units.mask, self.in_data_units.labels)
+
     def to(self, device: torch.device | str) -> CloudsInMemory:
         """See :class:`TrainingClouds`."""
         if torch.device(device).type == "cpu":
@@ -109,19 +117,22 @@ class CloudsOnDisk:
     Warns:
         UserWarning: If nodes lie far outside the ranges of the training clouds.
     Raises:
-        ValueError: If clouds are not valid, or lie outside the ranges that the schema knows.
+        ValueError: If clouds are not valid, lie outside the ranges that the schema knows, have
+            more nodes than the network, or labels that the model does not.
     """
 
     def __init__(self, model: VAE, file: CloudFile, name: str = "data") -> None:
         self.file = file
         # a copy without weights, on the CPU, where reading is done
         self.units = Units(model)
-        ends = file.summary()
-        extremes = torch.tensor([ends.low, ends.high], dtype=torch.float64)
+        # one pass tells all that has to be known before the first step
+        seen = file.summary()
+        extremes = torch.tensor([seen.low, seen.high], dtype=torch.float64)
         extremes = self.units.scaling.enter(extremes).to(self.units.scaling.low)
         full = torch.ones(1, 2, dtype=torch.bool)
         self.units.scaling.hold(extremes.unsqueeze(0), full, f"the ends of {name}")
-        model.conditioning.check_labels(self.prepared(torch.zeros(1, dtype=torch.long)).labels, 1)
+        self._check_sizes(name)
+        model.conditioning.check_labels(*self._labels(), f"labels of {name}")
 
     @property
     def chunk(self) -> int | None:
@@ -145,6 +156,32 @@ class CloudsOnDisk:
         """See :class:`TrainingClouds`."""
         *fewer, full = self.file.summary().size_counts
         return self.file.num_points == num_points and full > 0 and not any(fewer)
+
+    def count(self, conditioning: Conditioning) -> None:
+        """See :class:`TrainingClouds`."""
+        counts = torch.tensor(self.file.summary().joint_counts)
+        labels, _ = self._labels()
+        conditioning.fit_counts(counts[counts.any(1)], labels)
+
+    def _labels(self) -> tuple[Tensor | None, int]:
+        """Those that occur, as the model calls them, and how many they are."""
+        counts = self.file.summary().label_counts
+        if counts is None:
+            return None, 1
+        labels = torch.tensor(counts).nonzero().flatten()  # (K,)
+        if not self.units.conditioning.num_classes:
+            return labels, len(labels)
+        return relabelled(labels, self.file.schema, self.units.schema), len(labels)
+
+    def _check_sizes(self, name: str) -> None:
+        most = getattr(self.units.encoder, "num_points", None)
+        sizes = torch.tensor(self.file.summary().size_counts).nonzero()
+        largest = int(sizes.max())
+        if most is not None and largest > most:
+            raise ValueError(
+                f"{name} must have at most {most} nodes a cloud for this network, got {largest}; "
+                f"a new model takes them with num_points={largest}"
+            )
 
     def to(self, device: torch.device | str) -> CloudsOnDisk:
         """Itself: batches are read on the CPU."""
@@ -192,6 +229,9 @@ def training_clouds(model: VAE, data: CloudDataset | CloudFile, name: str) -> Tr
 def seen_rows(num_clouds: int, seed: int) -> Tensor:
     """Numbers of all clouds, or of a random part that fits into memory, in their order.
 
+    The part has a cloud out of each of :data:`MOST_SEEN` stretches of one length. So it needs no
+    order of all clouds, and is a fair sample of a sorted file too.
+
     Args:
         num_clouds: How many there are.
         seed: Of the choice.
@@ -202,7 +242,9 @@ def seen_rows(num_clouds: int, seed: int) -> Tensor:
     if num_clouds <= MOST_SEEN:
         return torch.arange(num_clouds, device="cpu")
     random = generator(seed, "clouds that are seen")
-    return torch.randperm(num_clouds, generator=random, device="cpu")[:MOST_SEEN].sort().values
+    ends = torch.arange(MOST_SEEN + 1, device="cpu") * num_clouds // MOST_SEEN
+    places = torch.rand(MOST_SEEN, generator=random, device="cpu", dtype=torch.float64)
+    return ends[:-1] + (places * ends.diff()).long()
 
 
 def _rows(clouds: Clouds, rows: Tensor) -> Clouds:

@@ -111,9 +111,9 @@ def fit(
 
     Args:
         model: Left as it is.
-        data: Training clouds: a data set of :mod:`gconvae.datasets`, points (B, N, 3), PyG graphs,
-            or a PyG ``DataLoader``, whose clouds are taken: order and batches are those of
-            ``seed`` and ``batch_size``.
+        data: Training clouds: a data set of :mod:`gconvae.datasets`, in memory or on disk, points
+            (B, N, 3), PyG graphs, or a PyG ``DataLoader``, whose clouds are taken: order and
+            batches are those of ``seed`` and ``batch_size``.
         valid: Validation clouds in any of these forms; None = a seeded 17 % of ``data``.
         loss: A name of :func:`gconvae.losses.available`, perhaps with options, or a sum of some
             (``"third_axis + 0.5 * matching"``), or a module from (target, output), and
@@ -148,8 +148,9 @@ def fit(
             or GPU has it (weights, losses and KL stay float32); ``"32-true"`` and ``"bf16-mixed"``
             are Lightning's words for them.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
-        workers: Processes that load batches; any number gives the same bits. Clouds lie in memory,
-            so 0, the process itself, is the fastest.
+        workers: Processes that load batches; any number gives the same bits. Where clouds lie in
+            memory, 0, the process itself, is the fastest. Those of a file are read by 1 or 2 while
+            the process trains.
         kl_warmup: Epochs over which beta grows from 0, see :func:`losses.kl_weight`. What
             the history holds, and what chooses the best epoch, is the loss with all of ``beta``.
         kl_cycle: Epochs of a cycle, over whose first half it does so again and again.

@@ -15,7 +15,7 @@ from gconvae.options import Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
-from gconvae.training.clouds import MOST_SEEN, TrainingClouds, seen_rows
+from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.vae import VAE
 
 __all__ = [
@@ -97,15 +97,10 @@ def look_at(model: VAE, clouds: TrainingClouds, seed: int) -> None:
 
     Args:
         model: It changes.
-        clouds: Those of the training, of which the lattice of at most :data:`MOST_SEEN` is found.
+        clouds: Those of the training; the lattice is found from those of :func:`seen_rows`.
         seed: Of the training.
     """
-    counts = torch.zeros_like(model.conditioning.counts)
-    for rows in torch.arange(len(clouds), device="cpu").split(MOST_SEEN):
-        seen = clouds.prepared(rows)
-        model.conditioning.fit(seen.mask, seen.labels)
-        counts += model.conditioning.counts
-    model.conditioning.counts.copy_(counts)
+    clouds.count(model.conditioning)
     seen = clouds.prepared(seen_rows(len(clouds), seed))
     model.likelihood.set_lattice(seen.points, seen.mask)
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)

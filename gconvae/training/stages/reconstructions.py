@@ -107,7 +107,9 @@ class Reconstructions:
         posterior = model.posterior(*resized(points, places, wanted))
         noise = standard_noise((count, posterior.mean.shape[1]), random)[part].to(unit)
         z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
-        labels = self.source.prepared(self._places(rows[part])).labels
+        labels = None
+        if model.conditioning.num_classes:  # clouds of a file would be read for nothing
+            labels = self.source.prepared(self._places(rows[part])).labels
         numbers = model.node_noise(count, random)
         numbers = None if numbers is None else numbers[part]
         return model.decode_unit(z, labels, model.conditioning.nodes(mask), numbers)
