@@ -18,13 +18,30 @@ class Hardware:
         accelerator: ``"cpu"`` or ``"gpu"``.
         devices: Processes of this machine that share each batch; a list names GPUs.
         num_nodes: Machines.
-        strategy: How they share it.
+        strategy: How they share it: ``"auto"``, ``"ddp"`` and its variants, or an object.
+    Raises:
+        ValueError: If the strategy would start processes that send nothing back, or cut up the
+            weights, of which the run folder has all.
     """
 
     accelerator: str = "cpu"
     devices: int | list[int] = 1
     num_nodes: int = 1
     strategy: Any = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuses strategies that lose results; several processes are ``"ddp"`` by default."""
+        if self.strategy == "auto" and self.world_size > 1:
+            object.__setattr__(self, "strategy", "ddp")
+        name = self.strategy if isinstance(self.strategy, str) else type(self.strategy).__name__
+        starts = getattr(self.strategy, "_start_method", "popen")
+        words = name.lower()
+        is_known = words == "auto" or words.startswith(("ddp", "singledevice"))
+        if not is_known or starts != "popen" or any(w in words for w in ("spawn", "fork", "note")):
+            raise ValueError(
+                "strategy must be auto, ddp, ddp_find_unused_parameters_true or a DDPStrategy, "
+                f"whose processes run the whole script, got {self.strategy!r}"
+            )
 
     @property
     def local_processes(self) -> int:

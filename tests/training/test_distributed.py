@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 import gconvae
 from gconvae.training.hardware import Hardware
@@ -211,6 +212,19 @@ def test_shares_make_up_the_batch_and_means_its_mean(world: int, count: int) -> 
     means = [float(values[share.rows].mean() * share.factor) for share in shares]
     assert sum(means) / world == pytest.approx(values.mean().item())
     assert all(math.isfinite(mean) for mean in means)
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook", "fsdp", "deepspeed", 3])
+def test_a_strategy_that_would_lose_results_is_refused(strategy: Any) -> None:
+    with pytest.raises(ValueError, match="strategy must be auto, ddp, .*got "):
+        Hardware(devices=2, strategy=strategy)
+
+
+def test_several_processes_are_ddp_by_default() -> None:
+    assert Hardware().strategy == "auto"
+    assert Hardware(devices=2).strategy == Hardware(num_nodes=2).strategy == "ddp"
+    Hardware(devices=2, strategy="ddp_find_unused_parameters_true")
+    Hardware(devices=2, strategy=DDPStrategy(find_unused_parameters=True))
 
 
 @pytest.mark.parametrize(
