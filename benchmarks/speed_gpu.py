@@ -68,7 +68,7 @@ def fitted(data: datasets.CloudDataset, valid: datasets.CloudDataset | None, epo
         patience=None,
         seed=0,
         neighbors="auto",
-        device="cuda",
+        accelerator="gpu",
         progress=True,
     )
     return time.perf_counter() - start

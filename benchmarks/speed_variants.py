@@ -211,7 +211,7 @@ def our_epoch(
             patience=None,
             seed=SEED,
             neighbors="auto",
-            device="cpu",
+            accelerator="cpu",
         )
     return run.manifest["seconds"] / epochs, run.history["valid_loss"][-1]
 
