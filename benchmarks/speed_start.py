@@ -15,7 +15,6 @@ import sys
 import time
 
 import numpy as np
-import torch
 from timing import Row, begin, finish, interleaved, parser, ratio
 
 import gconvae
@@ -74,18 +73,19 @@ def first_step() -> Row:
 def waiting(given: argparse.Namespace) -> Row:
     """Share of a step that is spent on getting its batch."""
     from gconvae.clouds import Clouds
-    from gconvae.training.batches import loader, split
+    from gconvae.training.batches import Order, loader
+    from gconvae.training.clouds import CloudsInMemory
 
     points = gconvae.datasets.SuperpixelMNIST(digit=8, split="train").points
-    clouds = Clouds(points, torch.ones(points.shape[:2], dtype=torch.bool), None)
-    blocks = loader(clouds, batch_size=100, seed=0, shuffle=True)
+    model = gconvae.models.create("convae", seed=0)
+    clouds = CloudsInMemory(model, model.prepare(points))
+    batches = loader(clouds, Order(len(clouds), 100, seed=0, shuffle=True), seed=0)
 
     def epoch() -> list[Clouds]:
-        return [batch for block in blocks for batch in split(block, 100)]
+        return list(batches)
 
     times = interleaved({"epoch": epoch}, given.rounds)["epoch"]
     batch = float(np.median(times)) / len(epoch())
-    model = gconvae.models.create("convae", seed=0)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         run = gconvae.fit(model, points[:5000], points[5000:], epochs=1, neighbors="auto")
     step = run.manifest["seconds"] / 50

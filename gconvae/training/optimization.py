@@ -18,6 +18,7 @@ __all__ = [
     "FADING",
     "TRACE",
     "Adam",
+    "AdamW",
     "Joined",
     "MakeOptimizer",
     "MakeScheduler",
@@ -186,11 +187,26 @@ def muon(
         rate = lr * 20 / 3 if matrix_lr is None else matrix_lr
         made.append(torch.optim.Muon(matrices, lr=rate, weight_decay=weight_decay))
     if rest:
-        made.append(torch.optim.AdamW(rest, lr=lr, weight_decay=weight_decay, betas=betas))
+        made.append(AdamW(rest, lr=lr, weight_decay=weight_decay, betas=betas))
     return made[0] if len(made) == 1 else Joined(made)
 
 
-class Adam(torch.optim.Adam):
+class Unwatched(Optimizer):
+    """Looks for no GPU in a step.
+
+    Torch looks in every step whether a GPU is recording it with options that forbid that. Ours
+    allow it, and looking takes longer than the step of a small network.
+    """
+
+    def _accelerator_graph_capture_health_check(self) -> None:
+        pass
+
+
+class AdamW(Unwatched, torch.optim.AdamW):
+    """``torch.optim.AdamW`` with less to do in a step."""
+
+
+class Adam(Unwatched, torch.optim.Adam):
     """``torch.optim.Adam`` with less to do in a step."""
 
     def forget_traces(self) -> None:
@@ -202,11 +218,6 @@ class Adam(torch.optim.Adam):
         """
         for state in self.state.values():
             state["exp_avg"].copy_(torch.hardshrink(state["exp_avg"], TRACE))
-
-    # torch would look in every step whether a GPU is recording it with options that forbid that:
-    # ours allow it, and looking takes longer than the step of a small network
-    def _accelerator_graph_capture_health_check(self) -> None:
-        pass
 
 
 class Joined(Optimizer):

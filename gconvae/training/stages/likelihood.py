@@ -16,7 +16,7 @@ from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
 from gconvae.randomness import generator
 from gconvae.training.clouds import TrainingClouds, seen_rows
-from gconvae.training.optimization import Optimization, muon, warmed_cosine
+from gconvae.training.optimization import AdamW, Optimization, muon, warmed_cosine
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import (
     Reconstructions,
@@ -184,7 +184,7 @@ class LikelihoodStage(SteppedStage):
         matrices = self.hidden_matrices()
         if not matrices:
             rates: dict[str, Any] = {"lr": OTHER_RATE, "weight_decay": DECAY, "betas": (0.9, 0.99)}
-            return torch.optim.AdamW(self.trained_parameters(), **rates)
+            return AdamW(self.trained_parameters(), **rates)
         return muon(self.trained_parameters(), matrices, OTHER_RATE, MATRIX_RATE, DECAY)
 
     def default_scheduler(
