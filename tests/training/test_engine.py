@@ -19,6 +19,7 @@ import gconvae
 from gconvae import models, scaling
 from gconvae.clouds import order, validation
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
+from gconvae.priors import Prior
 from gconvae.training import callbacks
 from gconvae.training.run_folder import Run
 
@@ -440,3 +441,64 @@ def test_train_takes_what_watches_a_training(eights: CloudDataset) -> None:
     )
     assert watcher.epochs == {"network": 1}
     assert run.manifest["options"]["callbacks"] == ["Watcher"]
+
+
+# priors and likelihoods of one's own
+
+
+class Shifted(Prior):
+    """A standard normal around a place that is learned, or not."""
+
+    def __init__(self, steps: Any, *, learned: bool = True) -> None:
+        super().__init__()
+        self.fit_steps = steps
+        if learned:
+            self.place = torch.nn.Parameter(torch.zeros(10))
+
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        return noise
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return -0.5 * (z - getattr(self, "place", 0.0)).square().sum(-1)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 2.5, "5", True])
+def test_a_prior_that_says_no_number_of_steps_is_refused_before_any_work(
+    eights: CloudDataset, tmp_path: Path, steps: Any
+) -> None:
+    model = small(prior=Shifted(steps), likelihood=None)
+    with pytest.raises(ValueError, match="fit_steps of a prior must be a whole number"):
+        fit(eights, model, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prior", [None, "gmm(components=2)"])
+def test_steps_of_a_prior_that_takes_none_are_refused(
+    eights: CloudDataset, prior: str | None
+) -> None:
+    model = small(prior=prior, likelihood=None)
+    with pytest.raises(ValueError, match="prior_steps must be None for .*, which takes none"):
+        fit(eights, model, prior_steps=30)
+
+
+def test_a_stage_without_parameters_says_so(eights: CloudDataset) -> None:
+    model = small(prior=Shifted(3, learned=False), likelihood=None)
+    with pytest.raises(ValueError, match="prior must have parameters to train, it has none"):
+        fit(eights, model)
+
+
+@pytest.mark.parametrize("shape", ["one for all", "several a cloud"])
+def test_a_likelihood_whose_loss_is_not_one_a_cloud_is_refused(
+    eights: CloudDataset, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    def wrong(self: Any, unit: Tensor, mean: Tensor, *given: Any) -> Tensor:
+        apart = (self.network.weight.mean() + unit - mean).square()
+        return apart.mean() if shape == "one for all" else apart.sum(-1)
+
+    model = small(prior=None)
+    kind = type(model.likelihood)
+    monkeypatch.setattr(model.likelihood, "network", torch.nn.Linear(3, 1))
+    monkeypatch.setattr(kind, "negative_log_likelihood", wrong)
+    monkeypatch.setattr(kind, "hidden_matrices", lambda self: [])
+    with pytest.raises(ValueError, match=r"loss of a likelihood must return one value a cloud"):
+        fit(eights, model, likelihood_steps=2)

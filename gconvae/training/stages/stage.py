@@ -141,6 +141,10 @@ class Stage(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Lightning asks: those of the stage, or those that were asked for."""
         asked = self.optimization
+        if not self.trained_parameters():
+            raise ValueError(
+                f"{self.name} must have parameters to train, it has none that require gradients"
+            )
         if asked.optimizer is None:
             optimizer = self.default_optimizer()
         else:
