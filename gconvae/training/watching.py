@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,59 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gconvae import registry
 
-__all__ = ["made_callbacks", "made_logger", "said", "said_callbacks"]
+__all__ = [
+    "STAGES",
+    "begin_anew",
+    "leave",
+    "made_callbacks",
+    "made_logger",
+    "said",
+    "said_callbacks",
+]
 
 LOGS = "logs"
 """Folder of loggers that are asked for by name, in the run folder."""
+
+
+STAGES = ("network", "prior", "likelihood")
+"""Names of stages."""
+
+_NOTED: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}
+"""Callbacks by their id: a reference, how their owner made them, and how a stage left them."""
+
+
+def begin_anew(watcher: Callback) -> None:
+    """A callback as its owner made it, without what earlier stages and trainings left in it.
+
+    Args:
+        watcher: It changes. What its owner has set since then stays.
+    """
+    reference, first, left = _NOTED.get(id(watcher), (None, {}, {}))
+    if reference is None or reference() is not watcher:
+        first, left = {}, {}
+    now = vars(watcher)
+    kept = {
+        name: first[name] if name in first and left.get(name) is value else _copied(value)
+        for name, value in now.items()
+    }
+    now.update({name: _copied(value) for name, value in kept.items()})
+    number = id(watcher)
+    forget = weakref.ref(watcher, lambda _: _NOTED.pop(number, None))
+    _NOTED[number] = forget, kept, {}
+
+
+def leave(watcher: Callback) -> None:
+    """Notes how a stage left a callback, for :func:`begin_anew`."""
+    if id(watcher) in _NOTED:
+        reference, first, _ = _NOTED[id(watcher)]
+        _NOTED[id(watcher)] = reference, first, dict(vars(watcher))
+
+
+def _copied(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except (TypeError, RuntimeError):  # of a lock, for instance, which stays the same
+        return value
 
 
 def made_callbacks(given: Any) -> Any:
@@ -28,11 +79,10 @@ def made_callbacks(given: Any) -> Any:
         ValueError: If it is none of these, or there is no such callback or stage.
     """
     if isinstance(given, Mapping):
-        stages = ("network", "prior", "likelihood")
-        unknown = sorted(set(given) - set(stages))
+        unknown = sorted(set(given) - set(STAGES))
         if unknown:
             raise ValueError(
-                f"callbacks must be for stages out of {', '.join(stages)}, got {unknown[0]!r}"
+                f"callbacks must be for stages out of {', '.join(STAGES)}, got {unknown[0]!r}"
             )
         return {stage: [_callback(one) for one in _listed(part)] for stage, part in given.items()}
     return [_callback(one) for one in _listed(given)]

@@ -11,7 +11,15 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    Timer,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
@@ -502,3 +510,67 @@ def test_a_likelihood_whose_loss_is_not_one_a_cloud_is_refused(
     monkeypatch.setattr(kind, "hidden_matrices", lambda self: [])
     with pytest.raises(ValueError, match=r"loss of a likelihood must return one value a cloud"):
         fit(eights, model, likelihood_steps=2)
+
+
+# callbacks that need something of a stage
+
+
+def test_a_callback_begins_anew_in_every_training(eights: CloudDataset) -> None:
+    model = small(prior=None, likelihood=None)
+    stop = EarlyStopping("valid_loss", patience=1, min_delta=1e9)
+    for _ in range(2):
+        assert fit(eights, model, epochs=9, callbacks=[stop]).history["epoch"] == [1, 2]
+    assert stop.stopped_epoch == 1  # what it found can be read
+    stop.patience = 2
+    assert fit(eights, model, epochs=9, callbacks=[stop]).history["epoch"] == [1, 2, 3]
+
+
+def test_a_callback_that_monitors_what_one_stage_has_is_left_out_of_others(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    stop = EarlyStopping("valid_rec", patience=1, min_delta=1e9)
+    keep = ModelCheckpoint(tmp_path, "kept", monitor="network/valid_kl")
+    run = fit(eights, epochs=9, callbacks=[stop, keep])
+    assert Counter(run.history["stage"]) == EPOCHS
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.ckpt"]
+
+
+def test_gradients_are_accumulated_where_there_are_any(eights: CloudDataset) -> None:
+    steps = []
+
+    class Steps(Callback):
+        def on_train_end(self, trainer: Any, stage: Any) -> None:
+            steps.append((stage.name, trainer.global_step))
+
+    model = small(prior="gmm(components=2)", likelihood="gaussian")
+    fit(eights, model, callbacks=[GradientAccumulationScheduler({0: 2}), Steps()])
+    assert steps == [("network", 2), ("prior", 0), ("likelihood", 0)]
+
+
+def test_the_weights_that_are_kept_are_the_averaged_ones_that_were_judged(
+    eights: CloudDataset,
+) -> None:
+    judged = []
+
+    class Judged(Callback):
+        def on_validation_batch_start(self, trainer: Any, stage: Any, *given: Any) -> None:
+            judged.append({k: v.clone() for k, v in stage.model.state_dict().items()})
+
+    averaging = EMAWeightAveraging(decay=0.5)
+    run = fit(eights, small(prior=None, likelihood=None), callbacks=[averaging, Judged()])
+    kept = judged[run.manifest["best_epoch"] - 1]
+    assert all(torch.equal(kept[name], value) for name, value in run.model.state_dict().items())
+
+
+def test_what_lightning_refuses_is_one_clear_error(eights: CloudDataset) -> None:
+    with pytest.raises(ValueError, match="stage network: .*LearningRateMonitor.* no logger"):
+        fit(eights, callbacks=[LearningRateMonitor()])
+
+
+def test_a_callback_may_end_the_program(eights: CloudDataset) -> None:
+    class Exit(Callback):
+        def on_train_batch_end(self, *given: Any) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit, match="3"):
+        fit(eights, callbacks=[Exit()])
