@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks as known_callbacks
 from lightning.pytorch import loggers as known_loggers
 from lightning.pytorch.callbacks import Callback
@@ -18,6 +20,7 @@ from gconvae import registry
 __all__ = [
     "STAGES",
     "begin_anew",
+    "check_time",
     "leave",
     "made_callbacks",
     "made_logger",
@@ -106,12 +109,33 @@ def made_logger(given: Any, folder: Path | None) -> Any:
     return made[0] if len(made) == 1 else made
 
 
+def check_time(limit: Any) -> None:
+    """Refuses a limit of time that Lightning does not take.
+
+    Args:
+        limit: ``"00:01:30:00"``, a timedelta, a dict such as ``{"hours": 2}``, or None.
+    Raises:
+        ValueError: If it is none of these, or no time at all.
+    """
+    if limit is None:
+        return
+    try:
+        left = known_callbacks.Timer(limit).time_remaining()
+    except (MisconfigurationException, AttributeError, TypeError):
+        left = None
+    if not left or left < 0:
+        raise ValueError(
+            "max_time must be a time above 0 in the form DD:HH:MM:SS, such as 00:01:30:00, a "
+            f"timedelta, or a dict such as {{'hours': 2}}, got {limit!r}"
+        )
+
+
 def said(given: Any) -> str | None:
     """An option as a manifest has it: a name, or what a function or object is called."""
     if given is None or given is False:
         return None
-    if isinstance(given, str):
-        return given
+    if isinstance(given, str | timedelta):
+        return str(given)
     if isinstance(given, list | tuple):
         return " + ".join(str(said(one)) for one in given)
     name = getattr(given, "__qualname__", None)

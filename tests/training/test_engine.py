@@ -243,6 +243,7 @@ def test_callbacks_of_ones_own_get_a_name(eights: CloudDataset) -> None:
         ("Adagrad", "Adagrad"),
         ("muon(weight_decay=0.0)", "Joined"),
         (lambda weights: torch.optim.RMSprop(weights, lr=1e-6), "RMSprop"),
+        (lambda all_: torch.optim.SGD([w for w in all_ if w.dim() == 1], lr=1e-6), "SGD"),
     ],
 )
 def test_an_optimizer_is_that_of_all_stages(
@@ -298,6 +299,10 @@ def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
         ({"optimizer": "adam(speed=3)"}, "options of optimizer adam must fit it"),
         ({"optimizer": "adam + sgd"}, "optimizer must be one, not a sum"),
         ({"optimizer": lambda weights: 3}, "optimizer must be a function that returns a torch"),
+        ({"optimizer": lambda: 3}, "optimizer must be a name, or a function of the list of"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "optimizer must be a name, or a func"),
+        ({"optimizer": "Muon"}, "options of optimizer Muon must fit it"),
+        ({"scheduler": lambda: 3}, "scheduler must be a name, or a function of the optimizer"),
         ({"scheduler": "cosin"}, "scheduler must be one of constant, cosine, linear, exponential"),
         ({"scheduler": "cosine(end=3)"}, "options of scheduler cosine must fit it"),
         ({"scheduler": lambda optimizer: 3}, "scheduler must be a function that returns"),
@@ -309,6 +314,11 @@ def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
         ({"logger": 3}, "logger must be a logger of Lightning or its name, got 3"),
         ({"devices": 0}, "devices must be a whole number of at least 1, got 0"),
         ({"devices": []}, r"devices must be a number, or a list of GPUs, got \[\]"),
+        ({"devices": [0], "accelerator": "cpu"}, "devices must be a number on the CPU"),
+        ({"strategy": "ddpx"}, "strategy must be auto, ddp, .*got 'ddpx'"),
+        ({"max_time": "1h"}, "max_time must be a time above 0 in the form DD:HH:MM:SS.*'1h'"),
+        ({"max_time": 10}, "max_time must be a time above 0 .*got 10"),
+        ({"max_time": "00:00:00:00"}, "max_time must be a time above 0"),
         ({"num_nodes": 0}, "num_nodes must be a whole number of at least 1, got 0"),
     ],
 )
