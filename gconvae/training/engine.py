@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -38,8 +37,6 @@ Callbacks = Callback | Sequence[Callback] | Mapping[str, Sequence[Callback]] | N
 
 Loggers = Logger | Sequence[Logger] | bool | None
 """Loggers of Lightning."""
-
-_LOGGER = logging.getLogger("gconvae.training")
 
 
 class Engine:
