@@ -22,9 +22,14 @@ def _parser() -> ArgumentParser:
 
 def _run(options: Namespace, explicit: Namespace) -> int:
     from gconvae.studies.reproduction import reproduce
+    from gconvae.training.hardware import Hardware
+    from gconvae.training.run_folder import read_manifest
 
     result = reproduce(options.run, epochs=options.epochs)
-    print(result)
+    begun = read_manifest(options.run)["options"]
+    # of several processes, the first one says it
+    if Hardware("auto", begun.get("devices", 1), begun.get("num_nodes", 1)).rank == 0:
+        print(result)
     return 0 if result.identical else 1
 
 

@@ -11,7 +11,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 from gconvae import recipes
 from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
-from gconvae.options import DataOptions, ModelOptions, SampleOptions, TrainingOptions
+from gconvae.options import (
+    OTHER_PRECISIONS,
+    DataOptions,
+    ModelOptions,
+    SampleOptions,
+    TrainingOptions,
+)
 
 if TYPE_CHECKING:
     from gconvae.datasets import CloudDataset
@@ -66,7 +72,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
     experiment = Experiment(data, model, training)
     train, valid, test = experiment.splits
-    rank = Hardware(devices=training.devices, num_nodes=training.num_nodes).rank
+    rank = Hardware(training.accelerator, training.devices, training.num_nodes).rank
     if rank == 0:
         sizes = f"{len(train)} clouds, validation {len(valid)}, test {len(test)}"
         print(f"training on {sizes}: {folder}")
@@ -113,10 +119,17 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     begun = read_manifest(folder)["config"]
     if not {field.name for field in fields(DataOptions)} <= begun.keys():
         raise ValueError(f"resume must name a run of gconvae train, {folder} is another")
+    missing = sorted({field.name for field in fields(TrainingOptions)} - begun.keys())
+    if missing:
+        raise ValueError(
+            f"resume must name a run of this version, {folder} was begun without {missing[0]}"
+        )
     if "recipe" in explicit:
         raise ValueError(f"recipe must not be given with resume, got {explicit.recipe}")
     for name, value in vars(explicit).items():
         value = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
+        if name == "precision":
+            value = OTHER_PRECISIONS.get(str(value), value)
         if name == "out" and value != folder:
             raise ValueError(f"out must not be given with resume, got {value}")
         if name in CHANGEABLE:

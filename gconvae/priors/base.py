@@ -170,7 +170,7 @@ class Prior(nn.Module, ABC):
                     f"got {tuple(value.shape)}"
                 )
         context = self._checked_context(latents.context, wanted[:1])
-        like = next(self.parameters())
+        like = next(self.parameters(), latents.mean)
         mean, stddev = latents.mean.detach().to(like), latents.stddev.detach().to(like)
         return Latents(mean, stddev, None if context is None else context.to(like))
 

@@ -152,10 +152,10 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     What follows repeats the end of :func:`gconvae.fit`, whose prior begins with its own initial
     weights, so that the result has the same bits.
     """
-    train, valid, seed = splits.train, splits.valid, experiment.training.seed
+    train, valid, options = splits.train, splits.valid, experiment.training
     trained, model = run_folder.load(shared), experiment.untrained(train)
     manifest = run_folder.read_manifest(shared)
-    described = run_folder.describe(model, with_scaling=experiment.training.scaling == "keep")
+    described = run_folder.describe(model, with_scaling=options.scaling == "keep")
     begun = {"config": experiment.config(), "model": described, "network_of": str(shared)}
     run_folder.begin(place, manifest | begun)
     model.encoder, model.decoder = trained.encoder, trained.decoder
@@ -164,8 +164,8 @@ def _refit(experiment: Experiment, place: Path, shared: Path, splits: Splits) ->
     model.eval()
     history = of_stage(read_history(shared / "history.csv"), "network")
     with deterministic(manifest["threads"]):
-        engine = fit_later_stages(model, train, valid, seed)
-        samples = model.sample_clouds(NUM_SAMPLES, seed=seed).points.numpy()
+        engine = fit_later_stages(model, train, valid, options)
+        samples = model.sample_clouds(NUM_SAMPLES, seed=options.seed).points.numpy()
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
     stages = {"network": manifest["stages"]["network"], **engine.outcomes}
     ended = {"stages": stages, "samples_sha256": digest}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -21,9 +21,12 @@ from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
 from gconvae.training.fit import fit
+from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, of_stage, read_history
+from gconvae.training.optimization import Optimization
 from gconvae.training.preparation import identity, train_and_valid
 from gconvae.training.run_folder import Run
+from gconvae.training.watching import made_callbacks, said, said_callbacks
 from gconvae.vae import VAE
 
 __all__ = ["Difference", "Reproduction", "reproduce"]
@@ -108,6 +111,7 @@ def reproduce(
     epochs: int | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    **objects: Any,
 ) -> Reproduction:
     """Trains again as a run folder says, and compares; the folder is left as it is.
 
@@ -125,11 +129,13 @@ def reproduce(
         epochs: For a shorter check, the most epochs to train; None = all that the run has.
         out: New folder for the repetition; None = nothing is written.
         progress: Show a progress bar.
+        objects: ``callbacks``, ``optimizer``, ``scheduler`` and ``strategy`` of the run, if they
+            were more than names. Its limit of time is not set again, and loggers hear nothing.
     Raises:
         FileNotFoundError: If the folder holds no run, or the file of clouds is gone.
         ValueError: If the run has no finished epoch, clouds or starting weights have another
-            checksum, ``data``, ``model`` or ``loss`` is needed and not given, or the device is
-            not there.
+            checksum, ``data``, ``model``, ``loss`` or one of ``objects`` is needed and not given,
+            or the device is not there.
     Example:
         >>> import gconvae, tempfile
         >>> data = gconvae.datasets.SuperpixelMNIST(digit=8, split="test")[:60]
@@ -154,11 +160,13 @@ def reproduce(
     # a run that is not finished has no best epoch yet
     is_whole = manifest.get("best_epoch", math.inf) <= options.epochs
     begun = _same_model(manifest, model)
+    if not is_whole:  # what follows the network is not compared
+        options = replace(options, likelihood_steps=None)
     again = fit(
         begun if is_whole else _without_likelihood(begun),
         train,
         valid,
-        **asdict(options) | {"loss": _same_loss(options.loss, loss)},
+        **asdict(options) | {"loss": _same_loss(options.loss, loss)} | _same(options, objects),
         out=out,
         config=manifest["config"],
         progress=progress,
@@ -202,6 +210,7 @@ def _options(manifest: Mapping[str, Any], epochs: int | None, most: int) -> Trai
         TrainingOptions(**{name: begun[name] for name in names}),
         threads=manifest["threads"],
         logger=None,
+        max_time=None,
         accelerator=manifest["machine"]["device"],
         epochs=most,
     )
@@ -271,9 +280,38 @@ def _same_loss(name: str, given: nn.Module | None) -> str | nn.Module:
     return given
 
 
+def _same(options: TrainingOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Callbacks, optimizer, schedule and strategy of the run, by name or as they are given."""
+    known: dict[str, Callable[[Any], object]] = {
+        "callbacks": made_callbacks,
+        "optimizer": lambda name: Optimization(optimizer=name),
+        "scheduler": lambda name: Optimization(scheduler=name),
+        "strategy": lambda name: Hardware(strategy=name),
+    }
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"objects must be out of {', '.join(known)}, got {unknown[0]}")
+    same = {}
+    for name, make in known.items():
+        then, say = getattr(options, name), said_callbacks if name == "callbacks" else said
+        if name not in given:
+            try:
+                make(then)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} must be given: the run was trained with {then}, which is no name "
+                    f"({error})"
+                ) from None
+        elif say(given[name]) != then:
+            raise ValueError(f"{name} must be those of the run, {then}, got {say(given[name])}")
+        same[name] = given.get(name, then)
+    return same
+
+
 def _history_differences(before: History, now: History) -> Iterator[Difference]:
     """Epoch for epoch."""
-    for row, epoch in enumerate(now["epoch"]):
+    # a run that a limit of time has ended has fewer
+    for row, epoch in enumerate(now["epoch"][: len(before["epoch"])]):
         for name, column in before.items():
             if column[row] != now[name][row]:
                 yield Difference(int(epoch), name, column[row], now[name][row])

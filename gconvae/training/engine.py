@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -13,7 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    GradientAccumulationScheduler,
+    ProgressBar,
+)
 from lightning.pytorch.loggers import Logger
 
 from gconvae.training.callbacks import STATE, SaveState, StageBar
@@ -23,6 +27,7 @@ from gconvae.training.history import History, remove_stage
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 from gconvae.training.stages.stepped import SteppedStage
+from gconvae.training.watching import STAGES, begin_anew, leave
 from gconvae.vae import VAE
 
 __all__ = ["Callbacks", "Engine", "Loggers", "fit_stage"]
@@ -32,8 +37,6 @@ Callbacks = Callback | Sequence[Callback] | Mapping[str, Sequence[Callback]] | N
 
 Loggers = Logger | Sequence[Logger] | bool | None
 """Loggers of Lightning."""
-
-_LOGGER = logging.getLogger("gconvae.training")
 
 
 class Engine:
@@ -67,7 +70,6 @@ class Engine:
         self.folder, self.progress = folder, progress
         self.history: History = {}
         self.outcomes: dict[str, dict[str, float]] = {}
-        self._first_states: dict[int, dict[str, Any]] = {}
 
     def run_row(self, model: VAE, row: Mapping[str, Callable[[], Stage]]) -> None:
         """Runs stage after stage, from the saved state on if there is one.
@@ -123,9 +125,15 @@ class Engine:
             state = None if self.folder is None or not resume else self.folder / STATE
             try:
                 trainer.fit(stage, ckpt_path=state, weights_only=True)
-            except SystemExit:  # which Lightning makes of an interrupt
-                raise KeyboardInterrupt from None
+            except SystemExit as end:  # which Lightning makes of an interrupt
+                if isinstance(end.__context__, KeyboardInterrupt) or end.code is None:
+                    raise KeyboardInterrupt from None
+                raise
+            except MisconfigurationException as error:  # of a callback, or a logger
+                raise ValueError(f"stage {stage.name}: {error}") from None
             finally:
+                for watcher in watchers:
+                    leave(watcher)
                 # after an error in validation, Lightning leaves the workers that load batches
                 trainer.fit_loop.teardown()
                 if isinstance(stage, NetworkStage):
@@ -179,12 +187,13 @@ class Engine:
             given = given.get(stage.name, [])
         watchers = []
         for watcher in given:
-            if getattr(watcher, "monitor", None) is not None:
-                if not stage.is_monitored:
-                    continue  # it has no losses to look at
-                # what was best in one stage says nothing in the next
-                first = self._first_states.setdefault(id(watcher), copy.deepcopy(vars(watcher)))
-                vars(watcher).update(copy.deepcopy(first))
+            if not stage.is_monitored and isinstance(watcher, GradientAccumulationScheduler):
+                continue  # it has no gradients
+            metric = getattr(watcher, "monitor", None)
+            if metric is not None:
+                if not stage.is_monitored or _is_elsewhere(metric, stage):
+                    continue  # it has nothing to look at
+                begin_anew(watcher)  # what was best in one stage says nothing in the next
             watchers.append(watcher)
         return watchers
 
@@ -203,6 +212,15 @@ class Engine:
             "training"
         ]
         return saved
+
+
+def _is_elsewhere(metric: str, stage: Stage) -> bool:
+    """Whether a metric is one that another stage logs, and this one does not."""
+    place, _, column = metric.rpartition("/")
+    if place:
+        return place in STAGES and place != stage.name
+    known = {f"{part}_{term}" for part in ("train", "valid") for term in NetworkStage.terms}
+    return column in known and not isinstance(stage, NetworkStage)
 
 
 def fit_stage(stage: Stage, *, progress: bool = False, device: torch.device | None = None) -> None:

@@ -45,7 +45,13 @@ from gconvae.training.run_folder import Run
 from gconvae.training.stages.later import later_stages
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
-from gconvae.training.watching import made_callbacks, made_logger, said, said_callbacks
+from gconvae.training.watching import (
+    check_time,
+    made_callbacks,
+    made_logger,
+    said,
+    said_callbacks,
+)
 from gconvae.vae import VAE
 
 __all__ = ["fit"]
@@ -228,8 +234,10 @@ def fit(
     hardware = Hardware(
         resolved_accelerator(options.accelerator), options.devices, options.num_nodes, strategy
     )
+    hardware.check_script()
     optimization = Optimization(optimizer, scheduler, options.precision)
     watchers = made_callbacks(callbacks)
+    check_time(max_time)
     listener = made_logger(logger, None if out is None else Path(out).expanduser())
     warn_of_slow(options.precision, hardware.accelerator)
     train, judged = train_and_valid(data, valid, options.seed, model.given_schema)

@@ -61,10 +61,12 @@ class Optimization:
 
     def __post_init__(self) -> None:
         """Refuses what could not be made in the first step."""
-        weight = nn.Parameter(torch.zeros(2, 2))
-        optimizer: Optimizer = torch.optim.SGD([weight], lr=1.0)
+        # as networks have them, for a function that tells them apart
+        shapes = ((2, 2), (2,), (2, 1, 1, 1))
+        weights = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+        optimizer: Optimizer = torch.optim.SGD(weights, lr=1.0)
         if self.optimizer is not None:
-            optimizer = self.make_optimizer([weight], 1e-3, [weight])
+            optimizer = self.make_optimizer(weights, 1e-3, weights[:1])
         if self.scheduler is not None:
             self.make_scheduler(optimizer, 100)
 
@@ -83,7 +85,7 @@ class Optimization:
         asked = self.optimizer
         assert asked is not None
         if not isinstance(asked, str):
-            made = asked(parameters)
+            made = _made("optimizer", asked, parameters)
             if not isinstance(made, Optimizer):
                 raise ValueError(
                     f"optimizer must be a function that returns a torch Optimizer, got {made!r}"
@@ -115,7 +117,7 @@ class Optimization:
         asked = self.scheduler
         assert asked is not None
         if not isinstance(asked, str):
-            made = asked(optimizer)
+            made = _made("scheduler", asked, optimizer)
             if not hasattr(made, "step"):
                 raise ValueError(
                     "scheduler must be a function that returns a torch scheduler of the "
@@ -131,6 +133,18 @@ class Optimization:
             raise ValueError(
                 f"options of scheduler {name} must fit it, got {options}: {error}"
             ) from None
+
+
+def _made(kind: str, make: Any, given: Any) -> Any:
+    """What a function makes, which may be none, or one of other arguments."""
+    takes = "the list of parameters" if kind == "optimizer" else "the optimizer"
+    try:
+        inspect.signature(make).bind(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{kind} must be a name, or a function of {takes}, got {make!r:.80}: {error}"
+        ) from None
+    return make(given)
 
 
 def scheduled(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
 from gconvae.training.clouds import TrainingClouds, seen_rows
+from gconvae.training.stages.stepped import checked_steps
 from gconvae.vae import VAE
 
 __all__ = [
@@ -211,16 +212,17 @@ def check_encoder(model: VAE, clouds: TrainingClouds) -> None:
 
 
 def set_budget(model: VAE, options: TrainingOptions) -> None:
-    """Gives the stages after the network the steps that were asked for."""
-    for part, steps in (("prior", options.prior_steps), ("likelihood", options.likelihood_steps)):
-        if steps is None:
-            continue
-        if not hasattr(getattr(model, part), "fit_steps"):
-            name = type(getattr(model, part)).__name__
+    """Gives the stages after the network the steps that were asked for, or checks their own."""
+    for name, steps in (("prior", options.prior_steps), ("likelihood", options.likelihood_steps)):
+        part = getattr(model, name)
+        own = getattr(part, "fit_steps", None)
+        if own is not None:
+            part.fit_steps = checked_steps(name, own if steps is None else steps)
+        elif steps is not None:
             raise ValueError(
-                f"{part}_steps must be None for {name}, which takes none, got {steps}"
+                f"{name}_steps must be None for {type(part).__name__}, which takes none, "
+                f"got {steps}"
             )
-        getattr(model, part).fit_steps = steps
 
 
 def resolved_accelerator(wanted: str) -> str:

@@ -9,6 +9,7 @@ from gconvae import registry
 from gconvae.caller_state import neutral
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.likelihoods.base import Likelihood
+from gconvae.options import TrainingOptions
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
 from gconvae.training.clouds import (
@@ -19,10 +20,12 @@ from gconvae.training.clouds import (
     training_clouds,
 )
 from gconvae.training.engine import Engine, fit_stage
-from gconvae.training.preparation import look_at
+from gconvae.training.optimization import Optimization
+from gconvae.training.preparation import look_at, set_budget
 from gconvae.training.stages import likelihood as likelihoods
 from gconvae.training.stages import prior as priors
 from gconvae.training.stages.later import later_stages
+from gconvae.training.watching import made_callbacks
 from gconvae.vae import VAE
 
 __all__ = ["fit_later_stages", "with_likelihood", "with_prior"]
@@ -93,21 +96,30 @@ def with_likelihood(
     return model.to(device).eval()
 
 
-def fit_later_stages(model: VAE, train: Any, valid: Any, seed: int) -> Engine:
+def fit_later_stages(model: VAE, train: Any, valid: Any, options: TrainingOptions) -> Engine:
     """Prior and likelihood of a model with a trained network, in place, as a training fits them.
 
     Args:
         model: With the schema of the clouds.
         train: The training clouds.
         valid: The validation clouds.
-        seed: Of the training.
+        options: Of the training.
     Returns:
         The engine, with their history and outcomes.
     """
     clouds = training_clouds(model, train, "data"), training_clouds(model, valid, "valid")
-    look_at(model, clouds[0], seed)
-    engine = Engine()
-    engine.run_row(model, later_stages(model, *clouds, seed=seed))
+    set_budget(model, options)
+    look_at(model, clouds[0], options.seed)
+    optimization = Optimization(options.optimizer, options.scheduler, options.precision)
+    engine = Engine(callbacks=made_callbacks(options.callbacks), max_time=options.max_time)
+    row = later_stages(
+        model,
+        *clouds,
+        seed=options.seed,
+        optimization=optimization,
+        with_prior=not options.joint_prior,
+    )
+    engine.run_row(model, row)
     return engine
 
 

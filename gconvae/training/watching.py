@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks as known_callbacks
 from lightning.pytorch import loggers as known_loggers
 from lightning.pytorch.callbacks import Callback
@@ -13,10 +17,60 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gconvae import registry
 
-__all__ = ["made_callbacks", "made_logger", "said", "said_callbacks"]
+__all__ = [
+    "STAGES",
+    "begin_anew",
+    "check_time",
+    "leave",
+    "made_callbacks",
+    "made_logger",
+    "said",
+    "said_callbacks",
+]
 
 LOGS = "logs"
 """Folder of loggers that are asked for by name, in the run folder."""
+
+
+STAGES = ("network", "prior", "likelihood")
+"""Names of stages."""
+
+_NOTED: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}
+"""Callbacks by their id: a reference, how their owner made them, and how a stage left them."""
+
+
+def begin_anew(watcher: Callback) -> None:
+    """A callback as its owner made it, without what earlier stages and trainings left in it.
+
+    Args:
+        watcher: It changes. What its owner has set since then stays.
+    """
+    reference, first, left = _NOTED.get(id(watcher), (None, {}, {}))
+    if reference is None or reference() is not watcher:
+        first, left = {}, {}
+    now = vars(watcher)
+    kept = {
+        name: first[name] if name in first and left.get(name) is value else _copied(value)
+        for name, value in now.items()
+    }
+    now.update({name: _copied(value) for name, value in kept.items()})
+    number = id(watcher)
+    forget = weakref.ref(watcher, lambda _: _NOTED.pop(number, None))
+    _NOTED[number] = forget, kept, {}
+
+
+def leave(watcher: Callback) -> None:
+    """Notes how a stage left a callback, for :func:`begin_anew`."""
+    if id(watcher) in _NOTED:
+        reference, first, _ = _NOTED[id(watcher)]
+        _NOTED[id(watcher)] = reference, first, dict(vars(watcher))
+
+
+def _copied(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except (TypeError, RuntimeError):  # of a lock, for instance, which stays the same
+        return value
 
 
 def made_callbacks(given: Any) -> Any:
@@ -28,11 +82,10 @@ def made_callbacks(given: Any) -> Any:
         ValueError: If it is none of these, or there is no such callback or stage.
     """
     if isinstance(given, Mapping):
-        stages = ("network", "prior", "likelihood")
-        unknown = sorted(set(given) - set(stages))
+        unknown = sorted(set(given) - set(STAGES))
         if unknown:
             raise ValueError(
-                f"callbacks must be for stages out of {', '.join(stages)}, got {unknown[0]!r}"
+                f"callbacks must be for stages out of {', '.join(STAGES)}, got {unknown[0]!r}"
             )
         return {stage: [_callback(one) for one in _listed(part)] for stage, part in given.items()}
     return [_callback(one) for one in _listed(given)]
@@ -56,12 +109,33 @@ def made_logger(given: Any, folder: Path | None) -> Any:
     return made[0] if len(made) == 1 else made
 
 
+def check_time(limit: Any) -> None:
+    """Refuses a limit of time that Lightning does not take.
+
+    Args:
+        limit: ``"00:01:30:00"``, a timedelta, a dict such as ``{"hours": 2}``, or None.
+    Raises:
+        ValueError: If it is none of these, or no time at all.
+    """
+    if limit is None:
+        return
+    try:
+        left = known_callbacks.Timer(limit).time_remaining()
+    except (MisconfigurationException, AttributeError, TypeError):
+        left = None
+    if not left or left < 0:
+        raise ValueError(
+            "max_time must be a time above 0 in the form DD:HH:MM:SS, such as 00:01:30:00, a "
+            f"timedelta, or a dict such as {{'hours': 2}}, got {limit!r}"
+        )
+
+
 def said(given: Any) -> str | None:
     """An option as a manifest has it: a name, or what a function or object is called."""
     if given is None or given is False:
         return None
-    if isinstance(given, str):
-        return given
+    if isinstance(given, str | timedelta):
+        return str(given)
     if isinstance(given, list | tuple):
         return " + ".join(str(said(one)) for one in given)
     name = getattr(given, "__qualname__", None)

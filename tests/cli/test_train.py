@@ -302,6 +302,16 @@ def test_resume_refuses_changed_options(
     assert_one_error(words, "beta", capsys)
 
 
+def test_resume_of_another_versions_run_is_one_error(
+    jets_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((jets_run / "manifest.json").read_text())
+    del manifest["config"]["optimizer"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    words = ["train", "--resume", str(tmp_path), "--precision", "32-true"]
+    assert_one_error(words, "a run of this version, .* was begun without optimizer", capsys)
+
+
 def test_a_training_that_explodes_is_one_error_without_traceback(
     jets_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,20 @@ def test_a_shared_network_gives_the_bits_of_a_training_of_its_own(
         assert manifests[0][key] == manifests[1][key]
 
 
+def test_what_follows_a_shared_network_is_trained_as_asked(
+    tmp_path: Path, data: DataOptions
+) -> None:
+    flows = {kind: {"prior": f"{kind}(transforms=1, hidden=[8])"} for kind in ("maf", "nsf")}
+    asked: dict[str, Any] = {"optimizer": "sgd(lr=1e-5)", "scheduler": "linear"}
+    training = dataclasses.replace(TRAINING, prior_steps=3, **asked)
+    small(flows, tmp_path / "out", data, training=training)
+    small({"nsf": flows["nsf"]}, tmp_path / "direct", data, training=training)
+    places = [folder_of(tmp_path / name, "nsf", 0) for name in ("direct", "out")]
+    manifests = [run_folder.read_manifest(place) for place in places]
+    assert "network_of" in manifests[1]
+    assert manifests[0]["samples_sha256"] == manifests[1]["samples_sha256"]
+
+
 @pytest.mark.parametrize(
     "options",
     [

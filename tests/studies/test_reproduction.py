@@ -7,11 +7,13 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 import gconvae
@@ -464,3 +466,32 @@ def test_a_run_with_a_schedule_that_stopped_early_is_reproduced(tmp_path: Path) 
     run = gconvae.fit(model, data, epochs=12, out=tmp_path / "run", progress=False, **options)
     assert run.history["epoch"] == [1, 2]
     assert gconvae.reproduce(tmp_path / "run", data, progress=False).identical
+
+
+def test_objects_of_a_run_must_be_given(eights: CloudDataset, tmp_path: Path) -> None:
+    def slow(weights: Any) -> Any:
+        return torch.optim.SGD(weights, lr=1e-6)
+
+    stop = EarlyStopping("valid_loss", patience=1, min_delta=1e9)
+    given: dict[str, Any] = {"callbacks": [stop], "optimizer": slow}
+    folder = trained(tmp_path / "run", eights, max_time=timedelta(hours=1), **given)
+    with pytest.raises(ValueError, match=r"callbacks must be given: .*\['EarlyStopping'\]"):
+        reproduce(folder, eights, optimizer=slow)
+    with pytest.raises(ValueError, match="optimizer must be given: .*slow"):
+        reproduce(folder, eights, callbacks=[stop])
+    with pytest.raises(ValueError, match=r"optimizer must be those of the run, .*got sgd"):
+        reproduce(folder, eights, callbacks=[stop], optimizer="sgd")
+    with pytest.raises(ValueError, match="objects must be out of callbacks, .*, got logger"):
+        reproduce(folder, eights, logger="csv")
+    found = reproduce(folder, eights, **given)
+    assert found.identical
+    assert found.epochs_compared == 2
+
+
+def test_a_shorter_check_of_a_run_with_steps_of_its_likelihood(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    words = "autoregressive(width=16, heads=2, components=3, batch_size=8)"
+    model = models.create("convae", seed=0, likelihood=words, **SHAPE)
+    folder = trained(tmp_path / "run", eights, model, likelihood_steps=2)
+    assert reproduce(folder, eights, epochs=1).identical

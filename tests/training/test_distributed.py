@@ -246,3 +246,11 @@ def test_a_process_knows_its_rank_before_it_meets_the_others(
         monkeypatch.setenv(name, value)
     assert Hardware(devices=4, num_nodes=4).rank == rank
     assert Hardware().rank == 0  # a task of an array that trains by itself
+
+
+@pytest.mark.parametrize("way", ["-c", "-"])
+def test_several_processes_need_a_script(way: str) -> None:
+    program = "from gconvae.training.hardware import Hardware; Hardware(devices=2).check_script()"
+    words = [sys.executable, *(["-c", program] if way == "-c" else ["-"])]
+    ended = subprocess.run(words, input=program, capture_output=True, text=True, check=False)
+    assert "devices must be 1 where no file runs" in ended.stderr

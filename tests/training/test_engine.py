@@ -11,7 +11,15 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    Timer,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
@@ -19,6 +27,7 @@ import gconvae
 from gconvae import models, scaling
 from gconvae.clouds import order, validation
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
+from gconvae.priors import Prior
 from gconvae.training import callbacks
 from gconvae.training.run_folder import Run
 
@@ -234,6 +243,7 @@ def test_callbacks_of_ones_own_get_a_name(eights: CloudDataset) -> None:
         ("Adagrad", "Adagrad"),
         ("muon(weight_decay=0.0)", "Joined"),
         (lambda weights: torch.optim.RMSprop(weights, lr=1e-6), "RMSprop"),
+        (lambda all_: torch.optim.SGD([w for w in all_ if w.dim() == 1], lr=1e-6), "SGD"),
     ],
 )
 def test_an_optimizer_is_that_of_all_stages(
@@ -289,6 +299,10 @@ def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
         ({"optimizer": "adam(speed=3)"}, "options of optimizer adam must fit it"),
         ({"optimizer": "adam + sgd"}, "optimizer must be one, not a sum"),
         ({"optimizer": lambda weights: 3}, "optimizer must be a function that returns a torch"),
+        ({"optimizer": lambda: 3}, "optimizer must be a name, or a function of the list of"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "optimizer must be a name, or a func"),
+        ({"optimizer": "Muon"}, "options of optimizer Muon must fit it"),
+        ({"scheduler": lambda: 3}, "scheduler must be a name, or a function of the optimizer"),
         ({"scheduler": "cosin"}, "scheduler must be one of constant, cosine, linear, exponential"),
         ({"scheduler": "cosine(end=3)"}, "options of scheduler cosine must fit it"),
         ({"scheduler": lambda optimizer: 3}, "scheduler must be a function that returns"),
@@ -300,6 +314,11 @@ def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
         ({"logger": 3}, "logger must be a logger of Lightning or its name, got 3"),
         ({"devices": 0}, "devices must be a whole number of at least 1, got 0"),
         ({"devices": []}, r"devices must be a number, or a list of GPUs, got \[\]"),
+        ({"devices": [0], "accelerator": "cpu"}, "devices must be a number on the CPU"),
+        ({"strategy": "ddpx"}, "strategy must be auto, ddp, .*got 'ddpx'"),
+        ({"max_time": "1h"}, "max_time must be a time above 0 in the form DD:HH:MM:SS.*'1h'"),
+        ({"max_time": 10}, "max_time must be a time above 0 .*got 10"),
+        ({"max_time": "00:00:00:00"}, "max_time must be a time above 0"),
         ({"num_nodes": 0}, "num_nodes must be a whole number of at least 1, got 0"),
     ],
 )
@@ -440,3 +459,128 @@ def test_train_takes_what_watches_a_training(eights: CloudDataset) -> None:
     )
     assert watcher.epochs == {"network": 1}
     assert run.manifest["options"]["callbacks"] == ["Watcher"]
+
+
+# priors and likelihoods of one's own
+
+
+class Shifted(Prior):
+    """A standard normal around a place that is learned, or not."""
+
+    def __init__(self, steps: Any, *, learned: bool = True) -> None:
+        super().__init__()
+        self.fit_steps = steps
+        if learned:
+            self.place = torch.nn.Parameter(torch.zeros(10))
+
+    def from_noise(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        return noise
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return -0.5 * (z - getattr(self, "place", 0.0)).square().sum(-1)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 2.5, "5", True])
+def test_a_prior_that_says_no_number_of_steps_is_refused_before_any_work(
+    eights: CloudDataset, tmp_path: Path, steps: Any
+) -> None:
+    model = small(prior=Shifted(steps), likelihood=None)
+    with pytest.raises(ValueError, match="fit_steps of a prior must be a whole number"):
+        fit(eights, model, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prior", [None, "gmm(components=2)"])
+def test_steps_of_a_prior_that_takes_none_are_refused(
+    eights: CloudDataset, prior: str | None
+) -> None:
+    model = small(prior=prior, likelihood=None)
+    with pytest.raises(ValueError, match="prior_steps must be None for .*, which takes none"):
+        fit(eights, model, prior_steps=30)
+
+
+def test_a_stage_without_parameters_says_so(eights: CloudDataset) -> None:
+    model = small(prior=Shifted(3, learned=False), likelihood=None)
+    with pytest.raises(ValueError, match="prior must have parameters to train, it has none"):
+        fit(eights, model)
+
+
+@pytest.mark.parametrize("shape", ["one for all", "several a cloud"])
+def test_a_likelihood_whose_loss_is_not_one_a_cloud_is_refused(
+    eights: CloudDataset, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    def wrong(self: Any, unit: Tensor, mean: Tensor, *given: Any) -> Tensor:
+        apart = (self.network.weight.mean() + unit - mean).square()
+        return apart.mean() if shape == "one for all" else apart.sum(-1)
+
+    model = small(prior=None)
+    kind = type(model.likelihood)
+    monkeypatch.setattr(model.likelihood, "network", torch.nn.Linear(3, 1))
+    monkeypatch.setattr(kind, "negative_log_likelihood", wrong)
+    monkeypatch.setattr(kind, "hidden_matrices", lambda self: [])
+    with pytest.raises(ValueError, match=r"loss of a likelihood must return one value a cloud"):
+        fit(eights, model, likelihood_steps=2)
+
+
+# callbacks that need something of a stage
+
+
+def test_a_callback_begins_anew_in_every_training(eights: CloudDataset) -> None:
+    model = small(prior=None, likelihood=None)
+    stop = EarlyStopping("valid_loss", patience=1, min_delta=1e9)
+    for _ in range(2):
+        assert fit(eights, model, epochs=9, callbacks=[stop]).history["epoch"] == [1, 2]
+    assert stop.stopped_epoch == 1  # what it found can be read
+    stop.patience = 2
+    assert fit(eights, model, epochs=9, callbacks=[stop]).history["epoch"] == [1, 2, 3]
+
+
+def test_a_callback_that_monitors_what_one_stage_has_is_left_out_of_others(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    stop = EarlyStopping("valid_rec", patience=1, min_delta=1e9)
+    keep = ModelCheckpoint(tmp_path, "kept", monitor="network/valid_kl")
+    run = fit(eights, epochs=9, callbacks=[stop, keep])
+    assert Counter(run.history["stage"]) == EPOCHS
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.ckpt"]
+
+
+def test_gradients_are_accumulated_where_there_are_any(eights: CloudDataset) -> None:
+    steps = []
+
+    class Steps(Callback):
+        def on_train_end(self, trainer: Any, stage: Any) -> None:
+            steps.append((stage.name, trainer.global_step))
+
+    model = small(prior="gmm(components=2)", likelihood="gaussian")
+    fit(eights, model, callbacks=[GradientAccumulationScheduler({0: 2}), Steps()])
+    assert steps == [("network", 2), ("prior", 0), ("likelihood", 0)]
+
+
+def test_the_weights_that_are_kept_are_the_averaged_ones_that_were_judged(
+    eights: CloudDataset,
+) -> None:
+    judged = []
+
+    class Judged(Callback):
+        def on_validation_batch_start(self, trainer: Any, stage: Any, *given: Any) -> None:
+            judged.append({k: v.clone() for k, v in stage.model.state_dict().items()})
+
+    averaging = EMAWeightAveraging(decay=0.5)
+    run = fit(eights, small(prior=None, likelihood=None), callbacks=[averaging, Judged()])
+    kept = judged[run.manifest["best_epoch"] - 1]
+    assert all(torch.equal(kept[name], value) for name, value in run.model.state_dict().items())
+
+
+def test_what_lightning_refuses_is_one_clear_error(eights: CloudDataset) -> None:
+    with pytest.raises(ValueError, match="stage network: .*LearningRateMonitor.* no logger"):
+        fit(eights, callbacks=[LearningRateMonitor()])
+
+
+def test_a_callback_may_end_the_program(eights: CloudDataset) -> None:
+    class Exit(Callback):
+        def on_train_batch_end(self, *given: Any) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit, match="3"):
+        fit(eights, callbacks=[Exit()])

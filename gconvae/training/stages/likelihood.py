@@ -25,7 +25,7 @@ from gconvae.training.stages.reconstructions import (
     posteriors,
 )
 from gconvae.training.stages.stage import Stage
-from gconvae.training.stages.stepped import SteppedStage
+from gconvae.training.stages.stepped import SteppedStage, checked_steps
 from gconvae.vae import VAE
 
 __all__ = ["LikelihoodStage", "calibrate", "has_stage", "likelihood_stage"]
@@ -156,10 +156,11 @@ class LikelihoodStage(SteppedStage):
         seed: int,
         optimization: Optimization | None = None,
     ) -> None:
+        steps = checked_steps("likelihood", likelihood.fit_steps)
         super().__init__(
             seed,
-            steps=likelihood.fit_steps,
-            every=min(CHECK_EVERY, likelihood.fit_steps),
+            steps=steps,
+            every=min(CHECK_EVERY, steps),
             optimization=optimization,
         )
         self.likelihood, self.pairs, self.valid = likelihood, clouds, valid
@@ -216,6 +217,7 @@ class LikelihoodStage(SteppedStage):
             losses = self.likelihood.negative_log_likelihood(
                 batch.unit[part], means, batch.mask[part], batch.changes[part]
             )
+        self.check_shape(losses, len(means))
         self.add("train", share, losses)
         loss = self.mean_of(losses, share)
         if not math.isfinite(loss.item()):

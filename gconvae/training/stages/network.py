@@ -124,7 +124,7 @@ class NetworkStage(Stage):
         """Adam, in one kernel."""
         return Adam(
             self.trained_parameters(),
-            lr=self.options.learning_rate,
+            lr=self.learning_rate,
             fused=True,
             capturable=self.device.type == "cuda",
         )

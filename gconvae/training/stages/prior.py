@@ -15,7 +15,7 @@ from gconvae.training.optimization import Adam, Optimization
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import held_out, latents
 from gconvae.training.stages.stage import Stage
-from gconvae.training.stages.stepped import SteppedStage
+from gconvae.training.stages.stepped import SteppedStage, checked_steps
 from gconvae.vae import VAE
 
 __all__ = ["PriorStage", "prior_stage", "stage_of_latents"]
@@ -120,11 +120,11 @@ class PriorStage(SteppedStage):
         seed: int,
         optimization: Optimization | None = None,
     ) -> None:
-        assert prior.fit_steps is not None
+        steps = checked_steps("prior", prior.fit_steps)
         super().__init__(
             seed,
-            steps=prior.fit_steps,
-            every=min(CHECK_EVERY, prior.fit_steps),
+            steps=steps,
+            every=min(CHECK_EVERY, steps),
             patience=PATIENCE,
             optimization=optimization,
         )
@@ -177,11 +177,7 @@ class PriorStage(SteppedStage):
         context = None if batch.context is None else batch.context[rows]
         with self.in_precision():
             losses = self.prior.loss(batch.z[rows], context)
-        if losses.shape != batch.z[rows].shape[:1]:
-            raise ValueError(
-                f"loss of a prior must return one value a cloud, shape ({len(batch.z[rows])},), "
-                f"got shape {tuple(losses.shape)}"
-            )
+        self.check_shape(losses, len(batch.z[rows]))
         return losses
 
     def on_train_start(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from gconvae.randomness import generator
@@ -89,6 +90,7 @@ class Stage(pl.LightningModule):
         self._clock = time.perf_counter()
         self._sums: dict[str, Tensor] = {}
         self._counts = {"train": 0, "valid": 0}
+        self._judged: dict[str, Tensor] = {}
 
     # what a stage says
 
@@ -141,6 +143,10 @@ class Stage(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Lightning asks: those of the stage, or those that were asked for."""
         asked = self.optimization
+        if not self.trained_parameters():
+            raise ValueError(
+                f"{self.name} must have parameters to train, it has none that require gradients"
+            )
         if asked.optimizer is None:
             optimizer = self.default_optimizer()
         else:
@@ -224,6 +230,11 @@ class Stage(pl.LightningModule):
             self._sums[part] += torch.stack([term.detach().sum() for term in terms])
         self._counts[part] += share.count
 
+    def on_validation_epoch_start(self) -> None:
+        """Notes the weights that are judged, where a callback judges others than those of now."""
+        averages = any(isinstance(one, WeightAveraging) for one in self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's trainer has them
+        self._judged = copies(self.candidate()) if averages else {}
+
     def on_validation_epoch_end(self) -> None:
         """Adds an epoch to the history, keeps its weights if they are the best, may stop."""
         row: dict[str, Any] = {"stage": self.name, "epoch": self.current_epoch + 1}
@@ -235,7 +246,7 @@ class Stage(pl.LightningModule):
         self._log(row)
         if valid["loss"] < self.best_loss:
             self.best_loss, self.best_epoch = valid["loss"], self.current_epoch + 1
-            self.best_weights = copies(self.candidate())
+            self.best_weights = self._judged or copies(self.candidate())
         self.seconds += time.perf_counter() - self._clock
         self._clock = time.perf_counter()
         self._stop_if_stale()
@@ -257,12 +268,12 @@ class Stage(pl.LightningModule):
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """For callbacks that monitor a metric, and loggers."""
-        several = self.world_size > 1
         for column, value in row.items():
             if column in ("stage", "epoch"):
                 continue
-            self.log(column, value, logger=False, sync_dist=several)
-            self.log(f"{self.name}/{column}", value, sync_dist=several)
+            # which processes share already; Lightning would warn wherever there may be several
+            self.log(column, value, logger=False, sync_dist=True)
+            self.log(f"{self.name}/{column}", value, sync_dist=True)
 
     def _stop_if_stale(self) -> None:
         # while a loss is still changing its meaning, the best epoch says little

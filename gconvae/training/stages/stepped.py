@@ -12,7 +12,23 @@ from gconvae.training.batches import Steps, once, step_loader
 from gconvae.training.optimization import Optimization
 from gconvae.training.stages.stage import Stage
 
-__all__ = ["SteppedStage"]
+__all__ = ["SteppedStage", "checked_steps"]
+
+
+def checked_steps(name: str, steps: Any) -> int:
+    """A number of steps, as a prior or likelihood says it.
+
+    Args:
+        name: ``"prior"`` or ``"likelihood"``.
+        steps: What it says.
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(
+            f"fit_steps of a {name} must be a whole number of at least 1, got {steps!r}"
+        )
+    return steps
 
 
 class SteppedStage(Stage):
@@ -54,6 +70,21 @@ class SteppedStage(Stage):
     @abstractmethod
     def look(self) -> None:
         """Adds the losses of held-out data to those of the epoch."""
+
+    def check_shape(self, losses: Tensor, count: int) -> None:
+        """Refuses losses of which there is not one a cloud.
+
+        Args:
+            losses: What a prior or likelihood made of a batch.
+            count: Clouds of it.
+        Raises:
+            ValueError: If they have another shape.
+        """
+        if losses.shape != (count,):
+            raise ValueError(
+                f"loss of a {self.name} must return one value a cloud, shape ({count},), "
+                f"got shape {tuple(losses.shape)}"
+            )
 
     @property
     def num_steps(self) -> int:
