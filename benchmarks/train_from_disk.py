@@ -45,7 +45,7 @@ from gconvae.training.clouds import training_clouds
 BATCH = 1000
 """Clouds of a step."""
 
-VALID = 1000
+VALID = 974
 """Validation clouds: few, so that an epoch is one of training."""
 
 REFERENCE = 500_000
