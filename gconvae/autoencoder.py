@@ -95,16 +95,20 @@ class Autoencoder(nn.Module):
         points, mask = sort_nodes(clouds.points.to(self.device), mask, self.schema)
         return self.fitted(Clouds(points, mask, clouds.labels, clouds.schema), name)
 
-    def fitted(self, clouds: Clouds, name: str | None = "points") -> Clouds:
+    def fitted(
+        self, clouds: Clouds, name: str | None = "points", *, is_inside: bool = False
+    ) -> Clouds:
         """Clouds that are checked and in order, as the model takes them: see :meth:`prepare`.
 
         Args:
             clouds: In data units, as a data set has them.
             name: As of :meth:`prepare`; None = nodes beyond the ranges are moved without a word.
+            is_inside: Whether it is known that no node lies beyond the ranges.
         """
         points = self.scaling.enter(clouds.points.to(self.device)).to(self.scaling.low)
         mask = clouds.mask.to(self.device)
-        points = self.scaling.hold(points, mask, name)
+        if not is_inside:
+            points = self.scaling.hold(points, mask, name)
         most = getattr(self.encoder, "num_points", None)
         if most is not None and points.shape[1] != most:
             points, mask = resized(points, mask, most)

@@ -326,3 +326,18 @@ def test_sizes_out_of_range_are_one_clear_error(options: dict[str, Any], message
 
 def test_it_prints_what_it_is() -> None:
     assert repr(fitted()) == "Conditioning(num_points=5, num_classes=3, ragged=True)"
+
+
+def test_clouds_that_are_counted_already_give_the_counts_of_the_clouds() -> None:
+    random = torch.Generator().manual_seed(0)
+    mask = torch.arange(6) < torch.randint(1, 7, (50, 1), generator=random)
+    labels = torch.randint(0, 3, (50,), generator=random)
+    table = torch.zeros(3, 7, dtype=torch.long)
+    for size, label in zip(mask.sum(1).tolist(), labels.tolist(), strict=True):
+        table[label, size] += 1
+    # with fewer nodes than the clouds, too; a model without labels counts all together
+    for num_points, num_classes in ((6, 3), (4, 3), (6, 0)):
+        wanted, found = (Conditioning(num_points, num_classes, True) for _ in range(2))
+        wanted.fit(mask, labels)
+        found.fit_counts(table[[2, 0, 1]], torch.tensor([2, 0, 1]))
+        assert torch.equal(found.counts, wanted.counts)

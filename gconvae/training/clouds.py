@@ -129,8 +129,10 @@ class CloudsOnDisk:
         seen = file.summary()
         extremes = torch.tensor([seen.low, seen.high], dtype=torch.float64)
         extremes = self.units.scaling.enter(extremes).to(self.units.scaling.low)
-        full = torch.ones(1, 2, dtype=torch.bool)
-        self.units.scaling.hold(extremes.unsqueeze(0), full, f"the ends of {name}")
+        extremes, full = extremes.unsqueeze(0), torch.ones(1, 2, dtype=torch.bool)
+        held = self.units.scaling.hold(extremes, full, f"the ends of {name}")
+        # then no node has to be looked at again, which takes longer than reading it
+        self.is_inside = torch.equal(held, extremes)
         self._check_sizes(name)
         model.conditioning.check_labels(*self._labels(), f"labels of {name}")
 
@@ -149,7 +151,9 @@ class CloudsOnDisk:
 
     def prepared(self, rows: Tensor) -> Clouds:
         """See :class:`TrainingClouds`."""
-        points, mask, labels = self.units.fitted(self.file.take(rows.cpu()), None)
+        points, mask, labels = self.units.fitted(
+            self.file.take(rows.cpu()), None, is_inside=self.is_inside
+        )
         return Clouds(points, mask, labels)
 
     def is_full(self, num_points: int) -> bool:
