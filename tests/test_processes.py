@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from side_by_side import Starter, starter
 
 import gconvae
 from gconvae.processes import Processes
 
-ROOT = Path(__file__).parents[1]
 
-SCRIPT = """
-import json, multiprocessing, os, sys, warnings
-warnings.filterwarnings("ignore", category=FutureWarning)
-import torch.distributed
-from gconvae import datasets, models, plots
-from gconvae.cli.main import main
-from gconvae.training import run_folder
-
-world, port, words, failing = json.loads(sys.argv[1])
-
-
-def work(rank):
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    if rank == failing:
-        sys.exit(3)
-    sys.exit(main(words))
-
-
-fork = multiprocessing.get_context("fork")
-processes = [fork.Process(target=work, args=(rank,)) for rank in range(world)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
-sys.exit(max(abs(process.exitcode) for process in processes))
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
-
-
-def together(world: int, *words: str, failing: int | None = None) -> tuple[int, str, str]:
-    """A command that so many processes run, as torchrun starts them."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps([world, free_port(), words, failing])],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    modules = ["torch.distributed", "shared_work", "gconvae.plots", "gconvae.metrics.groups"]
+    with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
+        yield begun
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +28,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("count", [700, 200])
-def test_three_processes_write_the_samples_of_one(model: Path, tmp_path: Path, count: int) -> None:
+def test_three_processes_write_the_samples_of_one(
+    start: Starter, model: Path, tmp_path: Path, count: int
+) -> None:
     # 700 clouds are three pieces, 200 are one: some processes have nothing to do
     out = tmp_path / "shared.npz"
-    code, said, errors = together(
-        3, "sample", str(model), "--count", str(count), "--out", str(out)
-    )
-    assert (code, errors) == (0, "")
-    assert said.count("clouds: ") == 1
+    words = ["sample", str(model), "--count", str(count), "--out", str(out)]
+    done = start(3, "shared_work.command", words=words)
+    assert (done.codes, done.err) == ([0] * 3, "")
+    assert done.out.count("clouds: ") == 1
     wanted = gconvae.load(model).sample(count, seed=0)
     assert torch.equal(gconvae.datasets.from_file(out).points, wanted)
 
 
-def test_processes_share_out_an_evaluation(model: Path, tmp_path: Path) -> None:
+def test_processes_share_out_an_evaluation(start: Starter, model: Path, tmp_path: Path) -> None:
     clouds = gconvae.datasets.SuperpixelMNIST(8, "test")
     gconvae.datasets.to_file(clouds[:120], tmp_path / "real.npz")
     against = ["--against", str(tmp_path / "real.npz"), "--metrics", "features,sets,kernel"]
@@ -93,9 +49,9 @@ def test_processes_share_out_an_evaluation(model: Path, tmp_path: Path) -> None:
     reports = []
     for world in (1, 2):
         out = tmp_path / f"{world}.json"
-        code, said, errors = together(world, *words, "--out", str(out))
-        assert (code, errors) == (0, "")
-        assert said.count("report: ") == 1
+        done = start(world, "shared_work.command", words=[*words, "--out", str(out)])
+        assert (done.codes, done.err) == ([0] * world, "")
+        assert done.out.count("report: ") == 1
         reports.append(json.loads(out.read_text()))
     assert reports[0] == reports[1]
 

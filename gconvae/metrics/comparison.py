@@ -46,7 +46,7 @@ def compare(
     num_splits: int = 200,
     num_bootstrap: int = 100,
     progress: bool = False,
-    processes: Processes | None = None,
+    processes: Any = None,
 ) -> Report:
     r"""Compares generated with real clouds, beside what two real samples differ by.
 
@@ -127,8 +127,9 @@ def compare(
         num_splits: Splits behind each floor, at least 2.
         num_bootstrap: Resamplings behind each error, at least 2.
         progress: Show a bar with the time left on the error stream, from 2 s on.
-        processes: Those that are joined and call this with the same samples: each computes some
-            groups, and every one gets the whole report. None = this one alone.
+        processes: Those that are joined (``gconvae.processes``) and call this with the same
+            samples: each computes some groups, and every one gets the whole report. None = this
+            one alone.
     Returns:
         The rows, group after group, the schema, the embedding, and what was left out for which
         reason: few clouds, an embedding that fails, ``"classifier"`` needs scikit-learn,

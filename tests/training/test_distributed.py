@@ -5,112 +5,44 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from side_by_side import Ended, Starter, starter
 
 import gconvae
 from gconvae.training.hardware import Hardware
 from gconvae.training.stages.stage import Stage
 
-SCRIPT = '''
-import json, multiprocessing, os, sys, warnings
 
-settings = json.loads(sys.argv[1])
-warnings.filterwarnings("ignore", category=FutureWarning)
-import torch
-import gconvae
-from gconvae.training import callbacks
-
-callbacks.SAVE_EVERY = 0.0
-
-
-class Failing(gconvae.losses.ThirdAxisChamfer):
-    """The real loss, whose process fails or is killed in the given call."""
-
-    def __init__(self, call, how):
-        super().__init__(backend="dense")
-        self.call, self.how = call, how
-
-    def __repr__(self):
-        return "Failing()"
-
-    def forward(self, *clouds):
-        self.call -= 1
-        if self.call == 0 and self.how == "kill":
-            os.kill(os.getpid(), 9)
-        if self.call == 0:
-            raise RuntimeError("as asked")
-        return super().forward(*clouds)
-
-
-def train(rank, world):
-    if world > 1:
-        os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), GROUP_RANK="0",
-            LOCAL_WORLD_SIZE=str(world), TORCHELASTIC_RUN_ID="test",
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(settings["port"]),
-        )
-    data = gconvae.datasets.SuperpixelMNIST(8, "test")[:61]
-    model = gconvae.models.create(
-        "convae-flow", hidden=16, channels=(2, 3, 4), seed=0, prior="realnvp(hidden=[8])",
-        likelihood="autoregressive(width=16, heads=2, components=3)",
-    )
-    fails = settings.get("fails", {}).get(str(rank), [0, "fail"])
-    gconvae.fit(
-        model, data, loss=Failing(*fails), batch_size=20, threads=1, progress=False,
-        accelerator="cpu", devices=world, out=settings["out"], prior_steps=4, likelihood_steps=8,
-        **settings["options"],
-    )
-
-
-if __name__ == "__main__":
-    processes = [
-        multiprocessing.get_context("fork").Process(target=train, args=(rank, settings["world"]))
-        for rank in range(settings["world"])
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    sys.exit(max(abs(process.exitcode) for process in processes))
-'''
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    modules = ["torch.distributed", "zuko.flows", "shared_work", "gconvae.training.fit"]
+    with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
+        yield begun
 
 
 def run(
-    folder: Path, world: int, *, fails: dict[str, Any] | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+    start: Starter, folder: Path, world: int, *, fails: dict[str, Any] | None = None, **more: Any
+) -> Ended:
     """A training by so many processes, started as torchrun starts them."""
-    settings = {
-        "out": str(folder),
-        "world": world,
-        "port": free_port(),
-        "fails": fails or {},
-        "options": {"epochs": 2, "free_bits": 0.1, **options},
-    }
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(settings)],
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    options = {"epochs": 2, "free_bits": 0.1, **more}
+    return start(
+        world,
+        "shared_work.train",
+        out=str(folder),
+        devices=world,
+        fails=fails or {},
+        options=options,
     )
 
 
@@ -137,19 +69,18 @@ CLOSE = {"network": 1e-5, "likelihood": 1e-5, "prior": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(start: Starter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "run"
-    done = run(folder, 1)
-    assert done.returncode == 0, done.stderr
+    done = run(start, folder, 1)
+    assert done.codes == [0], done.err
     return folder
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def together(start: Starter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together") / "run"
-    done = run(folder, 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    done = run(start, folder, 2)
+    assert (done.codes, done.err) == ([0, 0], "")
     return folder
 
 
@@ -164,31 +95,32 @@ def test_one_process_writes_and_what_it_writes_is_whole(alone: Path, together: P
     assert json.loads((together / "manifest.json").read_text())["options"]["devices"] == 2
 
 
-@pytest.mark.parametrize(("stage", "world"), [("network", 2), ("network", 1)])
 def test_a_stopped_training_goes_on_with_the_same_or_another_number_of_processes(
-    together: Path, tmp_path: Path, stage: str, world: int
+    start: Starter, together: Path, tmp_path: Path
 ) -> None:
     # 3 steps and 1 look an epoch: killed in the second one
-    folder = tmp_path / "run"
-    stopped = run(folder, 2, fails={"0": [6, "kill"], "1": [6, "kill"]})
-    assert stopped.returncode == signal.SIGKILL
-    assert len(history(folder)) == 1
-    done = run(folder, world, resume=True)
-    assert done.returncode == 0, done.stderr
-    if world == 2:
-        for file in ("history.csv", "model.safetensors"):
-            assert (folder / file).read_bytes() == (together / file).read_bytes()
-    else:
-        assert_same_curves(together, folder, CLOSE)
+    first, second = tmp_path / "first", tmp_path / "second"
+    stopped = run(start, first, 2, fails={"0": [6, "kill"], "1": [6, "kill"]})
+    assert stopped.codes == [-signal.SIGKILL] * 2
+    assert len(history(first)) == 1
+    shutil.copytree(first, second)
+    for folder, world in ((first, 2), (second, 1)):
+        done = run(start, folder, world, resume=True)
+        assert done.codes == [0] * world, done.err
+    for file in ("history.csv", "model.safetensors"):
+        assert (first / file).read_bytes() == (together / file).read_bytes()
+    assert_same_curves(together, second, CLOSE)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_an_error_in_one_process_ends_all_within_a_minute(tmp_path: Path, rank: int) -> None:
+def test_an_error_in_one_process_ends_all_within_a_minute(
+    start: Starter, tmp_path: Path, rank: int
+) -> None:
     started = time.monotonic()
-    done = run(tmp_path / "run", 2, fails={str(rank): [2, "fail"]})
-    assert done.returncode != 0
+    done = run(start, tmp_path / "run", 2, fails={str(rank): [2, "fail"]})
+    assert 0 not in done.codes
     assert time.monotonic() - started < 60
-    assert "as asked" in done.stderr
+    assert "as asked" in done.err
     assert not (tmp_path / "run" / "model.json").exists()
 
 

@@ -302,9 +302,9 @@ class NetworkStage(Stage):
         above = means > self.options.free_bits
         return (own * above).sum() * (self.world_size / count)
 
-    def loss_of(self, means: Mapping[str, float]) -> float:
+    def loss_of(self, terms: Mapping[str, float]) -> float:
         """With all of beta, also while it grows."""
-        return means["rec"] + self.options.beta * means["kl"]
+        return terms["rec"] + self.options.beta * terms["kl"]
 
     def advice(self) -> str:
         """A smaller rate."""

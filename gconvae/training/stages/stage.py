@@ -122,13 +122,13 @@ class Stage(pl.LightningModule):
         """The schedule of the learning rate where nobody asks for another; None = none."""
         return None
 
-    def loss_of(self, means: Mapping[str, float]) -> float:
-        """The loss of an epoch.
+    def loss_of(self, terms: Mapping[str, float]) -> float:
+        """The loss of an epoch, a sum of its terms.
 
         Args:
-            means: Of each of the terms over the clouds.
+            terms: Each summed over the clouds.
         """
-        return means["loss"]
+        return terms["loss"]
 
     def advice(self) -> str:
         """What may help where the loss stops being finite."""
@@ -258,13 +258,13 @@ class Stage(pl.LightningModule):
         *totals, count = sums.tolist()
         self._counts[part] = 0
         self._sums[part].zero_()
-        means = {term: total / count for term, total in zip(self.terms, totals, strict=True)}
-        loss = self.loss_of(means)
+        sums_by_term = dict(zip(self.terms, totals, strict=True))
+        loss = self.loss_of(sums_by_term) / count
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the {part} loss is {loss} in epoch {self.current_epoch + 1}; {self.advice()}"
             )
-        return {"loss": loss} | means
+        return {"loss": loss} | {term: total / count for term, total in sums_by_term.items()}
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """For callbacks that monitor a metric, and loggers."""
