@@ -55,9 +55,8 @@ def test_train_takes_the_shape_from_the_data() -> None:
     ragged = [cloud[: 6 + i % 3] for i, cloud in enumerate(random_clouds(60, 8, 4))]
     labels = ["gluon", "top"] * 30
     data = gconvae.datasets.from_points(ragged, labels=labels, schema=schema)
-    run = gconvae.train(
-        "convae-flow-quick", data, epochs=1, likelihood_steps=2, progress=False, hidden=16
-    )
+    steps = {"prior_steps": 2, "likelihood_steps": 2}
+    run = gconvae.train("convae-flow-quick", data, epochs=1, progress=False, hidden=16, **steps)
     drawn = run.model.sample_clouds(40, label="top")
     assert drawn.points.shape == (40, 8, 4)
     assert set(drawn.mask.sum(1).tolist()) <= {6, 7, 8}

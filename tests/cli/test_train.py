@@ -46,7 +46,7 @@ def eights(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The main job, small, in a process and a folder of its own."""
     place = tmp_path_factory.mktemp("fresh")
     words = ("train", "--epochs", "1", "--batch-size", "500", "--hidden", "32", "--count", "50")
-    words += ("--likelihood", "autoregressive(steps=10, width=16)")
+    words += ("--likelihood", "autoregressive(steps=10, width=16)", "--prior-steps", "20")
     done = subprocess.run(
         [COMMAND, *words],
         cwd=place,
@@ -263,7 +263,7 @@ def test_a_stopped_training_resumes_to_the_bits_of_one_that_was_never_stopped(
 
 def test_a_killed_training_resumes_to_the_same_bits(jets_file: Path, tmp_path: Path) -> None:
     words = [COMMAND, "train", "--data", str(jets_file), *SMALL, "--batch-size", "5"]
-    words += ["--epochs", "40", "--count", "30"]
+    words += ["--epochs", "20", "--count", "30"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     folders = {name: tmp_path / name for name in ("whole", "killed")}
     subprocess.run(
