@@ -36,7 +36,12 @@ class Failing(ThirdAxisChamfer):
 
 
 def train(
-    rank: int, out: str, devices: int, fails: dict[str, Any], options: dict[str, Any]
+    rank: int,
+    out: str,
+    devices: int,
+    fails: dict[str, Any],
+    options: dict[str, Any],
+    parts: dict[str, str],
 ) -> None:
     """A small training of all three stages, which may fail in a process."""
     callbacks.SAVE_EVERY = 0.0  # in a process of its own
@@ -46,8 +51,7 @@ def train(
         hidden=16,
         channels=(2, 3, 4),
         seed=0,
-        prior="realnvp(hidden=[8])",
-        likelihood="autoregressive(width=16, heads=2, components=3)",
+        **parts,
     )
     call, how = fails.get(str(rank), [0, "fail"])
     gconvae.fit(
@@ -60,8 +64,6 @@ def train(
         accelerator="cpu",
         devices=devices,
         out=out,
-        prior_steps=4,
-        likelihood_steps=8,
         **options,
     )
 

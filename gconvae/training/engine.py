@@ -142,11 +142,15 @@ class Engine:
     def _trainer(
         self, stage: Stage, hardware: Hardware, watchers: Sequence[Callback]
     ) -> pl.Trainer:
+        # each of several processes makes what is fitted at once by itself, and one of them writes
+        is_copy = hardware.world_size == 1 and self.hardware.rank > 0
+        if is_copy:
+            watchers = [each for each in watchers if not isinstance(each, Checkpoint)]
         ours: list[Callback] = []
-        if self.folder is not None:
+        if self.folder is not None and not is_copy:
             ours.append(SaveState(self.folder))
         bars = any(isinstance(watcher, ProgressBar) for watcher in watchers)
-        if self.progress and not bars and hardware.rank == 0:
+        if self.progress and not bars and self.hardware.rank == 0:
             ours.append(StageBar())
         saves = any(isinstance(watcher, Checkpoint) for watcher in watchers)
         alone: dict[str, Any] = {}
@@ -161,7 +165,7 @@ class Engine:
             max_epochs=stage.max_epochs,
             max_time=self.max_time,
             callbacks=[*watchers, *ours],
-            logger=False if self.logger is None else self.logger,
+            logger=False if self.logger is None or is_copy else self.logger,
             default_root_dir=self.folder,
             log_every_n_steps=min(50, stage.shortest_epoch),
             reload_dataloaders_every_n_epochs=int(
