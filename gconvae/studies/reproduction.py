@@ -17,6 +17,7 @@ from gconvae import losses, models
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.options import DataOptions, TrainingOptions
+from gconvae.priors.base import StandardNormal
 from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
@@ -161,9 +162,10 @@ def reproduce(
     is_whole = manifest.get("best_epoch", math.inf) <= options.epochs
     begun = _same_model(manifest, model)
     if not is_whole:  # what follows the network is not compared
-        options = replace(options, likelihood_steps=None)
+        begun = _network_of(begun, with_prior=options.joint_prior)
+        options = replace(options, prior_steps=None, likelihood_steps=None)
     again = fit(
-        begun if is_whole else _without_likelihood(begun),
+        begun,
         train,
         valid,
         **asdict(options) | {"loss": _same_loss(options.loss, loss)} | _same(options, objects),
@@ -171,26 +173,34 @@ def reproduce(
         config=manifest["config"],
         progress=progress,
     )
-    differences = _history_differences(before if is_whole else network, again.history)
+    now = of_stage(again.history, "network")
+    differences = _history_differences(network, now)
+    if is_whole:
+        differences = _history_differences(before, again.history)
     compared: tuple[str, ...] = ("history",)
     if is_whole:
         compared += ("weights", "samples")
         differences = chain(differences, _model_differences(folder, manifest, again))
     return Reproduction(
-        len(of_stage(again.history, "network")["epoch"]),
+        len(now["epoch"]),
         compared,
         next(differences, None),
         tuple(run_folder.differences(manifest["machine"], again.manifest["machine"])),
     )
 
 
-def _without_likelihood(model: VAE) -> VAE:
-    """The model with no more of its likelihood than the lattice, which is all training sees.
+def _network_of(model: VAE, *, with_prior: bool) -> VAE:
+    """The model without what is fitted after its network, which is not compared.
 
-    What is fitted after the network is not compared where not all epochs are run.
+    Args:
+        model: With the weights that the run began with.
+        with_prior: Whether its prior is trained with the network; else that is trained with
+            N(0, 1). Of the likelihood training sees the lattice alone.
     """
     model = copy.deepcopy(model)
-    likelihood = model.likelihood
+    prior, likelihood = model.prior, model.likelihood
+    if not with_prior:
+        model.prior = StandardNormal(prior.latent_dim, prior.num_classes, prior.ragged)
     model.likelihood = MeanLikelihood(likelihood.num_features, likelihood.lattice)
     return model
 

@@ -206,8 +206,11 @@ def test_a_shorter_check_compares_the_first_epochs(
 def node_by_node(folder: Path, data: CloudDataset) -> Path:
     """The folder of a training with a likelihood that has a network of its own."""
     likelihood = "autoregressive(width=8, steps=3, batch_size=4)"
-    model = models.create("convae", likelihood=likelihood, **SHAPE)
-    return trained(folder, data, model, learning_rate=1e-4)  # so that the last epoch is the best
+    prior = "realnvp(hidden=[8], transforms=2)"
+    model = models.create("convae", prior=prior, likelihood=likelihood, **SHAPE)
+    return trained(
+        folder, data, model, learning_rate=1e-4, prior_steps=21
+    )  # so that the last epoch is the best
 
 
 def test_an_likelihood_with_a_network_comes_out_again(
@@ -218,7 +221,7 @@ def test_an_likelihood_with_a_network_comes_out_again(
     assert found.compared == ("history", "weights", "samples")
 
 
-def test_a_shorter_check_fits_no_likelihood(
+def test_a_shorter_check_fits_no_prior_and_no_likelihood(
     eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = node_by_node(tmp_path / "run", eights)
@@ -227,6 +230,7 @@ def test_a_shorter_check_fits_no_likelihood(
         raise AssertionError("fitted in vain")
 
     monkeypatch.setattr("gconvae.training.stages.likelihood.LikelihoodStage.look", fit)
+    monkeypatch.setattr("gconvae.training.stages.prior.PriorStage.look", fit)
     found = reproduce(folder, eights, epochs=1)
     assert (found.identical, found.compared) == (True, ("history",))
 
