@@ -72,3 +72,37 @@ def test_slurm_finds_its_options_before_the_first_command() -> None:
 def test_the_page_of_sweeps_shows_the_script() -> None:
     page = (ROOT / "docs" / "sweeps.md").read_text()
     assert "```{literalinclude} ../examples/slurm/sweep_array.sh" in page
+
+
+@pytest.mark.parametrize(
+    ("script", "starter", "before", "begun"),
+    [
+        ("train.sh", "srun", "gconvae", False),
+        ("train.sh", "srun", "gconvae", True),
+        ("torchrun.sh", "torchrun", "gconvae.cli", False),
+    ],
+)
+def test_gconvae_understands_what_several_machines_train(
+    tmp_path: Path, script: str, starter: str, before: str, begun: bool
+) -> None:
+    stand_in = tmp_path / starter
+    stand_in.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    if begun:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "manifest.json").touch()
+    done = subprocess.run(
+        ["bash", str(SCRIPT.with_name(script))],
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "MASTER": "a", "MACHINE": "0"}
+        | {"RUN": "run", "DATA": "own.h5"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    words = done.stdout.splitlines()
+    options = cli.parser().parse_args(words[words.index(before) + 1 :]).train
+    assert (options.devices, options.num_nodes, options.accelerator) == (4, 2, "gpu")
+    assert options.data == "own.h5"
+    assert (options.resume, options.out) == (("run", None) if begun else (None, "run"))

@@ -5,7 +5,6 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=4
 #SBATCH --time=04:00:00
-#SBATCH --signal=SIGUSR1@120
 
 # Two machines with four GPUs each train one model; the same command runs in each of eight tasks.
 # A job that is sent again goes on where the last one was stopped.

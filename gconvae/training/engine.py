@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
@@ -157,6 +158,10 @@ class Engine:
         if hardware.world_size == 1:
             # else Lightning asks the environment, in which others may be many
             alone = {"plugins": [LightningEnvironment()]}
+        elif SLURMEnvironment.detect():
+            # a job that is sent again goes on from the run folder; Lightning would save and load
+            # a state of its own, in the middle of an epoch of whichever stage
+            alone = {"plugins": [SLURMEnvironment(auto_requeue=False)]}
         return pl.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
