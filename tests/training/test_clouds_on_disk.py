@@ -264,5 +264,5 @@ def test_a_window_that_was_sent_to_a_worker_is_read_once(
 
     clouds.scaled = scaled  # type: ignore[method-assign]  # to count
     for index in order:
-        blocks[pickle.loads(pickle.dumps(index))]  # noqa: S301 - what a loader does
+        blocks[pickle.loads(pickle.dumps(index))]  # what a loader does
     assert windows.total() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def test_a_schedule_is_that_of_all_stages(eights: CloudDataset, scheduler: str) 
     watcher = Watcher()
     given: Any = scheduler
     if scheduler == "warm":
-        given = lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, 1.0)  # noqa: E731 - short
+        given = partial(torch.optim.lr_scheduler.LinearLR, start_factor=0.1, end_factor=1.0)
     fit(eights, optimizer="sgd(lr=1e-9)", scheduler=given, callbacks=[watcher])
     for stage, rates in watcher.rates.items():
         assert len(set(rates)) > 1, stage
@@ -281,7 +282,7 @@ def test_a_schedule_of_plateaus_watches_the_validation_loss(eights: CloudDataset
 
 def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
     class Limits(Callback):
-        seen: list[str] = []  # noqa: RUF012 - one for all
+        seen: list[str] = []  # one for all
 
         def on_train_start(self, trainer: pl.Trainer, stage: Any) -> None:
             timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -40,10 +39,6 @@ class AtOnceStage(Stage):
 
     def configure_optimizers(self) -> None:
         """None is needed."""
-
-    def default_optimizer(self) -> torch.optim.Optimizer:
-        """There is none."""
-        raise NotImplementedError
 
     def candidate(self) -> Mapping[str, Tensor]:
         """Nothing is chosen among epochs."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gconvae.priors.base import Latents, Prior, StandardNormal
 from gconvae.training.clouds import TrainingClouds
-from gconvae.training.optimization import Adam, Optimization
+from gconvae.training.optimization import Optimization
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import held_out, latents
 from gconvae.training.stages.stage import Stage
@@ -133,10 +133,6 @@ class PriorStage(SteppedStage):
         self.held_out = Drawn(valid.draw(self.random("held-out latents")), valid.context)
         prior.prepare_fit(self.latents.draw(self.random("flow latents")))
         self._pass: tuple[int, Tensor, Tensor] | None = None
-
-    def default_optimizer(self) -> torch.optim.Optimizer:
-        """Adam, in one kernel."""
-        return Adam(self.prior.parameters(), lr=self.learning_rate, fused=True)
 
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer

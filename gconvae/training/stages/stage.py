@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gconvae.randomness import generator
 from gconvae.training.history import History, add_row
-from gconvae.training.optimization import Optimization, scheduled
+from gconvae.training.optimization import Adam, Optimization, scheduled
 
 __all__ = ["Share", "Stage"]
 
@@ -112,9 +112,9 @@ class Stage(pl.LightningModule):
     def leave(self) -> None:
         """Puts the best weights where they belong."""
 
-    @abstractmethod
     def default_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer where nobody asks for another."""
+        """The optimizer where nobody asks for another: Adam, in one kernel."""
+        return Adam(self.trained_parameters(), lr=self.learning_rate, fused=True)
 
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer
