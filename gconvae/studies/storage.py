@@ -41,7 +41,7 @@ def open_study(name: str, url: str, heartbeat: int) -> Iterator[optuna.Study]:
     database = _connected(url, heartbeat)
     try:
         yield optuna.create_study(study_name=name, storage=database, load_if_exists=True)
-    except Exception as error:
+    except Exception as error:  # of Optuna, SQLAlchemy or a driver; all but a lost one go on
         if (lost := _lost(error)) is None:
             raise
         raise ConnectionError(
