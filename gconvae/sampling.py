@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from gconvae.priors.base import Prior
 from gconvae.randomness import generator, standard_noise
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
+from gconvae.threads import side_by_side
 
 __all__ = [
     "BLOCK",
@@ -158,12 +160,21 @@ def samples(
     own = type(model.likelihood).quantize is not Likelihood.quantize
     rounded = own or bool(model.likelihood.step.any())
     kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
-    for start in range(rank * rows, num_samples, size * rows):
+
+    def piece(start: int) -> Clouds:
         stop = min(start + rows, num_samples)
         asked = Given(*(None if each is None else each[start:stop] for each in given))
         with torch.no_grad():  # not around the yield, where the caller's code runs
-            piece = _piece(model, start, stop - start, seed, asked, kind)
-        yield piece
+            return _piece(model, start, stop - start, seed, asked, kind)
+
+    starts = range(rank * rows, num_samples, size * rows)
+    if model.device.type == "cuda":
+        yield from map(piece, starts)
+        return
+    together = torch.get_num_threads()
+    for first in range(0, len(starts), together):
+        some = starts[first : first + together]
+        yield from side_by_side([functools.partial(piece, start) for start in some])
 
 
 @torch.no_grad()

@@ -9,8 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
 from gconvae.likelihoods.base import LearnedLikelihood
+from gconvae.likelihoods.places import Places
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
@@ -75,6 +77,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         augmented: Share of the clouds that are changed.
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
             a distribution that is rather too wide; 0.9 was best for eights.
+    Attributes:
+        columns: Columns of the features in the order in which they are drawn.
     Raises:
         ValueError: If a number is out of range.
     References:
@@ -131,13 +135,16 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
         self.register_buffer("centre", torch.full((2,), 0.5))
         self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
+        last = min(2, num_features)
+        self.columns = (*reversed(range(last)), *range(last, num_features))  # y, x, the rest
+        self._known_places: Places | None = None
 
     def set_schema(self, schema: CloudSchema) -> None:
         """Takes positions and random changes too; only clouds in a plane are changed."""
         super().set_schema(schema)
         positions = schema.num_positions
         further = range(positions, schema.num_features)
-        self.network.columns = (*reversed(range(positions)), *further)
+        self.columns = (*reversed(range(positions)), *further)
         self.changes = schema.changes if positions == 2 else ()
 
     def set_ranges(self, low: Tensor, high: Tensor) -> None:
@@ -174,11 +181,13 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """
         self._check_nodes(mean)
         mask = _all_real(mean) if mask is None else mask
+        places = self._places(mean)
+        told = self._from_top(self._place(mean, places), mask, places)[0]
+        uniform = noise[:, :, list(self.columns)].to(mean)
         condition = self._condition(mask)
-        ordered = self._from_top(mean, mask)[0]
-        steps = self.lattice_steps.tolist()
-        drawn = self.network.draw(ordered, condition, noise.to(mean), steps, self.temperature)
-        nodes = self._from_top(drawn, mask)[0]  # a network may err about what lies above
+        drawn = self.network.draw(told, condition, uniform, places, self.temperature)
+        drawn = self._from_top(drawn, mask, places)[0]  # a network may err about what lies above
+        nodes = self._in_columns(places.values(drawn))
         return self._spread(nodes, noise).masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _spread(self, nodes: Tensor, noise: Tensor) -> Tensor:
@@ -203,10 +212,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """
         self._check_pair(value, mean, "value")
         self._check_nodes(mean)
-        mask = _all_real(mean)
-        nodes, order = self._from_top(value, mask)
-        condition = self._condition(mask)
-        log_mass = self._log_mass(nodes, self._from_top(mean, mask)[0], condition)
+        log_mass, order = self._log_mass(value, mean, _all_real(mean))
         log_density = log_mass + self.lattice_steps.to(mean).log()
         return torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
 
@@ -232,7 +238,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the blocks and of what stands behind them."""
-        return [weight for weight in self.network.stages.parameters() if weight.dim() == 2]
+        parts = (self.network.blocks, self.network.values, self.network.digits)
+        named = [pair for part in parts for pair in part.named_parameters()]
+        return [one for name, one in named if name.endswith("weight") and one.dim() > 1]
 
     def negative_log_likelihood(
         self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
@@ -247,29 +255,49 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         Returns:
             Nats, shape (B,).
         """
-        nodes, order = self._from_top(unit, mask)
-        condition = self._condition(mask, changes)
-        log_mass = self._log_mass(nodes, self._from_top(mean, mask)[0], condition)
+        log_mass, order = self._log_mass(unit, mean, mask, changes)
         real = mask.gather(1, order).unsqueeze(-1)  # (B, N, 1)
         return -log_mass.masked_fill(~real, 0.0).sum((1, 2))
 
-    def _log_mass(self, nodes: Tensor, mean: Tensor, condition: Tensor) -> Tensor:
-        """Of ordered nodes on the lattice, shape (B, N, F)."""
-        return self.network(nodes, mean, condition, self.lattice_steps.tolist())
+    def _log_mass(
+        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Of nodes on the lattice from the top down, shape (B, N, F), and their order."""
+        places = self._places(unit)
+        place, order = self._from_top(self._place(unit, places), mask, places)
+        told = self._from_top(self._place(mean, places), mask, places)[0]
+        log_mass = self.network(place, told, self._condition(mask, changes), places)
+        return self._in_columns(log_mass), order
 
-    def _from_top(self, unit: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Nodes on the lattice, from the top down, masked ones last and 0; and their order."""
-        steps = self.lattice_steps.to(unit)
-        places = torch.round(unit * steps).clamp(min=torch.zeros_like(steps), max=steps)
+    def _places(self, like: Tensor) -> Places:
+        """Those of the features in the order of ``columns``."""
+        known = self._known_places
+        if known is None or not recording(like):  # in a recording no value can be looked at
+            every = self.lattice_steps.tolist()
+            steps = [every[column] for column in self.columns]
+            if known is None or not known.fits(steps, like):
+                known = self._known_places = Places(steps, like)
+        return known
+
+    def _place(self, unit: Tensor, places: Places) -> Tensor:
+        """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
+        return places.of(unit[..., list(self.columns)].clamp(0, 1))
+
+    def _in_columns(self, drawn: Tensor) -> Tensor:
+        """Features in the order of drawing, shape (B, N, F), in their columns again."""
+        return drawn[..., [self.columns.index(column) for column in range(self.num_features)]]
+
+    def _from_top(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+        """Places from the top down, masked nodes last and 0, shape (B, N, F); and their order."""
         # nodes at one place follow their intensities, so that no order of the input counts
         rank = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-        base = int(self.lattice_steps.max()) + 1
+        base = max(places.steps) + 1
         ranked = min(MOST_RANKED, int(63 * math.log(2) / math.log(base)))  # whole in 64 bits
-        for column in self.network.columns[:ranked]:
-            rank = rank * base + places[..., column].long()
+        for feature in range(min(ranked, self.num_features)):
+            rank = rank * base + place[..., feature]
         order = rank.masked_fill(~mask, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
-        nodes = (places / steps).masked_fill(~mask.unsqueeze(-1), 0.0)
-        return nodes.gather(1, _wide(order, nodes)), order
+        place = place.masked_fill(~mask.unsqueeze(-1), 0)
+        return place.gather(1, _wide(order, place)), order
 
     def _condition(self, mask: Tensor, changes: Tensor | None = None) -> Tensor:
         """What was changed, and the share of the places that are taken, shape (B, C)."""

@@ -14,7 +14,7 @@ LARGEST_LOG_SCALE = 80.0
 """Likewise: from some 88 on, a cell has no mass in single precision."""
 
 
-def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
+def log_prob(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
     r"""Log-mass of a value's cell, of a lattice with both ends of the unit interval on it.
 
     .. math:: P(v) = \sum_k \pi_k \left[ \sigma\left(\frac{v + h - m_k}{s_k}\right)
@@ -40,8 +40,8 @@ def log_prob(value: Tensor, parameters: Tensor, steps: int) -> Tensor:
         (1.0, 4)
     """
     logits, mean, log_scale = _components(parameters)
-    half = 0.5 / steps
     value = value.unsqueeze(-1)  # (..., 1)
+    half = 0.5 / (steps.unsqueeze(-1) if isinstance(steps, Tensor) else steps)
     distance, rate = value - mean, torch.exp(-log_scale)  # (..., K)
     lower, upper = rate * (distance - half), rate * (distance + half)
     # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)): no digit is lost, however far out the cell lies
@@ -68,14 +68,14 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float =
         >>> sample(parameters, 10, torch.tensor([[0.0, 0.1], [0.5, 0.5], [0.9, 0.9]]))
         tensor([0.4000, 0.4000, 0.4000])
     """
-    logits, mean, log_scale = _components(parameters)
+    logits, *others = parameters.chunk(3, dim=-1)
     ends = torch.softmax(logits / temperature, dim=-1).cumsum(-1)  # (..., K)
     # by rounding, the last end may lie below 1
     chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
+    mean, log_scale = (each.gather(-1, chosen) for each in others)
+    scale = temperature * log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE).exp()
     smallest = torch.finfo(mean.dtype).eps
-    rank = uniform[..., 1:].clamp(smallest, 1 - smallest)
-    scale = temperature * log_scale.gather(-1, chosen).exp()
-    drawn = mean.gather(-1, chosen) + scale * torch.logit(rank)  # (..., 1)
+    drawn = mean + scale * torch.logit(uniform[..., 1:], eps=smallest)  # (..., 1)
     return (torch.round(drawn * steps).clamp(0, steps) / steps).squeeze(-1)
 
 

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import torch
 from torch import Tensor, nn
 
 from gconvae.registry import check_counts
 
-__all__ = ["CausalBlock", "Past"]
-
-
-class Past(NamedTuple):
-    """What a block keeps of the places that it has seen.
-
-    Attributes:
-        keys: Shape (B, heads, places, width / heads).
-        values: Likewise.
-    """
-
-    keys: Tensor
-    values: Tensor
+__all__ = ["CausalBlock", "Reader", "folded", "normal"]
 
 
 class CausalBlock(nn.Module):
@@ -32,9 +20,8 @@ class CausalBlock(nn.Module):
         A_i = \sum_{j \le i} \mathrm{softmax}_j\left(\frac{q_i \cdot k_j}{\sqrt{d}}\right) v_j \\
         h'' &= h' + W_2 \, g(W_1 \, \mathrm{LN}(h'))
 
-    with g the Gaussian error linear unit. A sequence is read at once, as in training, or continued
-    place by place, as in drawing: the block then keeps keys and values, so that a new place costs
-    one place.
+    with g the Gaussian error linear unit. A sequence is read at once, as in training; a
+    :class:`Reader` reads it place by place, as in drawing.
 
     Args:
         width: Features of a place, a multiple of ``heads``.
@@ -47,10 +34,10 @@ class CausalBlock(nn.Module):
           arXiv:2002.04745
     Example:
         >>> block, hidden = CausalBlock(width=8, heads=2), torch.randn(4, 5, 8)
-        >>> whole, _ = block(hidden)
-        >>> _, past = block(hidden[:, :3])
-        >>> fourth, _ = block(hidden[:, 3:4], past)
-        >>> torch.allclose(fourth, whole[:, 3:4], atol=1e-5)
+        >>> with torch.no_grad():
+        ...     whole, reader = block(hidden), Reader(block, hidden)
+        ...     single = [reader.next(hidden[:, place]) for place in range(5)]
+        >>> torch.allclose(torch.stack(single, dim=1), whole, atol=1e-5)
         True
     """
 
@@ -67,22 +54,69 @@ class CausalBlock(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, hidden: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Reads places.
-
-        Args:
-            hidden: Shape (B, N, width); one place, N = 1, where there is a past.
-            past: What the call for the places before kept; None = these are the first.
-        Returns:
-            What was made of the places, shape (B, N, width), and what to hand over next time.
-        """
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Reads whole sequences, shape (B, N, width)."""
         triple = self.queries_keys_values(self.norm_attention(hidden))  # (B, N, 3 W)
         triple = triple.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = triple.unbind()  # (B, H, N, W / H) each
-        if past is not None:
-            key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
-        seen = nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=past is None
-        )
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         hidden = hidden + self.out(seen.transpose(1, 2).flatten(2))
-        return hidden + self.dense(self.norm_dense(hidden)), Past(key, value)
+        return hidden + self.dense(self.norm_dense(hidden))
+
+
+class Reader:
+    """A block that reads its sequences place by place and keeps keys and values, in drawing.
+
+    What is the same for every place is worked out once: scale and shift of normal features become
+    part of the product behind them. No gradient flows through it.
+
+    Args:
+        block: Which is read with; its weights must not change meanwhile.
+        like: Sequences of the shape (B, N, width) that will be read.
+    """
+
+    def __init__(self, block: CausalBlock, like: Tensor) -> None:
+        clouds, places, width = like.shape
+        self.shape = clouds, block.heads, width // block.heads
+        self.seen = like.new_empty(places, 2, *self.shape)  # keys and values
+        self.count = 0
+        self.weight, self.bias = folded(block.norm_attention, block.queries_keys_values)
+        # queries by which keys need only be multiplied
+        self.weight[:, :width] /= math.sqrt(self.shape[2])
+        self.bias[:width] /= math.sqrt(self.shape[2])
+        self.out = block.out
+        self.inner, self.inner_bias = folded(block.norm_dense, block.dense[0])
+        self.outer = block.dense[2]
+
+    def next(self, hidden: Tensor) -> Tensor:
+        """The next place of each sequence, shape (B, width), as the block reads it."""
+        width = hidden.shape[1]
+        triple = torch.addmm(self.bias, normal(hidden), self.weight)  # (B, 3 W)
+        query = triple[:, :width].view(self.shape)
+        both = triple[:, width:].view(len(hidden), 2, *self.shape[1:])
+        self.seen[self.count] = both.transpose(0, 1)
+        self.count += 1
+        keys, values = self.seen[: self.count].unbind(1)  # (n, B, H, D)
+        # with one query each, sums of products are faster than products of matrices
+        share = (keys * query).sum(-1).softmax(0)  # (n, B, H)
+        seen = (share.unsqueeze(-1) * values).sum(0)  # (B, H, D)
+        hidden = hidden + self.out(seen.view(len(hidden), width))
+        inner = torch.addmm(self.inner_bias, normal(hidden), self.inner)
+        return hidden + self.outer(nn.functional.gelu(inner))
+
+
+def normal(hidden: Tensor) -> Tensor:
+    """Features with mean 0 and variance 1 in each row, shape (B, W)."""
+    return nn.functional.layer_norm(hidden, hidden.shape[1:])
+
+
+def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """A norm and the layer behind it as one product, (in, out) and (out,), after :func:`normal`.
+
+    Example:
+        >>> norm, layer, hidden = nn.LayerNorm(3), nn.Linear(3, 2), torch.randn(4, 3)
+        >>> weight, bias = folded(norm, layer)
+        >>> torch.allclose(normal(hidden) @ weight + bias, layer(norm(hidden)), atol=1e-6)
+        True
+    """
+    return (layer.weight * norm.weight).T.contiguous(), layer.bias + layer.weight @ norm.bias

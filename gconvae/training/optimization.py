@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from gconvae.registry import parse
+from gconvae.training.muon import Muon
 
 __all__ = [
     "FADING",
@@ -181,7 +182,7 @@ def muon(
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> Optimizer:
-    """Muon for matrices between hidden features, AdamW for the rest.
+    """Muon for matrices between hidden features, AdamW for the rest, in one kernel.
 
     Args:
         parameters: All that is trained.
@@ -191,7 +192,7 @@ def muon(
         weight_decay: Of both.
         betas: Of AdamW.
     References:
-        | Muon (Jordan et al., 2024), in torch since 2.9
+        | Muon (Jordan et al., 2024), https://kellerjordan.github.io/posts/muon
     """
     matrices = list(matrices) or [weight for weight in parameters if weight.dim() == 2]
     ours = {id(weight) for weight in matrices}
@@ -199,9 +200,9 @@ def muon(
     made: list[Optimizer] = []
     if matrices:
         rate = lr * 20 / 3 if matrix_lr is None else matrix_lr
-        made.append(torch.optim.Muon(matrices, lr=rate, weight_decay=weight_decay))
+        made.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
     if rest:
-        made.append(AdamW(rest, lr=lr, weight_decay=weight_decay, betas=betas))
+        made.append(AdamW(rest, lr=lr, weight_decay=weight_decay, betas=betas, fused=True))
     return made[0] if len(made) == 1 else Joined(made)
 
 

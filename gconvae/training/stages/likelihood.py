@@ -210,16 +210,19 @@ class LikelihoodStage(SteppedStage):
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Minus the log-likelihood of the process's share."""
         step, share = self.step_number, self.share(len(batch.unit))
-        part = share.rows
-        random = self._numbers("means", step)
-        means = self.pairs.means(batch.rows, batch.unit, batch.mask, random, part)
-        with self.in_precision():
-            losses = self.likelihood.negative_log_likelihood(
-                batch.unit[part], means, batch.mask[part], batch.changes[part]
-            )
-        self.check_shape(losses, len(means))
+
+        def part(rows: slice) -> tuple[Tensor, list[Tensor]]:
+            random = self._numbers("means", step)
+            means = self.pairs.means(batch.rows, batch.unit, batch.mask, random, rows)
+            with self.in_precision():
+                losses = self.likelihood.negative_log_likelihood(
+                    batch.unit[rows], means, batch.mask[rows], batch.changes[rows]
+                )
+            self.check_shape(losses, len(means))
+            return self.part_of_mean(losses, share), [losses.detach()]
+
+        loss, (losses,) = self.in_parts(part, share)
         self.add("train", share, losses)
-        loss = self.mean_of(losses, share)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the likelihood is {loss.item()} in step {step}")
         return loss

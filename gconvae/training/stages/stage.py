@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gconvae.randomness import generator
 from gconvae.training.history import History, add_row
 from gconvae.training.optimization import Adam, Optimization, scheduled
+from gconvae.training.stages.in_parts import Loss, in_parts
 
 __all__ = ["Share", "Stage"]
 
@@ -198,6 +199,21 @@ class Stage(pl.LightningModule):
         """What this process is to minimize, so that all together minimize the batch's mean."""
         mean = losses.mean()
         return mean if self.world_size == 1 else mean * share.factor
+
+    def part_of_mean(self, losses: Tensor, share: Share) -> Tensor:
+        """Likewise of some clouds of the share, to be added to that of the others."""
+        return losses.sum() * (share.factor / max(1, share.count))
+
+    def in_parts(self, loss: Loss, share: Share) -> tuple[Tensor, Sequence[Tensor]]:
+        """The loss of a share, in parts side by side on a CPU.
+
+        Args:
+            loss: See :func:`gconvae.training.stages.in_parts.in_parts`.
+            share: Which clouds.
+        """
+        if self.device.type == "cpu":
+            return in_parts(loss, self.trained_parameters(), share.rows)
+        return loss(share.rows)
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over all processes."""

@@ -1,0 +1,154 @@
+"""The distribution of a value that is written with two digits, for all features at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gconvae.likelihoods import discretized_logistic
+from gconvae.likelihoods.places import FINE, WAVES, Places
+from gconvae.nn.causal import normal
+
+__all__ = ["Digits", "Drawing"]
+
+
+SPREAD = -2.5
+"""Logarithm of the scales that components begin with."""
+
+
+class Digits(nn.Module):
+    r"""From what is known of a node to the distribution of each of its features.
+
+    .. math:: p(16 \, c + r) = p(c) \, p(r | c)
+
+    c from a mixture of discretized logistic distributions, r from one probability each. Each
+    feature has weights of its own; they lie in one tensor, so that all features are one product.
+
+    Args:
+        num_features: F.
+        width: W, numbers that are known of a node.
+        components: K of each mixture.
+    Example:
+        >>> digits, places = Digits(2, 8, 3), Places([64, 20], torch.zeros(1))
+        >>> place = torch.tensor([[[3, 20], [64, 0], [0, 1], [7, 2]]])
+        >>> digits.log_mass(torch.randn(2, 1, 4, 8), place, places).shape
+        torch.Size([1, 4, 2])
+    """
+
+    def __init__(self, num_features: int, width: int, components: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(num_features, width))
+        self.shift = nn.Parameter(torch.zeros(num_features, width))
+        self.coarse_state = _Each(num_features, width, width)
+        self.coarse = _Each(num_features, width, 3 * components)
+        self.fine_state = _Each(num_features, width, width)
+        self.fine_cell = _Each(num_features, WAVES, width, bias=False)
+        self.fine = _Each(num_features, width, FINE)
+        with torch.no_grad():
+            _, mean, log_scale = self.coarse.bias.chunk(3, dim=1)
+            mean.copy_(torch.linspace(0.2, 0.8, components))
+            log_scale.fill_(SPREAD)
+
+    def log_mass(self, state: Tensor, place: Tensor, places: Places) -> Tensor:
+        """Of places, given what is known of their nodes.
+
+        Args:
+            state: What is known before each feature, shape (F, B, N, W).
+            place: Shape (B, N, F).
+            places: Their lattices.
+        Returns:
+            Nats, shape (B, N, F).
+        """
+        number, waves, missing = (_by_feature(part) for part in places.cell(place))
+        state = state.flatten(1, 2)  # (F, M, W)
+        state = nn.functional.layer_norm(state, state.shape[-1:])
+        state = torch.addcmul(self.shift.unsqueeze(1), state, self.scale.unsqueeze(1))
+        mixed = self.fine_state(state) + self.fine_cell(waves)
+        logits = self.fine(nn.functional.gelu(mixed)) + missing  # (F, M, 16)
+        digit = _by_feature(place % FINE).unsqueeze(-1)
+        mass = torch.log_softmax(logits, dim=-1).gather(-1, digit).squeeze(-1)  # (F, M)
+        mixture = self.coarse(nn.functional.gelu(self.coarse_state(state)))  # (F, M, 3 K)
+        steps = places.coarse_steps().unsqueeze(1)
+        coarse = discretized_logistic.log_prob(number, mixture, steps)
+        if 0 in places.cells:  # a lattice of one cell
+            single = [column for column, cells in enumerate(places.cells) if not cells]
+            coarse = coarse.index_fill(0, torch.tensor(single, device=coarse.device), 0.0)
+        return (mass + coarse).unflatten(1, place.shape[:2]).permute(1, 2, 0)
+
+
+class Drawing:
+    """Draws of one feature: what is the same for all clouds and nodes is worked out once.
+
+    Args:
+        digits: The distributions.
+        feature: Which one.
+        places: Lattices of all features.
+        temperature: Of the coarse digits.
+    """
+
+    def __init__(self, digits: Digits, feature: int, places: Places, temperature: float) -> None:
+        self.steps, self.cells = places.steps[feature], places.cells[feature]
+        self.temperature = temperature
+        scale, shift = digits.scale[feature], digits.shift[feature]
+        parts = [part.of(feature) for part in (digits.coarse_state, digits.fine_state)]
+        weight = torch.cat([weight for weight, _ in parts])  # (2 W, W)
+        # scale and shift of the normal features are part of the product
+        self.bias = torch.cat([bias for _, bias in parts]) + weight @ shift
+        self.weight = (weight * scale).T
+        self.width = len(scale)
+        waves, self.missing = places.every_cell(feature)
+        self.by_cell = waves @ digits.fine_cell.of(feature)[0].T  # (C, W)
+        (coarse, self.coarse_bias), (fine, self.fine_bias) = (
+            part.of(feature) for part in (digits.coarse, digits.fine)
+        )
+        self.coarse, self.fine = coarse.T, fine.T
+
+    def __call__(self, state: Tensor, uniform: Tensor) -> Tensor:
+        """Places, shape (B,), given the state (B, W) and three numbers in [0, 1), (3, B)."""
+        both = torch.addmm(self.bias, normal(state), self.weight)  # (B, 2 W)
+        mixed = both[:, self.width :]
+        if self.cells:
+            mixture = nn.functional.gelu(both[:, : self.width])
+            mixture = torch.addmm(self.coarse_bias, mixture, self.coarse)
+            random = uniform[:2].T
+            drawn = discretized_logistic.sample(mixture, self.cells, random, self.temperature)
+            cell = torch.round(drawn * self.cells).long()
+            mixed = mixed + self.by_cell.index_select(0, cell)
+            missing = self.missing.index_select(0, cell)
+        else:
+            cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
+            mixed, missing = mixed + self.by_cell, self.missing
+        logits = torch.addmm(missing, nn.functional.gelu(mixed), self.fine) + self.fine_bias
+        ends = logits.softmax(-1).cumsum(-1)  # (B, 16)
+        digit = (uniform[2].unsqueeze(1) >= ends[:, :-1]).sum(-1)
+        return (FINE * cell + digit).clamp(max=self.steps)  # rounding can draw what has no mass
+
+
+class _Each(nn.Module):
+    """A dense layer for each feature, (F, M, in) to (F, M, out), which begins as torch's do."""
+
+    bias: Tensor
+
+    def __init__(self, num_features: int, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        weight = torch.empty(num_features, outputs, inputs).uniform_(-bound, bound)
+        self.weight = nn.Parameter(weight)
+        if bias:
+            self.bias = nn.Parameter(torch.empty(num_features, outputs).uniform_(-bound, bound))
+        else:
+            self.register_buffer("bias", torch.zeros(num_features, outputs), persistent=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias.unsqueeze(1), hidden, self.weight.transpose(1, 2))
+
+    def of(self, feature: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one."""
+        return self.weight[feature], self.bias[feature]
+
+
+def _by_feature(part: Tensor) -> Tensor:
+    """Shape (B, N, F, ...) to (F, B N, ...)."""
+    return part.flatten(0, 1).transpose(0, 1)

@@ -1,0 +1,120 @@
+"""Places of nodes on the lattices of their features, and what a network sees of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["FINE", "SEEN", "WAVES", "Places"]
+
+FINE = 16
+"""Steps of the fine lattice in one of the coarse one."""
+
+OCTAVES = 6
+"""Waves by which the network sees a number; the shortest is 1/32 of its range."""
+
+WAVES = 1 + 2 * OCTAVES
+"""Numbers that stand for one."""
+
+SEEN = WAVES + FINE
+"""Numbers that a network sees of a place: waves, and which of the 16 fine digits it has."""
+
+
+class Places:
+    r"""The places 0 to S of each feature, and tables of what a network sees of them.
+
+    .. math:: p = \operatorname{round}(S \, x) = 16 \, c + r, \quad 0 \le r < 16
+
+    A lattice has a few hundred places, a batch thousands of nodes: what is a function of a place
+    is computed for each place once, and looked up.
+
+    Args:
+        steps: S of each feature.
+        like: Says dtype and device of the tables.
+    Attributes:
+        steps: As given.
+        cells: Largest c of each feature.
+    Example:
+        >>> places = Places([432, 255], torch.zeros(1))
+        >>> place = places.of(torch.tensor([[0.5, 1.0]]))
+        >>> place, places.seen(place).shape
+        (tensor([[216, 255]]), torch.Size([1, 2, 29]))
+    """
+
+    def __init__(self, steps: Sequence[int], like: Tensor) -> None:
+        self.steps = tuple(steps)
+        self.cells = tuple(count // FINE for count in self.steps)
+        tables = [_table(count) for count in self.steps]
+        self._seen = torch.cat([seen for seen, _ in tables]).to(like)  # (P, 29)
+        self._missing = torch.cat([missing for _, missing in tables]).to(like)  # (P, 16)
+        ends = torch.tensor(self.steps, device="cpu")
+        starts = torch.cumsum(ends + 1, 0) - ends - 1
+        stops = starts + ends + 1
+        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
+        self._rows = [slice(*pair) for pair in pairs]
+        self._ends, self._starts = ends.to(like), starts.to(like.device)
+        self._cells = torch.tensor(self.cells, device="cpu").clamp(min=1).to(like)
+
+    def fits(self, steps: Sequence[int], like: Tensor) -> bool:
+        """Whether these are the places of given steps, in dtype and on the device of a tensor."""
+        seen = self._seen
+        return self.steps == tuple(steps) and (seen.dtype, seen.device) == (
+            like.dtype,
+            like.device,
+        )
+
+    def of(self, values: Tensor) -> Tensor:
+        """Numbers in [0, 1] as places, shape (..., F)."""
+        return torch.round(values * self._ends).long()
+
+    def values(self, place: Tensor) -> Tensor:
+        """Places as numbers in [0, 1], shape (..., F)."""
+        return place.to(self._ends) / self._ends
+
+    def seen(self, place: Tensor) -> Tensor:
+        """Waves and fine digit of places, shape (..., F) to (..., F, 29)."""
+        return _looked_up(self._seen, place + self._starts)
+
+    def cell(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is known with the coarse digit alone, of places of shape (..., F).
+
+        Returns:
+            The coarse digit as a number in [0, 1], shape (..., F); waves of the first place of
+            the cell, shape (..., F, 13); and 0 for each fine digit that there is in it, minus
+            infinity for the others, shape (..., F, 16).
+        """
+        first = place - place % FINE
+        rows = first + self._starts
+        waves = _looked_up(self._seen, rows)[..., :WAVES]
+        return first / (FINE * self._cells), waves, _looked_up(self._missing, rows)
+
+    def coarse_steps(self) -> Tensor:
+        """Steps of the coarse digit, at least 1, shape (F,)."""
+        return self._cells
+
+    def every(self, column: int) -> Tensor:
+        """What is seen of each place of a feature, shape (S + 1, 29)."""
+        return self._seen[self._rows[column]]
+
+    def every_cell(self, column: int) -> tuple[Tensor, Tensor]:
+        """Of each cell of a feature the waves, shape (C, 13), and digits that are missing."""
+        return self.every(column)[::FINE, :WAVES], self._missing[self._rows[column]][::FINE]
+
+
+def _table(steps: int) -> tuple[Tensor, Tensor]:
+    """What is seen of each place, and the digits that are missing in its cell."""
+    place = torch.arange(steps + 1, device="cpu").unsqueeze(1)
+    centred = 2 * place.double() / steps - 1  # (P, 1)
+    phases = centred * math.pi * 2.0 ** torch.arange(OCTAVES, device="cpu")
+    digits = torch.arange(FINE, device="cpu")
+    seen = torch.cat([centred, phases.sin(), phases.cos(), (place % FINE == digits).double()], 1)
+    missing = torch.zeros(len(place), FINE, dtype=torch.float64, device="cpu")
+    return seen, missing.masked_fill(place - place % FINE + digits > steps, -math.inf)
+
+
+def _looked_up(table: Tensor, rows: Tensor) -> Tensor:
+    # index_select is faster than an index of several dimensions
+    return table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
