@@ -20,8 +20,9 @@ class Recorder:
     """A function of tensors, of which every further call with the same shapes is a recorded one.
 
     The function must do all its work on one GPU, never wait for it, and leave results in tensors
-    that were there before it. Where recording fails, a warning says why, and from then on the
-    function runs operation by operation.
+    that were there before it. It must count nothing in Python, and choose nothing by a number that
+    changes: a recorded call runs none of its lines. Where recording fails, a warning says why, and
+    from then on the function runs operation by operation.
 
     Args:
         function: Called with the tensors of :meth:`__call__`.

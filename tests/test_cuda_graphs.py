@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import warnings
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from graphs import StandIn
 from torch import Tensor, nn
 
 import gconvae
@@ -98,65 +97,13 @@ def test_on_a_cpu_the_function_runs_each_time() -> None:
     assert not recording(one)
 
 
-class StandIn:
-    """A GPU's graphs on a CPU: work that is recorded is noted, and done when the graph starts."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.recorded: list[Any] | None = None
-        self.streams = [SimpleNamespace(device=torch.device("cpu"))]
-        stand_in = self
-
-        class Graph:
-            def __init__(self) -> None:
-                self.work: list[Any] = []
-
-            def replay(self) -> None:
-                for part in self.work:
-                    part()
-
-            def pool(self) -> str:
-                return "pool"
-
-        class Recording:
-            def __init__(self, graph: Graph, **options: Any) -> None:
-                self.graph, self.stream = graph, options["stream"]
-
-            def __enter__(self) -> None:
-                stand_in.recorded = self.graph.work
-                stand_in.streams.append(self.stream)
-
-            def __exit__(self, kind: Any, *error: Any) -> None:
-                stand_in.recorded = None
-                if kind is not None:  # as torch does, and without leaving the stream
-                    raise RuntimeError("the end of the recording fails too")
-                stand_in.streams.pop()
-
-        stream = SimpleNamespace(device=torch.device("cpu"), wait_stream=lambda other: None)
-        for name, value in {
-            "Stream": lambda device: stream,
-            "current_stream": lambda: self.streams[-1],
-            "set_stream": self.streams.append,
-            "stream": lambda stream: contextlib.nullcontext(),
-            "graph": Recording,
-            "CUDAGraph": Graph,
-        }.items():
-            monkeypatch.setattr(torch.cuda, name, value)
-        for first in self.streams:
-            first.wait_stream = lambda other: None
-
-    def do(self, work: Any) -> None:
-        if self.recorded is None:
-            work()
-        else:
-            self.recorded.append(work)
-
-
 def test_what_is_recorded_gets_the_tensors_of_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, total, calls = StandIn(monkeypatch), torch.zeros(3), []
+    StandIn(monkeypatch)
+    total, calls = torch.zeros(3), []
 
     def add(x: Tensor, nothing: None, factor: Tensor) -> None:
         calls.append(len(x))
-        gpu.do(lambda: total.add_((x * factor).sum(0)))
+        total.add_((x * factor).sum(0))
 
     recorder, wanted = Recorder(add, "cuda"), torch.zeros(3)
     for number in range(7):
@@ -176,8 +123,8 @@ def test_a_recording_that_fails_leaves_all_as_it_was(monkeypatch: pytest.MonkeyP
     gpu, total = StandIn(monkeypatch), torch.zeros(3)
 
     def add(x: Tensor) -> None:
-        gpu.do(lambda: total.add_(x))
-        if gpu.recorded is not None:
+        total.add_(x)
+        if gpu.is_recording:
             raise RuntimeError("this operation waits\nand more")
 
     recorder, before = Recorder(add, "cuda"), gpu.streams[-1]
@@ -279,8 +226,8 @@ def test_recorded_trainings_have_the_bits_of_others(
     gpu: torch.device, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    step = NetworkStage._step
-    monkeypatch.setattr(NetworkStage, "_step", lambda *given: steps.append(1) or step(*given))
+    step = NetworkStage.step_loss
+    monkeypatch.setattr(NetworkStage, "step_loss", lambda *given: steps.append(1) or step(*given))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*cannot be recorded.*")
         recorded = trained("cuda", **options)
@@ -332,8 +279,8 @@ def test_a_training_resumed_on_a_gpu_has_the_bits_of_one_that_never_stopped(
         self._kept(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NetworkStage, "_kept", NetworkStage._take, raising=False)
-        patch.setattr(NetworkStage, "_take", stop)
+        patch.setattr(NetworkStage, "_kept", NetworkStage.take, raising=False)
+        patch.setattr(NetworkStage, "take", stop)
         with pytest.raises(Stopped):
             trained("cuda", epochs=5, out=tmp_path / "parts")
     assert same(whole, trained("cuda", epochs=5, out=tmp_path / "parts", resume=True))

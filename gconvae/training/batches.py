@@ -158,12 +158,14 @@ def split(block: Clouds, batch_size: int) -> Iterator[Clouds]:
         yield Clouds(points[number], mask[number], None if labels is None else labels[number])
 
 
-class Steps(Sampler[int]):
+class Steps(Sampler[int | list[int]]):
     """Numbers of the steps of an epoch, where a stage has so many steps in all.
 
     Args:
         total: Steps of the stage.
         every: Steps of an epoch; the last one takes what is left.
+    Attributes:
+        block: Steps that are handed over at once, as a list; None = each by itself.
     Example:
         >>> steps = Steps(5, every=3)
         >>> steps.set_epoch(1)
@@ -173,6 +175,7 @@ class Steps(Sampler[int]):
 
     def __init__(self, total: int, every: int) -> None:
         self.total, self.every, self.epoch = total, every, 0
+        self.block: int | None = None
 
     @property
     def num_epochs(self) -> int:
@@ -184,10 +187,15 @@ class Steps(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._numbers())
+        return math.ceil(len(self._numbers()) / (self.block or 1))
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers())
+    def __iter__(self) -> Iterator[int | list[int]]:
+        if self.block is None:
+            yield from self._numbers()
+            return
+        numbers = list(self._numbers())
+        for first in range(0, len(numbers), self.block):
+            yield numbers[first : first + self.block]
 
     def _numbers(self) -> range:
         start = self.epoch * self.every

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from gconvae import files
 from gconvae.training.history import of_stage, write_history
-from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 
 __all__ = ["SAVE_EVERY", "STATE", "SaveState", "StageBar"]
@@ -80,20 +79,20 @@ class StageBar(Callback):
         self.bar = tqdm(
             desc=stage.name,
             total=stage.num_steps,
-            initial=trainer.global_step,
+            initial=stage.steps_taken,
             unit="step",
             mininterval=interval,
             dynamic_ncols=True,
         )
-        if isinstance(stage, NetworkStage) and stage.is_recorded:
+        if stage.is_recorded:
             stage.after_step = self.bar.update
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, stage: pl.LightningModule, outputs: Any, batch: Any, number: int
     ) -> None:
         """After a step."""
-        recorded = isinstance(stage, NetworkStage) and stage.is_recorded
-        if self.bar is not None and not recorded:
+        assert isinstance(stage, Stage)
+        if self.bar is not None and not stage.is_recorded:
             self.bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:

@@ -117,7 +117,7 @@ class Engine:
         stage.history, stage.outcomes = self.history, self.outcomes
         hardware = self.hardware if stage.is_monitored else self.hardware.alone()
         watchers = self._watchers(stage)
-        if isinstance(stage, NetworkStage) and hardware.accelerator == "gpu":
+        if hardware.accelerator == "gpu":
             watched = watchers or self.logger or hardware.world_size > 1
             if not watched:
                 stage.record()
@@ -137,8 +137,7 @@ class Engine:
                     leave(watcher)
                 # after an error in validation, Lightning leaves the workers that load batches
                 trainer.fit_loop.teardown()
-                if isinstance(stage, NetworkStage):
-                    stage.forget_recordings()
+                stage.forget_recordings()
 
     def _trainer(
         self, stage: Stage, hardware: Hardware, watchers: Sequence[Callback]

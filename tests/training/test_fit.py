@@ -33,7 +33,6 @@ from gconvae.schema import SUPERPIXELS, superpixels
 from gconvae.training import batches, callbacks, optimization
 from gconvae.training.engine import Engine
 from gconvae.training.run_folder import Run
-from gconvae.training.stages.network import NetworkStage
 from gconvae.vae import VAE
 
 
@@ -592,12 +591,11 @@ def test_how_many_steps_lightning_asks_for_at_once_changes_no_bit(
 ) -> None:
     wanted = quick(eights, batch_size=20)
     monkeypatch.setattr(batches, "BLOCK", block)
-    # as on a GPU that records its steps
-    monkeypatch.setattr(NetworkStage, "is_recorded", True)
     started = Engine.run
 
     def run(engine: Engine, stage: Any, **given: Any) -> None:
-        stage.automatic_optimization = False
+        # as on a GPU that records its steps
+        stage.is_recorded, stage.automatic_optimization = True, False
         started(engine, stage, **given)
 
     monkeypatch.setattr(Engine, "run", run)

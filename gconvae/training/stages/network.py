@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from gconvae import losses
 from gconvae.clouds import Clouds
-from gconvae.cuda_graphs import Recorder, recordable
+from gconvae.cuda_graphs import recordable
 from gconvae.options import TrainingOptions
 from gconvae.randomness import standard_noise
 from gconvae.training import batches
@@ -69,8 +69,6 @@ class NetworkStage(Stage):
         size = model.conditioning.num_points
         self.full = all(clouds.is_full(size) for clouds in self.clouds.values())
         self.on_lattice = bool(model.likelihood.step.any())
-        self.after_step: Callable[[], object] = lambda: None
-        self._recorders: dict[str, Recorder] = {}
         self._now = ("train", 0, 0)
         parts = [model.likelihood] if options.joint_prior else [model.likelihood, model.prior]
         frozen = [weight for part in parts for weight in part.parameters()]
@@ -101,17 +99,6 @@ class NetworkStage(Stage):
             clouds = clouds.to(self.device)
         return batches.loader(clouds, order, seed=self.seed, workers=workers)
 
-    @property
-    def is_recorded(self) -> bool:
-        """Whether steps are recorded as CUDA graphs, and optimized by the stage itself."""
-        return not self.automatic_optimization
-
-    def record(self) -> None:
-        """Records steps on a GPU, if they are the same every time; for one process that nobody
-        watches step by step.
-        """
-        self.automatic_optimization = not self.same_every_time()
-
     def same_every_time(self) -> bool:
         """Whether steps differ by their tensors alone, so that one can be recorded for all."""
         model = self.model
@@ -120,25 +107,9 @@ class NetworkStage(Stage):
         fixed = not draws and not self.on_lattice and asked is None
         return bool(fixed and recordable(model.encoder, model.decoder, self.loss))
 
-    def default_optimizer(self) -> torch.optim.Optimizer:
-        """Adam, in one kernel."""
-        return Adam(
-            self.trained_parameters(),
-            lr=self.learning_rate,
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
-
     def sum_dtype(self) -> torch.dtype:
         """That of the model."""
         return self.model.scaling.low.dtype
-
-    def on_train_start(self) -> None:
-        """Prepares the recording of steps."""
-        super().on_train_start()
-        device = self.device if self.is_recorded else "cpu"
-        functions: dict[str, Callable[..., object]] = {"train": self._learn, "valid": self._step}
-        self._recorders = {part: Recorder(call, device) for part, call in functions.items()}
 
     def candidate(self) -> Mapping[str, Tensor]:
         """All weights of the model."""
@@ -150,11 +121,6 @@ class NetworkStage(Stage):
         for weight in self._frozen:
             weight.requires_grad_(True)
         self.model.load_state_dict(self.best_weights)
-
-    def forget_recordings(self) -> None:
-        """Gives their memory back."""
-        for recorder in self._recorders.values():
-            recorder.forget()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the order of the next epoch."""
@@ -179,29 +145,26 @@ class NetworkStage(Stage):
     def training_step(self, block: Clouds, number: int) -> Tensor | None:
         """The loss of a batch; of a GPU that records, all steps of a block of batches."""
         if not self.is_recorded:
-            return self._step(*self._tensors("train", self.current_epoch, number, block))
+            given = self._tensors("train", self.current_epoch, number, block)
+            return self.step_loss("train", *given)
         for step, batch in self._batches(block, number):
             if step % FADING == 0:
                 self._forget_traces()
-            self._take("train", self.current_epoch, step, batch)
-            self.after_step()
+            self.take("train", *self._tensors("train", self.current_epoch, step, batch))
         return None
 
     def validation_step(self, block: Clouds, number: int) -> None:
         """Losses of validation clouds."""
         # the same noise in every epoch, so that epochs differ by their weights only
         if not self.is_recorded:
-            self._step(*self._tensors("valid", 0, number, block))
+            self.step_loss("valid", *self._tensors("valid", 0, number, block))
             return
         for step, batch in self._batches(block, number):
-            self._take("valid", 0, step, batch)
+            self.take("valid", *self._tensors("valid", 0, step, batch))
 
     def _batches(self, block: Clouds, number: int) -> Iterator[tuple[int, Clouds]]:
         parts = batches.split(block, self.options.batch_size)
         return enumerate(parts, number * batches.BLOCK)
-
-    def _take(self, part: str, epoch: int, step: int, batch: Clouds) -> None:
-        self._recorders[part](*self._tensors(part, epoch, step, batch))
 
     def _tensors(
         self, part: str, epoch: int, step: int, batch: Clouds
@@ -215,17 +178,26 @@ class NetworkStage(Stage):
         beta = torch.tensor(self._beta(epoch), dtype=dtype, device="cpu")
         return batch.points, batch.mask, batch.labels, noise, beta
 
-    def _learn(self, *tensors: Tensor) -> None:
-        adam = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(adam, Adam)
-        adam.zero_grad()
-        self._step(*tensors).backward()
-        adam.step()
-
-    def _step(
-        self, scaled: Tensor, mask: Tensor, labels: Tensor | None, noise: Tensor, beta: Tensor
+    def step_loss(
+        self,
+        part: str,
+        scaled: Tensor,
+        mask: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        beta: Tensor,
     ) -> Tensor:
-        part, share = self._now[0], self.share(len(scaled))
+        """Reconstruction loss and KL term of a batch.
+
+        Args:
+            part: ``"train"`` or ``"valid"``.
+            scaled: Clouds, shape (B, N, F).
+            mask: Shape (B, N).
+            labels: Shape (B,), or None.
+            noise: Of the latents, N(0, 1), shape (B, L).
+            beta: Weight of the KL term.
+        """
+        share = self.share(len(scaled))
         # random numbers of the whole batch, so that each cloud has its own in any process
         scaled = self._dequantized(scaled, mask)[share.rows]
         mask, labels = mask[share.rows], None if labels is None else labels[share.rows]
@@ -235,12 +207,15 @@ class NetworkStage(Stage):
             posterior = self.model.posterior(scaled, mask)
         stddev = posterior.base_dist.stddev
         z = posterior.mean + stddev * noise[share.rows].to(scaled)  # (B, L)
+        # a GPU is not asked: it would have to be waited for, and a recording keeps an answer
+        asked = not (mask.is_cuda or self.is_recorded)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
         with self.in_precision():
-            unit = self.model.decode_unit(z, labels, made, numbers)
+            unit = self.model.decode_unit(
+                z, labels, made, numbers, full=None if asked else made is None
+            )
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
-        # a GPU is not asked: it would have to be waited for
-        full = made is None or (not mask.is_cuda and bool(mask.all() and made.all()))
+        full = made is None or (asked and bool(mask.all() and made.all()))
         rec = self.loss(scaled, output, *(() if full else (mask, made)))  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from gconvae.randomness import generator
 from gconvae.training.history import History, add_row
 from gconvae.training.optimization import Adam, Optimization, scheduled
 from gconvae.training.stages.in_parts import Loss, in_parts
+from gconvae.training.stages.recorded import RecordedSteps
 
 __all__ = ["Share", "Stage"]
 
@@ -38,7 +38,7 @@ class Share:
     factor: float
 
 
-class Stage(pl.LightningModule):
+class Stage(RecordedSteps):
     """One stage of a training: what it trains, on which batches, and what it leaves.
 
     An epoch ends with a look at held-out clouds. The weights with the lowest loss of these are
@@ -90,7 +90,7 @@ class Stage(pl.LightningModule):
         self.seconds, self.finished = 0.0, False
         self._clock = time.perf_counter()
         self._sums: dict[str, Tensor] = {}
-        self._counts = {"train": 0, "valid": 0}
+        self._counts: dict[str, Tensor] = {}
         self._judged: dict[str, Tensor] = {}
 
     # what a stage says
@@ -115,7 +115,10 @@ class Stage(pl.LightningModule):
 
     def default_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer where nobody asks for another: Adam, in one kernel."""
-        return Adam(self.trained_parameters(), lr=self.learning_rate, fused=True)
+        on_gpu = self.device.type == "cuda"  # where a step may be recorded
+        return Adam(
+            self.trained_parameters(), lr=self.learning_rate, fused=True, capturable=on_gpu
+        )
 
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer
@@ -226,7 +229,10 @@ class Stage(pl.LightningModule):
     def on_train_start(self) -> None:
         """Makes room for the sums of an epoch; a resumed stage may have ended before."""
         zeros = torch.zeros(len(self.terms), device=self.device, dtype=self.sum_dtype())
-        self._sums = {part: zeros.clone() for part in self._counts}
+        none = torch.zeros((), device=self.device, dtype=torch.long)
+        self._sums = {part: zeros.clone() for part in ("train", "valid")}
+        self._counts = {part: none.clone() for part in self._sums}
+        self.prepare_recording()
         self._clock = time.perf_counter()
         self._stop_if_stale()
 
@@ -235,13 +241,14 @@ class Stage(pl.LightningModule):
         return torch.float32
 
     def add(self, part: str, share: Share, *terms: Tensor) -> None:
-        """Adds the terms of a batch to those of the epoch.
+        """Adds the terms of a batch to those of the epoch, which may be within a recording.
 
         Args:
             part: ``"train"`` or ``"valid"``.
             share: What this process has of the batch.
             terms: As many as the stage has, each (B,).
         """
+        # counts are tensors too: a number in Python would not grow where a recording is repeated
         if share.count:
             self._sums[part] += torch.stack([term.detach().sum() for term in terms])
         self._counts[part] += share.count
@@ -269,10 +276,10 @@ class Stage(pl.LightningModule):
 
     def _ended(self, part: str) -> dict[str, float]:
         """Means of an epoch, the loss first."""
-        counted = torch.tensor([self._counts[part]], dtype=torch.float64, device=self.device)
+        counted = self._counts[part].view(1).double()
         sums = self.summed(torch.cat([self._sums[part].double(), counted]))
         *totals, count = sums.tolist()
-        self._counts[part] = 0
+        self._counts[part].zero_()
         self._sums[part].zero_()
         sums_by_term = dict(zip(self.terms, totals, strict=True))
         loss = self.loss_of(sums_by_term) / count
@@ -321,6 +328,7 @@ class Stage(pl.LightningModule):
             "history": {name: list(column) for name, column in self.history.items()},
             "outcomes": dict(self.outcomes),
             "before": self.before,
+            "steps_taken": self.steps_taken,
             **{name: getattr(self, name) for name in self._RESUMED},
         }
 
@@ -331,6 +339,8 @@ class Stage(pl.LightningModule):
         self.history.update(saved["history"])
         for name in self._RESUMED:
             setattr(self, name, saved[name])
+        # Lightning counts apart what it optimizes and what the stage does
+        self.steps_taken = saved.get("steps_taken", checkpoint["global_step"])
 
     def random(self, purpose: str, *, epoch: int = 0, step: int = 0) -> torch.Generator:
         """The random numbers of a step."""

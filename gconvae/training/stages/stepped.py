@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from gconvae.training import batches
 from gconvae.training.batches import Steps, once, step_loader
 from gconvae.training.optimization import Optimization
 from gconvae.training.stages.stage import Stage
@@ -64,12 +66,23 @@ class SteppedStage(Stage):
         """The batch of a step, the same in every process."""
 
     @abstractmethod
-    def training_step(self, batch: Any, number: int) -> Tensor:
-        """The loss of the process's share of a batch."""
+    def training_step(self, batch: Any, number: int) -> Tensor | None:
+        """The loss of the process's share of a batch; where steps are recorded, takes all of those
+        that :meth:`block` makes of ``batch``.
+        """
 
     @abstractmethod
     def look(self) -> None:
         """Adds the losses of held-out data to those of the epoch."""
+
+    def block(self, steps: list[int]) -> Iterator[tuple[int, Any]]:
+        """Steps and their batches, where those that are recorded come many at a time.
+
+        Args:
+            steps: What comes as a batch then.
+        """
+        for step in steps:
+            yield step, self.transfer_batch_to_device(self.batch(step), self.device, 0)
 
     def check_shape(self, losses: Tensor, count: int) -> None:
         """Refuses losses of which there is not one a cloud.
@@ -99,7 +112,7 @@ class SteppedStage(Stage):
     @property
     def step_number(self) -> int:
         """Steps that are done in all."""
-        return int(self.trainer.global_step)
+        return self.steps_taken
 
     @property
     def reloads(self) -> bool:
@@ -110,6 +123,8 @@ class SteppedStage(Stage):
         """Lightning asks."""
         # a finished stage that is gone on with asks too, and has no further epoch
         self.steps.set_epoch(min(self.current_epoch, self.max_epochs - 1))
+        # as batches of the network
+        self.steps.block = batches.BLOCK if self.is_recorded else None
         return step_loader(_Batches(self), self.steps)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -135,5 +150,6 @@ class _Batches(Dataset[Any]):
     def __len__(self) -> int:
         return self.stage.steps.total
 
-    def __getitem__(self, step: int) -> Any:
-        return self.stage.batch(step)
+    def __getitem__(self, step: int | list[int]) -> Any:
+        # a block is made batch by batch, when each is its turn
+        return step if isinstance(step, list) else self.stage.batch(step)
