@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
+from gconvae.freed_memory import keep_freed_memory
 from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import NODES, PART, joined, pieces, sent
 from gconvae.plain import plain
@@ -171,6 +172,7 @@ def samples(
     if model.device.type == "cuda":
         yield from map(piece, starts)
         return
+    keep_freed_memory()
     together = torch.get_num_threads()
     for first in range(0, len(starts), together):
         some = starts[first : first + together]

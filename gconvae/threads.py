@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
+from torch import nn
 
-__all__ = ["parts", "side_by_side"]
+__all__ = ["parts", "separable", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -48,9 +49,15 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
         with torch.set_grad_enabled(with_gradients):
             return call()
 
-    pool = _POOLS.of(threads)
-    running = [pool.submit(run, call) for call in calls]
-    wait(running)
+    with _POOLS.lock:
+        pool = _POOLS.of(threads)
+        # MKL has one number for all threads, which the pool's own number does not change
+        torch.set_num_threads(1)
+        try:
+            running = [pool.submit(run, call) for call in calls]
+            wait(running)
+        finally:
+            torch.set_num_threads(threads)
     return [each.result() for each in running]
 
 
@@ -72,21 +79,42 @@ def parts(count: int) -> list[slice]:
     return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
 
 
+def separable(*parts: nn.Module) -> bool:
+    """Whether clouds may go through parts of a model in several calls side by side.
+
+    Each class says so itself, not one it stems from. One that says ``separable = True`` makes of
+    each cloud what depends on that cloud alone, draws no random numbers, and changes nothing of
+    itself; dropout and norms over a batch do not.
+
+    Args:
+        parts: Encoder, decoder and loss.
+    Example:
+        >>> class Own(nn.Module):
+        ...     separable = True
+        >>> separable(Own()), separable(Own(), nn.Linear(2, 2))
+        (True, False)
+    """
+    return all("separable" in vars(type(part)) and part.separable for part in parts)
+
+
 class _Pools:
     """The threads of this process; a forked one, which inherits none, makes its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._made_for = (0, 0)
+        self._threads = 0
+        os.register_at_fork(after_in_child=self._forget)
 
     def of(self, threads: int) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None or self._made_for != (os.getpid(), threads):
-                if self._pool is not None and self._made_for[0] == os.getpid():
-                    self._pool.shutdown()
-                self._pool, self._made_for = _pool(threads), (os.getpid(), threads)
-            return self._pool
+        if self._pool is None or self._threads != threads:
+            if self._pool is not None:
+                self._pool.shutdown()
+            self._pool, self._threads = _pool(threads), threads
+        return self._pool
+
+    def _forget(self) -> None:
+        self.lock, self._pool = threading.Lock(), None
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
@@ -98,7 +126,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
 
     wait([pool.submit(alone) for _ in range(threads)])
-    torch.set_num_threads(threads)  # of threads that somebody else begins later
     return pool
 
 

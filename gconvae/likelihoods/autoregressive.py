@@ -96,6 +96,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     """
 
     has_mass: ClassVar[bool] = True
+    recordable = True
     network: NodeTransformer
     centre: Tensor
     lattice_steps: Tensor
@@ -183,7 +184,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         mask = _all_real(mean) if mask is None else mask
         places = self._places(mean)
         told = self._from_top(self._place(mean, places), mask, places)[0]
-        uniform = noise[:, :, list(self.columns)].to(mean)
+        uniform = self._in_order(noise.to(mean), dim=2)
         condition = self._condition(mask)
         drawn = self.network.draw(told, condition, uniform, places, self.temperature)
         drawn = self._from_top(drawn, mask, places)[0]  # a network may err about what lies above
@@ -281,11 +282,18 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
-        return places.of(unit[..., list(self.columns)].clamp(0, 1))
+        return places.of(self._in_order(unit).clamp(0, 1))
+
+    def _in_order(self, parts: Tensor, dim: int = -1) -> Tensor:
+        """Columns in the order of drawing."""
+        every = parts.unbind(dim)
+        return torch.stack([every[column] for column in self.columns], dim)
 
     def _in_columns(self, drawn: Tensor) -> Tensor:
         """Features in the order of drawing, shape (B, N, F), in their columns again."""
-        return drawn[..., [self.columns.index(column) for column in range(self.num_features)]]
+        every = drawn.unbind(-1)
+        found = [every[self.columns.index(column)] for column in range(self.num_features)]
+        return torch.stack(found, dim=-1)
 
     def _from_top(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Places from the top down, masked nodes last and 0, shape (B, N, F); and their order."""

@@ -72,9 +72,7 @@ class Digits(nn.Module):
         mixture = self.coarse(nn.functional.gelu(self.coarse_state(state)))  # (F, M, 3 K)
         steps = places.coarse_steps().unsqueeze(1)
         coarse = discretized_logistic.log_prob(number, mixture, steps)
-        if 0 in places.cells:  # a lattice of one cell
-            single = [column for column, cells in enumerate(places.cells) if not cells]
-            coarse = coarse.index_fill(0, torch.tensor(single, device=coarse.device), 0.0)
+        coarse = coarse.masked_fill(places.single.unsqueeze(1), 0.0)  # a lattice of one cell
         return (mass + coarse).unflatten(1, place.shape[:2]).permute(1, 2, 0)
 
 

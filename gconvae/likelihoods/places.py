@@ -37,6 +37,7 @@ class Places:
     Attributes:
         steps: As given.
         cells: Largest c of each feature.
+        single: Whether that is 0, shape (F,).
     Example:
         >>> places = Places([432, 255], torch.zeros(1))
         >>> place = places.of(torch.tensor([[0.5, 1.0]]))
@@ -56,7 +57,9 @@ class Places:
         pairs = zip(starts.tolist(), stops.tolist(), strict=True)
         self._rows = [slice(*pair) for pair in pairs]
         self._ends, self._starts = ends.to(like), starts.to(like.device)
-        self._cells = torch.tensor(self.cells, device="cpu").clamp(min=1).to(like)
+        cells = torch.tensor(self.cells, device="cpu")
+        self._cells = cells.clamp(min=1).to(like)
+        self.single = (cells == 0).to(like.device)
 
     def fits(self, steps: Sequence[int], like: Tensor) -> bool:
         """Whether these are the places of given steps, in dtype and on the device of a tensor."""

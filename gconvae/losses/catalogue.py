@@ -14,6 +14,7 @@ from gconvae.cuda_graphs import recordable
 
 # each registers its losses
 from gconvae.losses import chamfer, sliced, transport  # noqa: F401
+from gconvae.threads import separable
 
 __all__ = ["Standardized", "WeightedSum", "available", "create"]
 
@@ -100,6 +101,11 @@ class WeightedSum(nn.Module):
         """See ``gconvae.cuda_graphs``."""
         return recordable(*self.losses)
 
+    @property
+    def separable(self) -> bool:
+        """See ``gconvae.threads``."""
+        return separable(*self.losses)
+
     def forward(self, target: Tensor, output: Tensor, *masks: Any, **options: Any) -> Tensor:
         """Per-cloud loss, shape (B,); arguments as each of the losses takes them."""
         terms = (
@@ -154,6 +160,11 @@ class Standardized(nn.Module):
     def recordable(self) -> bool:
         """See ``gconvae.cuda_graphs``."""
         return recordable(self.loss)
+
+    @property
+    def separable(self) -> bool:
+        """See ``gconvae.threads``."""
+        return separable(self.loss)
 
     @classmethod
     def fitted(cls, loss: nn.Module, points: Tensor, mask: Tensor | None = None) -> Standardized:

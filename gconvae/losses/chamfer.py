@@ -173,6 +173,8 @@ class ThirdAxisChamfer(nn.Module):
         self.coverage_weight = coverage_weight
         self.precision_weight = precision_weight
 
+    separable = True
+
     @property
     def recordable(self) -> bool:
         """See ``gconvae.cuda_graphs``; torch-cluster's ties are looked at."""
@@ -246,6 +248,8 @@ class MatchedIntensityChamfer(nn.Module):
         self.coverage_weight = coverage_weight
         self.precision_weight = precision_weight
         self.num_positions = num_positions
+
+    separable = True
 
     @property
     def recordable(self) -> bool:

@@ -42,7 +42,7 @@ class ConvEncoder(nn.Module):
         torch.Size([2, 10])
     """
 
-    recordable = True
+    recordable = separable = True
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class ConvDecoder(nn.Module):
         torch.Size([2, 25, 3])
     """
 
-    recordable = True
+    recordable = separable = True
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class DenseDecoder(nn.Module):
         torch.Size([2, 25, 3])
     """
 
-    recordable = True
+    recordable = separable = True
 
     def __init__(
         self,

@@ -125,7 +125,7 @@ class SetTransformerEncoder(nn.Module):
         torch.Size([2, 10])
     """
 
-    recordable = True
+    recordable = separable = True
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class SetTransformerDecoder(nn.Module):
         torch.Size([4, 25, 3])
     """
 
-    recordable = True
+    recordable = separable = True
 
     def __init__(
         self,

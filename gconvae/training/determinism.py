@@ -13,7 +13,7 @@ import torch
 
 from gconvae.caller_state import Shared
 
-__all__ = ["deterministic", "keep_freed_memory", "quiet_lightning"]
+__all__ = ["deterministic", "quiet_lightning"]
 
 
 @contextmanager
@@ -72,15 +72,6 @@ def _convolutions_in_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = True
-
-
-def keep_freed_memory() -> None:
-    """Lets glibc keep what a step frees for the next one.
-
-    Else it may return gradients to the system and fetch them anew in every step, page by page. It
-    stops once it has seen a larger piece freed, of at most 32 MB; nothing happens elsewhere.
-    """
-    torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
 def _quiet() -> Callable[[], None]:

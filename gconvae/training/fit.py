@@ -20,10 +20,11 @@ from gconvae import losses, metrics, neighbors
 from gconvae.caller_state import neutral
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
+from gconvae.freed_memory import keep_freed_memory
 from gconvae.options import Accelerator, Neighbors, Precision, Scaling, TrainingOptions
 from gconvae.training import outcome, run_folder
 from gconvae.training.clouds import TrainingClouds, seen_rows, training_clouds
-from gconvae.training.determinism import deterministic, keep_freed_memory
+from gconvae.training.determinism import deterministic
 from gconvae.training.engine import Engine
 from gconvae.training.hardware import Hardware
 from gconvae.training.history import write_history

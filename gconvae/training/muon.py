@@ -93,11 +93,12 @@ class Muon(torch.optim.Optimizer):
         for (rows, columns), numbers in by_shape.items():
             stacked = torch.cat([updates[n].reshape(-1, rows, columns) for n in numbers])
             sizes = [updates[n].numel() // (rows * columns) for n in numbers]
+            # a rate may be a tensor, in a step that a GPU records
             rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
-            made = orthogonalized(stacked).split(sizes)
+            made = (orthogonalized(stacked) * rate).split(sizes)
             ours = [weights[n] for n in numbers]
             shaped = [one.view_as(weight) for one, weight in zip(made, ours, strict=True)]
-            torch._foreach_add_(ours, shaped, alpha=-rate)
+            torch._foreach_sub_(ours, shaped)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

@@ -202,7 +202,9 @@ def muon(
         rate = lr * 20 / 3 if matrix_lr is None else matrix_lr
         made.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
     if rest:
-        made.append(AdamW(rest, lr=lr, weight_decay=weight_decay, betas=betas, fused=True))
+        rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "betas": betas}
+        on_gpu = any(weight.is_cuda for weight in rest)  # where a step may be recorded
+        made.append(AdamW(rest, **rates, fused=True, capturable=on_gpu))
     return made[0] if len(made) == 1 else Joined(made)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -43,28 +44,33 @@ def in_parts(
         >>> total.item(), weight.grad.item(), len(each)
         (2016.0, 2016.0, 64)
     """
-    kept: list[Sequence[Tensor]] = []
-    total = _Sum.apply(loss, rows, kept, *weights)
-    return total, [torch.cat(each) for each in zip(*kept, strict=True)]
+    start = rows.start
+    pieces = [slice(start + p.start, start + p.stop) for p in parts(rows.stop - start)]
+    if not torch.is_grad_enabled():
+        found = side_by_side([functools.partial(loss, piece) for piece in pieces])
+        values, kept = zip(*found, strict=True)
+        return sum(values[1:], values[0]), _joined(kept)
+    every: list[Sequence[Tensor]] = []
+    total = _Sum.apply(loss, pieces, every, *weights)
+    return total, _joined(every)
+
+
+def _joined(kept: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    return [torch.cat(each) for each in zip(*kept, strict=True)]
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, loss: Loss, rows: slice, kept: list[Sequence[Tensor]], *weights: Tensor
+        ctx: Any, loss: Loss, pieces: list[slice], kept: list[Sequence[Tensor]], *weights: Tensor
     ) -> Tensor:
         def part(piece: slice) -> tuple[Tensor, Sequence[Tensor], tuple[Tensor | None, ...]]:
             with torch.enable_grad():
                 value, numbers = loss(piece)
-                return (
-                    value.detach(),
-                    numbers,
-                    torch.autograd.grad(value, weights, allow_unused=True),
-                )
+                gradients = torch.autograd.grad(value, weights, allow_unused=True)
+            return value.detach(), numbers, gradients
 
-        start = rows.start
-        pieces = [slice(start + p.start, start + p.stop) for p in parts(rows.stop - start)]
-        found = side_by_side([lambda piece=piece: part(piece) for piece in pieces])
+        found = side_by_side([functools.partial(part, piece) for piece in pieces])
         kept.extend(numbers for _, numbers, _ in found)
         total, _, gradients = found[0]
         for value, _, more in found[1:]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.clouds import Clouds
+from gconvae.cuda_graphs import recordable
 from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
@@ -47,19 +48,27 @@ MATRIX_RATE, OTHER_RATE, DECAY = 2e-2, 3e-3, 0.05
 
 
 class Batch(NamedTuple):
-    """Clouds of a step.
+    """All that a step is a function of, a row a cloud.
 
     Attributes:
-        rows: Their numbers, shape (B,).
-        unit: In the unit interval, perhaps changed, shape (B, N, F).
+        unit: Clouds in the unit interval, perhaps changed, shape (B, N, F).
         mask: Shape (B, N).
         changes: What was changed of each, shape (B, K).
+        noise: Of the latents, shape (B, L).
+        labels: Shape (B,), or None.
+        node_noise: Of the decoder, or None.
     """
 
-    rows: Tensor
     unit: Tensor
     mask: Tensor
     changes: Tensor
+    noise: Tensor
+    labels: Tensor | None
+    node_noise: Tensor | None
+
+    def of(self, rows: slice) -> Batch:
+        """Some of the clouds."""
+        return Batch(*(None if part is None else part[rows] for part in self))
 
 
 def has_stage(likelihood: Likelihood) -> bool:
@@ -168,8 +177,8 @@ class LikelihoodStage(SteppedStage):
         self.best_weights = {k: v.clone() for k, v in self.average.state_dict().items()}
         rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
-        mean = valid.means(rows, unit, mask, self._numbers("held-out means", 0))
-        self.held_out = unit, mean, mask
+        noise = valid.noise(len(rows), self._numbers("held-out means", 0))
+        self.held_out = unit, valid.means(unit, mask, valid.labels(rows), *noise), mask
         likelihood.network.train()
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -201,40 +210,70 @@ class LikelihoodStage(SteppedStage):
 
     def batch(self, step: int) -> Batch:
         """Changed clouds of a step."""
-        size, random = (self.likelihood.batch_size,), self._numbers("clouds", step)
-        rows = torch.randint(len(self.pairs), size, generator=random, device="cpu")
+        size = self.likelihood.batch_size
+        random = self._numbers("clouds", step)
+        rows = torch.randint(len(self.pairs), (size,), generator=random, device="cpu")
         unit, mask = self.pairs.clouds(rows, self._numbers("lattice", step))
         unit, changes = self.likelihood.changed(unit, mask, self._numbers("changes", step))
-        return Batch(rows, unit, mask, changes)
+        noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
+        return Batch(unit, mask, changes, noise, self.pairs.labels(rows), node_noise)
 
-    def training_step(self, batch: Batch, number: int) -> Tensor:
-        """Minus the log-likelihood of the process's share."""
-        step, share = self.step_number, self.share(len(batch.unit))
+    def training_step(self, batch: Batch | list[int], number: int) -> Tensor | None:
+        """Minus the log-likelihood of the process's share; takes all steps that are recorded."""
+        if self.is_recorded:
+            for step, each in self.block(batch):
+                self.take("train", self._new_share(step + 1), *each)
+            return None
+        loss = self.step_loss("train", *batch)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the likelihood is {loss.item()} in step {self.step_number}")
+        return loss
 
-        def part(rows: slice) -> tuple[Tensor, list[Tensor]]:
-            random = self._numbers("means", step)
-            means = self.pairs.means(batch.rows, batch.unit, batch.mask, random, rows)
+    def step_loss(self, part: str, *tensors: Any) -> Tensor:
+        """Minus the log-likelihood of a :class:`Batch`."""
+        batch = Batch(*tensors)
+        share = self.share(len(batch.unit))
+
+        def some(rows: slice) -> tuple[Tensor, list[Tensor]]:
+            unit, mask, changes, noise, labels, node_noise = batch.of(rows)
+            means = self.pairs.means(unit, mask, labels, noise, node_noise)
             with self.in_precision():
-                losses = self.likelihood.negative_log_likelihood(
-                    batch.unit[rows], means, batch.mask[rows], batch.changes[rows]
-                )
+                losses = self.likelihood.negative_log_likelihood(unit, means, mask, changes)
             self.check_shape(losses, len(means))
             return self.part_of_mean(losses, share), [losses.detach()]
 
-        loss, (losses,) = self.in_parts(part, share)
-        self.add("train", share, losses)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the likelihood is {loss.item()} in step {step}")
+        loss, (losses,) = self.in_parts(some, share)
+        self.add(part, share, losses)
         return loss
 
-    @torch.no_grad()
+    def same_every_time(self) -> bool:
+        """Whether a GPU can record a step: all parts say so, and nobody asks for an optimizer."""
+        model, asked = self.pairs.model, self.optimization.optimizer or self.optimization.scheduler
+        cut = getattr(model.encoder, "num_points", model.conditioning.num_points)
+        fits = cut == model.conditioning.num_points  # else masks are looked at
+        return asked is None and fits and recordable(model.encoder, model.decoder, self.likelihood)
+
+    def learn(self, rates: Tensor | None, *tensors: Any) -> None:
+        """A step and the running mean after it; the mean's new share is the first tensor."""
+        new, *batch = tensors
+        super().learn(rates, *batch)
+        self._average(new)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
         """The running mean after a step."""
-        steps = self.step_number
-        new = 1 - min(AVERAGE, steps / (9 + steps))
+        if not self.is_recorded:
+            self._average(self._new_share(self.step_number))
+
+    @torch.no_grad()
+    def _average(self, new: Tensor) -> None:
+        new = new.to(self.device)
         pairs = zip(self.average.parameters(), self.trained_parameters(), strict=True)
         for mean, weight in pairs:
             mean.lerp_(weight, new)
+
+    def _new_share(self, steps: int) -> Tensor:
+        """Share of the weights after so many steps in their running mean."""
+        return torch.tensor(1 - min(AVERAGE, steps / (9 + steps)), device="cpu")
 
     @torch.no_grad()
     def look(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from gconvae.clouds import Clouds
 from gconvae.cuda_graphs import recordable
 from gconvae.options import TrainingOptions
 from gconvae.randomness import standard_noise
+from gconvae.threads import separable
 from gconvae.training import batches
 from gconvae.training.clouds import TrainingClouds
 from gconvae.training.optimization import FADING, Adam, Optimization
@@ -199,14 +200,49 @@ class NetworkStage(Stage):
         """
         share = self.share(len(scaled))
         # random numbers of the whole batch, so that each cloud has its own in any process
-        scaled = self._dequantized(scaled, mask)[share.rows]
-        mask, labels = mask[share.rows], None if labels is None else labels[share.rows]
+        scaled = self._dequantized(scaled, mask)
         numbers = self.model.node_noise(len(noise), self._random("node noise"))
-        numbers = None if numbers is None else numbers[share.rows]
+        batch = scaled, mask, labels, noise, numbers
+
+        def some(rows: slice) -> tuple[Tensor, Sequence[Tensor]]:
+            rec, kl, _ = self._terms(Share(rows, share.count, share.factor), *batch)
+            return self.part_of_mean(rec + beta * kl, share), (rec.detach(), kl.detach())
+
+        if self.in_separate_parts():
+            loss, (rec, kl) = self.in_parts(some, share)
+            self.add(part, share, rec, kl)
+            return loss
+        rec, kl, penalty = self._terms(share, *batch)
+        self.add(part, share, rec, kl)
+        if penalty is None:
+            return self.mean_of(rec + beta * kl, share)
+        return self.mean_of(rec, share) + beta * penalty
+
+    def in_separate_parts(self) -> bool:
+        """Whether no cloud of a batch depends on another, and a CPU has the batch."""
+        on_cpu, model = self.device.type == "cpu", self.model
+        # free bits are of the batch's mean
+        apart = separable(model.encoder, model.decoder, self.loss) and not self.options.free_bits
+        return on_cpu and apart
+
+    def _terms(
+        self,
+        share: Share,
+        scaled: Tensor,
+        mask: Tensor,
+        labels: Tensor | None,
+        noise: Tensor,
+        numbers: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Reconstruction loss and KL of clouds of a batch, and :meth:`_divergence`'s penalty."""
+        rows, count = share.rows, len(scaled)
+        scaled, mask, noise = scaled[rows], mask[rows], noise[rows]
+        labels = None if labels is None else labels[rows]
+        numbers = None if numbers is None else numbers[rows]
         with self.in_precision():
             posterior = self.model.posterior(scaled, mask)
         stddev = posterior.base_dist.stddev
-        z = posterior.mean + stddev * noise[share.rows].to(scaled)  # (B, L)
+        z = posterior.mean + stddev * noise.to(scaled)  # (B, L)
         # a GPU is not asked: it would have to be waited for, and a recording keeps an answer
         asked = not (mask.is_cuda or self.is_recorded)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
@@ -222,11 +258,7 @@ class NetworkStage(Stage):
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
                 f"got shape {tuple(rec.shape)}"
             )
-        kl, penalty = self._divergence(posterior, mask, labels, len(noise), share)
-        self.add(part, share, rec, kl)
-        if penalty is None:
-            return self.mean_of(rec + beta * kl, share)
-        return self.mean_of(rec, share) + beta * penalty
+        return rec, *self._divergence(posterior, mask, labels, count, share)
 
     def _random(self, purpose: str) -> torch.Generator:
         """For this step of this part; node noise is the same in both."""

@@ -24,8 +24,6 @@ __all__ = [
 HELD_OUT = 0.1
 """Share of the clouds on which a stage is watched, where nobody hands over validation clouds."""
 
-WHOLE = slice(None)
-
 
 class Reconstructions:
     """Clouds and their means through draws from their posteriors, as many as one wants.
@@ -80,39 +78,48 @@ class Reconstructions:
         points = self.model.likelihood.dequantize(points, random, *ends, mask)
         return scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
+    def labels(self, rows: Tensor) -> Tensor | None:
+        """Labels of clouds, shape (b,), where the model has labels."""
+        if not self.model.conditioning.num_classes:  # clouds of a file would be read for nothing
+            return None
+        return self.source.prepared(self._places(rows)).labels
+
+    def noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """N(0, 1) for the latents of clouds, shape (b, L), and the decoder's noise, or None.
+
+        Args:
+            count: b.
+            random: Their source, on the CPU.
+        """
+        latent = standard_noise((count, self.model.prior.latent_dim), random)
+        return latent, self.model.node_noise(count, random)
+
     @torch.no_grad()
     def means(
         self,
-        rows: Tensor,
         unit: Tensor,
         mask: Tensor,
-        random: torch.Generator,
-        part: slice = WHOLE,
+        labels: Tensor | None,
+        noise: Tensor,
+        node_noise: Tensor | None,
     ) -> Tensor:
         """The decoder's output for clouds, through a draw from their posteriors.
 
         Args:
-            rows: Numbers of clouds, shape (b,), which say the labels.
-            unit: These clouds, perhaps changed, shape (b, N, F).
+            unit: Clouds, perhaps changed, shape (b, N, F).
             mask: True where a node is real, shape (b, N).
-            random: Source of the latent noise of all of them.
-            part: Those of the b clouds that are wanted.
+            labels: Of the clouds, shape (b,), or None.
+            noise: See :meth:`noise`.
+            node_noise: Likewise.
         Returns:
-            Shape (b, N, F), of the part.
+            Shape (b, N, F).
         """
-        model, count = self.model, len(unit)
-        unit, mask = unit[part], mask[part]
+        model = self.model
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
         posterior = model.posterior(*resized(points, places, wanted))
-        noise = standard_noise((count, posterior.mean.shape[1]), random)[part].to(unit)
-        z = posterior.mean + posterior.base_dist.stddev * noise  # (b, L)
-        labels = None
-        if model.conditioning.num_classes:  # clouds of a file would be read for nothing
-            labels = self.source.prepared(self._places(rows[part])).labels
-        numbers = model.node_noise(count, random)
-        numbers = None if numbers is None else numbers[part]
-        return model.decode_unit(z, labels, model.conditioning.nodes(mask), numbers)
+        z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (b, L)
+        return model.decode_unit(z, labels, model.conditioning.nodes(mask), node_noise)
 
     def _places(self, rows: Tensor) -> Tensor:
         return rows if self.rows is None else self.rows[rows]
