@@ -155,7 +155,7 @@ def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:
     side = [pointer, pointer, pointer, number, number]
     pair = [pointer, number, pointer, number, number, number, factor]
     kinds = {
-        "nearest": [*side, *side, number, *[pointer] * 3, *[number] * 4],
+        "nearest": [*side, *side, number, *[pointer] * 4, *[number] * 4],
         "terms": [*pair, *[pointer] * 4, number, number],
         "terms_backward": [*pair, *[pointer] * 6, number, number],
     }

@@ -129,18 +129,25 @@ template <typename Real, int FEATURES> struct Block {
 
   // Starts from the points that `index` holds, where it holds one (not below 0).
   void begin_at(const int64_t *index, const Real *rows, int64_t stride) {
-    for (int64_t l = 0; l < VECTORS * lanes<Real>(); l++) {
+    constexpr int64_t size = VECTORS * lanes<Real>();
+    Real nearest[size];  // beside the vectors, whose lanes are slow to reach one by one
+    Place found[size];
+    std::memcpy(nearest, best, sizeof nearest);
+    std::memcpy(found, place, sizeof found);
+    for (int64_t l = 0; l < size; l++) {
       const int64_t known = index[queries.places[first + l]];
       if (known < 0) continue;
       Real distance = 0;
-      for (int f = 0; f < features; f++) {
+      for (int f = 0; f < count(); f++) {
         const Real gap = queries.feature(f)[first + l] - rows[known * stride + f];
         distance = f ? distance + gap * gap : gap * gap;
       }
       if (!(distance < std::numeric_limits<Real>::infinity())) continue;
-      best[l / lanes<Real>()][l % lanes<Real>()] = distance;
-      place[l / lanes<Real>()][l % lanes<Real>()] = known;
+      nearest[l] = distance;
+      found[l] = known;
     }
+    std::memcpy(best, nearest, sizeof nearest);
+    std::memcpy(place, found, sizeof found);
   }
 
   // Lets a point as near as the best take over, in a look at all points in the order of their places.
@@ -410,10 +417,19 @@ void order_by_known(const Nodes<Real> &given, const Tree<Real> &points, int64_t 
   ordered.arrange(given, features, [&](int64_t i) { return order[i]; });
 }
 
-// Of a in b, and of b in a where index_b is not null and nothing is known.
+// What is known of the queries of a cloud.
+template <typename Real>
+Known<Real> near(const int64_t *known, const Side<Real> &queries, const Side<Real> &points,
+                 int64_t cloud) {
+  if (!known) return {};
+  return {known + queries.begin(cloud), points.values + points.begin(cloud) * points.stride,
+          points.stride};
+}
+
+// Of a in b, and of b in a where index_b is not null; near points are known of both or of neither.
 template <typename Real, int FEATURES>
 void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *index_a,
-            int64_t *index_b, const int64_t *known, const Share &share) {
+            int64_t *index_b, const int64_t *known_a, const int64_t *known_b, const Share &share) {
   Nodes<Real> nodes_a, nodes_b, ordered;
   Tree<Real> tree_a, tree_b;
   for (int64_t cloud = share.first; cloud < share.last; cloud++) {
@@ -422,33 +438,37 @@ void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *ind
     int64_t *to_b = index_a + a.begin(cloud), *to_a = index_b ? index_b + b.begin(cloud) : nullptr;
     if (!nodes_a.count || !nodes_b.count) continue;
     const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
-    Known<Real> near;
-    if (known) near = {known + a.begin(cloud), b.values + b.begin(cloud) * b.stride, b.stride};
-    const int64_t enough = known ? PARTED_KNOWN : PARTED;
+    const Known<Real> near_a = near(known_a, a, b, cloud), near_b = near(known_b, b, a, cloud);
+    const int64_t enough = known_a ? PARTED_KNOWN : PARTED;
     if (nodes_b.count < enough || nodes_a.count < enough) {
-      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near, to_b);
-      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, {}, to_a);
+      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near_a, to_b);
+      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, near_b, to_a);
       continue;
     }
     tree_b.build(nodes_b, features);
-    if (known) {
-      order_by_known(nodes_a, tree_b, b.rows(cloud), near.index, features, ordered);
-      search_tree<Real, FEATURES>(ordered, tree_b, lowest_b, share, near, to_b);
-      continue;
+    if (to_a || !known_a) tree_a.build(nodes_a, features);
+    if (known_a) {
+      order_by_known(nodes_a, tree_b, b.rows(cloud), near_a.index, features, ordered);
+      search_tree<Real, FEATURES>(ordered, tree_b, lowest_b, share, near_a, to_b);
+    } else {
+      search_tree<Real, FEATURES>(tree_a.nodes, tree_b, lowest_b, share, {}, to_b);
     }
-    tree_a.build(nodes_a, features);
-    search_tree<Real, FEATURES>(tree_a.nodes, tree_b, lowest_b, share, {}, to_b);
-    if (to_a) search_tree<Real, FEATURES>(tree_b.nodes, tree_a, lowest_a, share, {}, to_a);
+    if (to_a && known_b) {
+      order_by_known(nodes_b, tree_a, a.rows(cloud), near_b.index, features, ordered);
+      search_tree<Real, FEATURES>(ordered, tree_a, lowest_a, share, near_b, to_a);
+    } else if (to_a) {
+      search_tree<Real, FEATURES>(tree_b.nodes, tree_a, lowest_a, share, {}, to_a);
+    }
   }
 }
 
 template <typename Real>
 void find(const Side<Real> &a, const Side<Real> &b, int64_t features, int64_t *index_a,
-          int64_t *index_b, const int64_t *known, const Share &share) {
+          int64_t *index_b, const int64_t *known_a, const int64_t *known_b, const Share &share) {
   const auto chosen = features == 2   ? search<Real, 2>
                       : features == 3 ? search<Real, 3>
                                       : search<Real, 0>;
-  chosen(a, b, features, index_a, index_b, known, share);
+  chosen(a, b, features, index_a, index_b, known_a, known_b, share);
 }
 
 // Squared distance of each node to its partner: |searched features|^2 + weight |the rest|^2.
@@ -492,10 +512,10 @@ template <typename Real> struct Terms {
 extern "C" void nearest(const REAL *a, const uint8_t *mask_a, const int64_t *starts_a,
                         int64_t size_a, int64_t stride_a, const REAL *b, const uint8_t *mask_b,
                         const int64_t *starts_b, int64_t size_b, int64_t stride_b,
-                        int64_t features, int64_t *index_a, int64_t *index_b, const int64_t *known,
-                        int64_t first, int64_t last, int64_t part, int64_t parts) {
+                        int64_t features, int64_t *index_a, int64_t *index_b,
+                        const int64_t *known_a, const int64_t *known_b, int64_t first, int64_t last, int64_t part, int64_t parts) {
   find<REAL>({a, mask_a, starts_a, size_a, stride_a}, {b, mask_b, starts_b, size_b, stride_b},
-             features, index_a, index_b, known, {first, last, part, parts});
+             features, index_a, index_b, known_a, known_b, {first, last, part, parts});
 }
 
 extern "C" void terms(const REAL *a, int64_t size_a, const REAL *b, int64_t size_b,

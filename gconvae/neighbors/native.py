@@ -123,28 +123,41 @@ def nearest(
         found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
         return found
     index = torch.zeros(query.shape[:2], dtype=torch.long, device="cpu")
-    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, known=known)
+    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, None, known)
     return index
 
 
 def nearest_both(
-    a: Tensor, b: Tensor, a_mask: Tensor | None = None, b_mask: Tensor | None = None
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None = None,
+    b_mask: Tensor | None = None,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M)."""
+    """:func:`nearest` both ways: of each node of a in b, (B, N), and of b in a, (B, M).
+
+    ``known`` is that of both ways, for clouds on a CPU.
+    """
+    if known is not None:
+        return _nearest_both(a, b, a_mask, b_mask, known)
     if torch.compiler.is_compiling():
         return torch.ops.gconvae.nearest_both(a, b, a_mask, b_mask)
     return _nearest_both(a, b, a_mask, b_mask)
 
 
 def _nearest_both(
-    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None,
+    b_mask: Tensor | None,
+    known: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor]:
     if a.is_cuda:
         nearest = _on_gpu().nearest
         return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
     to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long, device="cpu")
     to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long, device="cpu")
-    _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a)
+    _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a, *known)
     return to_b, to_a
 
 
@@ -194,7 +207,7 @@ def nearest_packed(
         index = _on_gpu().nearest_packed(query, points, starts_query, starts_points)
     else:
         index = torch.zeros(len(query), dtype=torch.long, device="cpu")
-        _search(_Packed(query, starts_query), _Packed(points, starts_points), index, known=known)
+        _search(_Packed(query, starts_query), _Packed(points, starts_points), index, None, known)
     counts = starts_query[1:] - starts_query[:-1]  # (B,)
     return index + starts_points[:-1].repeat_interleave(counts)
 
@@ -382,11 +395,15 @@ def _search(
     to: Tensor,
     back: Tensor | None = None,
     known: Tensor | None = None,
+    known_back: Tensor | None = None,
 ) -> None:
     """Writes the places of the nearest points, and of the nearest queries if wanted."""
     features = query.points.shape[-1]
-    known = None if known is None else known.contiguous()
-    pointers = (None if part is None else part.data_ptr() for part in (to, back, known))
+    # kept, as those of a side
+    known, known_back = (k if k is None else k.contiguous() for k in (known, known_back))
+    pointers = (
+        None if part is None else part.data_ptr() for part in (to, back, known, known_back)
+    )
     arguments = *query.arguments(), *points.arguments(), features, *pointers
     nodes = points.points.numel() // max(1, features * points.clouds)
     pairs = to.numel() * min(MET if known is None else MET_KNOWN, nodes)

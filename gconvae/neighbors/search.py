@@ -192,6 +192,8 @@ def nearest_both(
         return native.nearest_both(a, b, a_mask, b_mask)
     a, b = a.detach(), b.detach()
     if chosen == "dense" or not _worth_a_thread(a):
+        if chosen == "torch-cluster" and a_mask is None and b_mask is None:
+            return trees.nearest_both(*searchable(a, b))
         to_b = _nearest_padded(a, b, a_mask, b_mask, chosen)
         return to_b, _nearest_padded(b, a, b_mask, a_mask, chosen)
     # torch-cluster searches on one core, and lets go of the interpreter's lock

@@ -15,7 +15,7 @@ from gconvae.clouds import pack
 from gconvae.neighbors import dense, native
 from gconvae.neighbors.packed import Packing, find_starts
 
-__all__ = ["nearest_packed", "nearest_padded", "obstacle"]
+__all__ = ["nearest_both", "nearest_packed", "nearest_padded", "obstacle"]
 
 TIE_TOLERANCE = 64
 """Relative gap of squared distances, in F * eps, below which a k-d tree may misjudge them.
@@ -110,15 +110,22 @@ def nearest_padded(
     return _with_masks(query, points, query_mask, points_mask)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch-cluster cannot be traced
+def nearest_both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`nearest_padded` both ways, every node real: shapes (B, N) and (B, M)."""
+    if not _checked_in_cpp(a):
+        return _every_node_real(a, b), _every_node_real(b, a)
+    # one look at both answers: a call costs as much as what it does in small clouds
+    a, b = a.contiguous(), b.contiguous()
+    return native.nearest_both(a, b, known=(_guess_padded(a, b), _guess_padded(b, a)))
+
+
 def _every_node_real(query: Tensor, points: Tensor) -> Tensor:
     """Nearest points by k-d trees, every node real: (B, N)."""
     num_clouds, num_nodes, features = query.shape
     size = points.shape[1]
     if _checked_in_cpp(query):
-        clouds = torch.arange(num_clouds + 1, device="cpu")
-        nodes = query.reshape(-1, features), points.reshape(-1, features)
-        known = _guess(*nodes, clouds * num_nodes, clouds * size)
-        return native.nearest(query, points, known=known.view(num_clouds, num_nodes))
+        return native.nearest(query, points, known=_guess_padded(query, points))
     cloud = torch.arange(num_clouds, device=query.device)
     packing = Packing(
         batch_query=cloud.repeat_interleave(num_nodes),
@@ -160,24 +167,33 @@ def _checked(query: Tensor, points: Tensor, packing: Packing) -> Tensor:
     num_clouds = len(packing.starts)
     asks = torch.bincount(packing.batch_query, minlength=num_clouds)  # (B,)
     starts = find_starts(asks), find_starts(packing.counts)
-    known = _guess(query, points, *starts)
+    known = _guess(query, points, *starts) - starts[1][:-1].repeat_interleave(asks)
     return native.nearest_packed(query, points, *starts, known)
 
 
+def _guess_padded(query: Tensor, points: Tensor) -> Tensor:
+    """What k-d trees alone find, places within the clouds, below 0 where nothing: (B, N)."""
+    (clouds, nodes, features), size = query.shape, points.shape[1]
+    starts_query, starts_points = (
+        torch.arange(0, clouds * count + 1, count, device="cpu") for count in (nodes, size)
+    )
+    flat = query.reshape(-1, features), points.reshape(-1, features)
+    index = _guess(*flat, starts_query, starts_points)
+    return index.view(clouds, nodes) - starts_points[:-1].unsqueeze(1)
+
+
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch-cluster cannot be traced
-def _guess(query: Tensor, points: Tensor, *starts: Tensor) -> Tensor:
-    """What k-d trees alone find, places within the clouds, -1 where nothing: (P_q,)."""
+def _guess(query: Tensor, points: Tensor, starts_query: Tensor, starts_points: Tensor) -> Tensor:
+    """What k-d trees alone find, indices into ``points``, -1 where nothing: (P_q,)."""
     import torch_cluster  # noqa: F401 - its knn() counts the nodes of each cloud once more
 
-    starts_query, starts_points = (s.contiguous() for s in starts)
     row, column = torch.ops.torch_cluster.knn(
         points.contiguous(), query.contiguous(), starts_points, starts_query, 1, False, 1
     )
-    first = starts_points[:-1].repeat_interleave(starts_query.diff())  # (P_q,)
     if len(row) == len(query):
-        return column - first
+        return column
     # points whose squared distance overflows are left out
-    return column.new_full((len(query),), -1).index_copy_(0, row, column - first[row])
+    return column.new_full((len(query),), -1).index_copy_(0, row, column)
 
 
 class _Candidates(NamedTuple):

@@ -182,6 +182,19 @@ def test_known_places_change_nothing(size: int, hint: str) -> None:
     assert torch.equal(known, before)
 
 
+@pytest.mark.parametrize("sizes", [(40, 33), (1000, 700), (40, 1000)])
+def test_known_places_of_both_ways_change_nothing(sizes: tuple[int, int]) -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(0, 12, (2, size, 3), generator=random).float() for size in sizes)
+    known = (
+        torch.randint(-1, len(b[0]), a.shape[:2], generator=random),
+        torch.randint(-1, len(a[0]), b.shape[:2], generator=random),
+    )
+    to_b, to_a = nearest_both(a, b, known=known)
+    assert torch.equal(to_b, all_pairs(a, b))
+    assert torch.equal(to_a, all_pairs(b, a))
+
+
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three threads, for however little there is to do."""
