@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
+from gconvae.cuda_graphs import Recorder, recordable
 from gconvae.freed_memory import keep_freed_memory
 from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import NODES, PART, joined, pieces, sent
@@ -38,6 +39,10 @@ BLOCK = 256
 """Clouds whose random numbers come from one generator, and that go through a network at a time on
 a CPU. Matrix products of other sizes have other last bits, so it is never another number: too few
 are filled up."""
+
+
+Draw = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""From means, noise and masks to clouds in the unit interval."""
 
 
 class Generative(Protocol):
@@ -162,11 +167,13 @@ def samples(
     rounded = own or bool(model.likelihood.step.any())
     kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
 
+    draw = _draws(model)
+
     def piece(start: int) -> Clouds:
         stop = min(start + rows, num_samples)
         asked = Given(*(None if each is None else each[start:stop] for each in given))
         with torch.no_grad():  # not around the yield, where the caller's code runs
-            return _piece(model, start, stop - start, seed, asked, kind)
+            return _piece(model, start, stop - start, seed, asked, kind, draw)
 
     starts = range(rank * rows, num_samples, size * rows)
     if model.device.type == "cuda":
@@ -253,9 +260,35 @@ def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     return joined(list(samples(model, len(latents.points), seed, given)))
 
 
+def _draws(model: Generative) -> Draw:
+    """The likelihood's draws; on a GPU the same work for every piece is recorded once."""
+    if model.device.type != "cuda" or not recordable(model.likelihood):
+        return model.likelihood.draw
+    made: dict[str, Tensor] = {}
+
+    def write(mean: Tensor, noise: Tensor, mask: Tensor | None) -> None:
+        made["clouds"].copy_(model.likelihood.draw(mean, noise, mask))
+
+    recorder = Recorder(write, model.device)
+
+    def draw(mean: Tensor, noise: Tensor, mask: Tensor | None) -> Tensor:
+        if "clouds" not in made:  # all pieces have one shape
+            made["clouds"] = torch.empty_like(mean)
+        recorder(mean, noise, mask)
+        return made["clouds"]
+
+    return draw
+
+
 @full_precision
 def _piece(
-    model: Generative, start: int, count: int, seed: int, given: Given, kind: _Kind
+    model: Generative,
+    start: int,
+    count: int,
+    seed: int,
+    given: Given,
+    kind: _Kind,
+    draw: Draw,
 ) -> Clouds:
     """Clouds from ``start`` on, which is the first of a block."""
     blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
@@ -285,7 +318,7 @@ def _piece(
     mean = model.decode_unit(z, labels, wanted, decoded, full=kind.always_full)  # (R, N, F)
     each = (BLOCK, nodes, mean.shape[-1])
     numbers = noise("observation", lambda random: model.likelihood.noise(each, random))
-    unit = model.likelihood.draw(mean, sent(numbers, model.device), wanted)
+    unit = draw(mean, sent(numbers, model.device), wanted)
     drawn = model.scaling.unscale(model.scaling.from_unit(unit))
     if kind.rounded:
         drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)

@@ -39,14 +39,14 @@ class NodeTransformer(nn.Module):
         components: int,
     ) -> None:
         super().__init__()
-        self.node = _two_layers(num_features * WAVES, width)
+        self.node, self.node_out = nn.Linear(num_features * WAVES, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
         self.told = _two_layers(transforms.NUM_CHANGES + 1, width)
         self.mean = _two_layers(num_points * num_features, width)
         self.counterpart = nn.Linear(num_features * WAVES, width)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(CausalBlock(width, heads) for _ in range(number)) for number in blocks
+            nn.Sequential(*(CausalBlock(width, heads) for _ in range(number))) for number in blocks
         )
         # no further feature of its own node is conditioned on the last one
         self.values = nn.ModuleList(_Value(width) for _ in range(num_features - 1))
@@ -64,13 +64,12 @@ class NodeTransformer(nn.Module):
             Nats, shape (B, N, F).
         """
         seen = places.seen(place)  # (B, N, F, 29)
-        before = self.node(seen[:, :-1, :, :WAVES].flatten(2))  # (B, N - 1, W)
+        before = self._told_on(self.node(seen[:, :-1, :, :WAVES].flatten(2)))  # (B, N - 1, W)
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, condition, places)
         states = []
         for feature, blocks in enumerate(self.blocks):
-            for block in blocks:
-                hidden = block(hidden)  # (B, N, W)
+            hidden = blocks(hidden)  # (B, N, W)
             states.append(hidden)
             if feature < len(self.values):
                 hidden = hidden + self.values[feature](seen[:, :, feature])
@@ -93,8 +92,11 @@ class NodeTransformer(nn.Module):
         features = range(len(self.blocks))
         shift = self._shift(mean, condition, places).transpose(0, 1).contiguous()  # (N, B, W)
         draws = [Drawing(self.digits, feature, places, temperature) for feature in features]
+        like = shift.transpose(0, 1)
+        like = shift.transpose(0, 1)
         readers = [
-            [Reader(block, shift.transpose(0, 1)) for block in part] for part in self.blocks
+            [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]
+            for blocks in map(nn.Module.children, self.blocks)
         ]
         tables = [self._added(feature, places) for feature in features]
         numbers = uniform.permute(1, 2, 3, 0).contiguous()  # (N, F, 3, B)
@@ -102,7 +104,7 @@ class NodeTransformer(nn.Module):
         width = hidden.shape[1]
         drawn = []
         for i in range(mean.shape[1]):
-            hidden, node = hidden + shift[i], self.node[0].bias
+            hidden, node = hidden + shift[i], self.node.bias.expand_as(hidden)
             for feature in features:
                 for reader in readers[feature]:
                     hidden = reader.next(hidden)
@@ -112,15 +114,19 @@ class NodeTransformer(nn.Module):
                 node = node + added[:, :width]
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
-            hidden = self.node[2](nn.functional.gelu(node))
+            hidden = self._told_on(node)
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:
         """What each place of a feature adds to the next node and to its own, (S + 1, W or 2 W)."""
         every = places.every(feature)
-        weight = self.node[0].weight[:, WAVES * feature : WAVES * (feature + 1)]
+        weight = self.node.weight[:, WAVES * feature : WAVES * (feature + 1)]
         own = [layer(every) for layer in self.values[feature : feature + 1]]  # the last has none
         return torch.cat([every[:, :WAVES] @ weight.T, *own], dim=1)
+
+    def _told_on(self, node: Tensor) -> Tensor:
+        """What the place behind a node knows of it."""
+        return self.node_out(nn.functional.gelu(node))
 
     def _shift(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What each place knows beside the nodes, shape (B, N, W)."""

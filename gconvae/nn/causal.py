@@ -50,9 +50,7 @@ class CausalBlock(nn.Module):
         self.norm_attention, self.norm_dense = nn.LayerNorm(width), nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.dense = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.inner, self.outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Reads whole sequences, shape (B, N, width)."""
@@ -61,7 +59,8 @@ class CausalBlock(nn.Module):
         query, key, value = triple.unbind()  # (B, H, N, W / H) each
         seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         hidden = hidden + self.out(seen.transpose(1, 2).flatten(2))
-        return hidden + self.dense(self.norm_dense(hidden))
+        inner = nn.functional.gelu(self.inner(self.norm_dense(hidden)))
+        return hidden + self.outer(inner)
 
 
 class Reader:
@@ -85,8 +84,8 @@ class Reader:
         self.weight[:, :width] /= math.sqrt(self.shape[2])
         self.bias[:width] /= math.sqrt(self.shape[2])
         self.out = block.out
-        self.inner, self.inner_bias = folded(block.norm_dense, block.dense[0])
-        self.outer = block.dense[2]
+        self.inner, self.inner_bias = folded(block.norm_dense, block.inner)
+        self.outer = block.outer
 
     def next(self, hidden: Tensor) -> Tensor:
         """The next place of each sequence, shape (B, width), as the block reads it."""

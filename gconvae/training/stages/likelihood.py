@@ -68,7 +68,8 @@ class Batch(NamedTuple):
 
     def of(self, rows: slice) -> Batch:
         """Some of the clouds."""
-        return Batch(*(None if part is None else part[rows] for part in self))
+        parts: Any = (None if part is None else part[rows] for part in self)
+        return Batch(*parts)
 
 
 def has_stage(likelihood: Likelihood) -> bool:
@@ -218,7 +219,7 @@ class LikelihoodStage(SteppedStage):
         noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
         return Batch(unit, mask, changes, noise, self.pairs.labels(rows), node_noise)
 
-    def training_step(self, batch: Batch | list[int], number: int) -> Tensor | None:
+    def training_step(self, batch: Any, number: int) -> Tensor | None:
         """Minus the log-likelihood of the process's share; takes all steps that are recorded."""
         if self.is_recorded:
             for step, each in self.block(batch):

@@ -103,9 +103,8 @@ class NetworkStage(Stage):
     def same_every_time(self) -> bool:
         """Whether steps differ by their tensors alone, so that one can be recorded for all."""
         model = self.model
-        draws = getattr(model.decoder, "noise_dim", 0) or self.options.joint_prior
         asked = self.optimization.optimizer or self.optimization.scheduler
-        fixed = not draws and not self.on_lattice and asked is None
+        fixed = not self.options.joint_prior and asked is None
         return bool(fixed and recordable(model.encoder, model.decoder, self.loss))
 
     def sum_dtype(self) -> torch.dtype:
@@ -169,15 +168,19 @@ class NetworkStage(Stage):
 
     def _tensors(
         self, part: str, epoch: int, step: int, batch: Clouds
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
-        """What a step is a function of."""
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor]:
+        """What a step is a function of: random numbers are those of the whole batch, so that each
+        cloud has its own in any process.
+        """
         self._now = part, epoch, step
-        shape = (len(batch.points), self.model.prior.latent_dim)
-        noise = standard_noise(shape, self._random("latent"))
+        count = len(batch.points)
+        points = self._dequantized(batch.points, batch.mask)
+        noise = standard_noise((count, self.model.prior.latent_dim), self._random("latent"))
+        numbers = self.model.node_noise(count, self._random("node noise"))
         # a number that is recorded stays as it was
         dtype = self.model.scaling.low.dtype
         beta = torch.tensor(self._beta(epoch), dtype=dtype, device="cpu")
-        return batch.points, batch.mask, batch.labels, noise, beta
+        return points, batch.mask, batch.labels, noise, numbers, beta
 
     def step_loss(
         self,
@@ -186,6 +189,7 @@ class NetworkStage(Stage):
         mask: Tensor,
         labels: Tensor | None,
         noise: Tensor,
+        numbers: Tensor | None,
         beta: Tensor,
     ) -> Tensor:
         """Reconstruction loss and KL term of a batch.
@@ -196,12 +200,10 @@ class NetworkStage(Stage):
             mask: Shape (B, N).
             labels: Shape (B,), or None.
             noise: Of the latents, N(0, 1), shape (B, L).
+            numbers: Noise that the decoder takes, or None.
             beta: Weight of the KL term.
         """
         share = self.share(len(scaled))
-        # random numbers of the whole batch, so that each cloud has its own in any process
-        scaled = self._dequantized(scaled, mask)
-        numbers = self.model.node_noise(len(noise), self._random("node noise"))
         batch = scaled, mask, labels, noise, numbers
 
         def some(rows: slice) -> tuple[Tensor, Sequence[Tensor]]:
