@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-__all__ = ["parts", "separable", "side_by_side"]
+__all__ = ["alone", "parts", "separable", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
         >>> side_by_side([lambda: torch.ones(2).sum(), lambda: torch.zeros(3).sum()])
         [tensor(2.), tensor(0.)]
     """
-    threads = torch.get_num_threads()
+    threads = _OWN.threads or torch.get_num_threads()
     if threads == 1:
         return [call() for call in calls]
     with_gradients = torch.is_grad_enabled()
@@ -49,16 +50,44 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
         with torch.set_grad_enabled(with_gradients):
             return call()
 
-    with _POOLS.lock:
+    with _POOLS.lock, _one_thread():
         pool = _POOLS.of(threads)
-        # MKL has one number for all threads, which the pool's own number does not change
-        torch.set_num_threads(1)
-        try:
-            running = [pool.submit(run, call) for call in calls]
-            wait(running)
-        finally:
-            torch.set_num_threads(threads)
+        running = [pool.submit(run, call) for call in calls]
+        wait(running)
     return [each.result() for each in running]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside the block torch has one thread, and calls side by side have those that it had.
+
+    For work that is mostly calls side by side: what is between them is too small to be shared.
+
+    Example:
+        >>> with alone():
+        ...     torch.get_num_threads()
+        1
+    """
+    before, _OWN.threads = _OWN.threads, _OWN.threads or torch.get_num_threads()
+    try:
+        with _one_thread():
+            yield
+    finally:
+        _OWN.threads = before
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # of MKL too, which has one number for all threads, the pool's among them
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def parts(count: int) -> list[slice]:
@@ -129,4 +158,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-_POOLS = _Pools()
+class _Own(threading.local):
+    """What each thread of the caller has set; None = as torch says."""
+
+    threads: int | None = None
+
+
+_POOLS, _OWN = _Pools(), _Own()

@@ -96,7 +96,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     """
 
     has_mass: ClassVar[bool] = True
-    recordable = True
+    recordable = separable = True
     network: NodeTransformer
     centre: Tensor
     lattice_steps: Tensor
@@ -268,7 +268,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         place, order = self._from_top(self._place(unit, places), mask, places)
         told = self._from_top(self._place(mean, places), mask, places)[0]
         log_mass = self.network(place, told, self._condition(mask, changes), places)
-        return self._in_columns(log_mass), order
+        # what is no number has no place, and must not pass for a cloud
+        broken = 0 * (unit + mean).sum((1, 2), keepdim=True)
+        return self._in_columns(log_mass) + broken, order
 
     def _places(self, like: Tensor) -> Places:
         """Those of the features in the order of ``columns``."""
@@ -282,7 +284,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
-        return places.of(self._in_order(unit).clamp(0, 1))
+        return places.of(self._in_order(unit))
 
     def _in_order(self, parts: Tensor, dim: int = -1) -> Tensor:
         """Columns in the order of drawing."""

@@ -70,7 +70,8 @@ class Places:
         )
 
     def of(self, values: Tensor) -> Tensor:
-        """Numbers in [0, 1] as places, shape (..., F)."""
+        """Numbers as places, those beyond [0, 1] as the first or last one, shape (..., F)."""
+        values = torch.nan_to_num(values, nan=0.0).clamp(0, 1)
         return torch.round(values * self._ends).long()
 
     def values(self, place: Tensor) -> Tensor:

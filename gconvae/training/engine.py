@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import Logger
 
+from gconvae import threads
 from gconvae.training.callbacks import STATE, SaveState, StageBar
 from gconvae.training.determinism import quiet_lightning
 from gconvae.training.hardware import Hardware
@@ -121,7 +123,9 @@ class Engine:
             watched = watchers or self.logger or hardware.world_size > 1
             if not watched:
                 stage.record()
-        with quiet_lightning():
+        # threads that share every small operation wait for each other all the time
+        in_parts = hardware.accelerator == "cpu" and stage.is_separable()
+        with quiet_lightning(), threads.alone() if in_parts else nullcontext():
             trainer = self._trainer(stage, hardware, watchers)
             state = None if self.folder is None or not resume else self.folder / STATE
             try:

@@ -16,6 +16,7 @@ from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
 from gconvae.randomness import generator
+from gconvae.threads import separable
 from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.training.optimization import AdamW, Optimization, muon, warmed_cosine
 from gconvae.training.stages.at_once import AtOnceStage
@@ -246,6 +247,10 @@ class LikelihoodStage(SteppedStage):
         loss, (losses,) = self.in_parts(some, share)
         self.add(part, share, losses)
         return loss
+
+    def is_separable(self) -> bool:
+        """Whether all parts say so."""
+        return self.pairs.is_separable() and separable(self.likelihood)
 
     def same_every_time(self) -> bool:
         """Whether a GPU can record a step: all parts say so, and nobody asks for an optimizer."""

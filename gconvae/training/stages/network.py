@@ -210,22 +210,21 @@ class NetworkStage(Stage):
             rec, kl, _ = self._terms(Share(rows, share.count, share.factor), *batch)
             return self.part_of_mean(rec + beta * kl, share), (rec.detach(), kl.detach())
 
-        if self.in_separate_parts():
+        if self.is_in_parts:
             loss, (rec, kl) = self.in_parts(some, share)
             self.add(part, share, rec, kl)
             return loss
         rec, kl, penalty = self._terms(share, *batch)
         self.add(part, share, rec, kl)
         if penalty is None:
-            return self.mean_of(rec + beta * kl, share)
+            return self.part_of_mean(rec + beta * kl, share)
         return self.mean_of(rec, share) + beta * penalty
 
-    def in_separate_parts(self) -> bool:
-        """Whether no cloud of a batch depends on another, and a CPU has the batch."""
-        on_cpu, model = self.device.type == "cpu", self.model
-        # free bits are of the batch's mean
-        apart = separable(model.encoder, model.decoder, self.loss) and not self.options.free_bits
-        return on_cpu and apart
+    def is_separable(self) -> bool:
+        """Whether all parts say so; free bits are of the batch's mean."""
+        model = self.model
+        apart = separable(model.encoder, model.decoder, self.loss)
+        return apart and not self.options.free_bits
 
     def _terms(
         self,

@@ -134,6 +134,10 @@ class PriorStage(SteppedStage):
         prior.prepare_fit(self.latents.draw(self.random("flow latents")))
         self._pass: tuple[int, Tensor, Tensor] | None = None
 
+    def is_separable(self) -> bool:
+        """True: a flow's operations are too small to be shared, or to be in parts."""
+        return True
+
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:

@@ -9,6 +9,7 @@ from gconvae.clouds import Clouds, sort_nodes
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
 from gconvae.randomness import generator, standard_noise
+from gconvae.threads import separable
 from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.vae import VAE
 
@@ -47,6 +48,10 @@ class Reconstructions:
             rows: Numbers of clouds, shape (b,).
         """
         return Reconstructions(self.model, self.source, self._places(rows))
+
+    def is_separable(self) -> bool:
+        """Whether no cloud's mean depends on another cloud: see ``gconvae.threads``."""
+        return separable(self.model.encoder, self.model.decoder)
 
     def to(self, device: torch.device | str) -> None:
         """Brings model and clouds to a device."""

@@ -207,14 +207,23 @@ class Stage(RecordedSteps):
         """Likewise of some clouds of the share, to be added to that of the others."""
         return losses.sum() * (share.factor / max(1, share.count))
 
+    def is_separable(self) -> bool:
+        """Whether no cloud of a batch depends on another one: see ``gconvae.threads``."""
+        return False
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether parts of a batch are worked on side by side."""
+        return self.device.type == "cpu" and not self.is_recorded and self.is_separable()
+
     def in_parts(self, loss: Loss, share: Share) -> tuple[Tensor, Sequence[Tensor]]:
-        """The loss of a share, in parts side by side on a CPU.
+        """The loss of a share, in parts where it :attr:`is_in_parts`.
 
         Args:
             loss: See :func:`gconvae.training.stages.in_parts.in_parts`.
             share: Which clouds.
         """
-        if self.device.type == "cpu":
+        if self.is_in_parts:
             return in_parts(loss, self.trained_parameters(), share.rows)
         return loss(share.rows)
 

@@ -108,17 +108,25 @@ class Corners:
         unit, mask = self.unit[rows] + noise / 432, self.mask[rows]
         return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
+    def is_separable(self) -> bool:
+        return True
+
+    def labels(self, rows: Tensor) -> None:
+        return None
+
+    def noise(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
+        return torch.randn(count, 4, 3, generator=random), None
+
     def means(
-        self,
-        rows: Tensor,
-        unit: Tensor,
-        mask: Tensor,
-        random: torch.Generator,
-        part: slice = slice(None),
+        self, unit: Tensor, mask: Tensor, labels: None, noise: Tensor, node_noise: None
     ) -> Tensor:
         middle = unit.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-        noise = 0.01 * torch.randn(unit.shape, generator=random)
-        return (middle + noise).clamp(0, 1)[part]
+        return (middle + 0.01 * noise).clamp(0, 1)
+
+    def told(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All clouds, their masks and their means."""
+        unit, mask = self.clouds(torch.arange(len(self)), generator(1))
+        return unit, mask, self.means(unit, mask, None, *self.noise(len(self), generator(2)))
 
     def to(self, device: Any) -> None:
         pass
@@ -127,9 +135,7 @@ class Corners:
 def held_out_nats(
     likelihood: AutoregressiveLikelihood, pairs: Corners, told: Sequence[float] = (0.0,) * 6
 ) -> float:
-    rows = torch.arange(len(pairs))
-    unit, mask = pairs.clouds(rows, generator(1))
-    mean = pairs.means(rows, unit, mask, generator(2))
+    unit, mask, mean = pairs.told()
     changes = torch.tensor(told).expand(len(pairs), NUM_CHANGES)
     with torch.no_grad():
         return float(likelihood.negative_log_likelihood(unit, mean, mask, changes).mean())
@@ -150,8 +156,8 @@ def test_a_fit_makes_held_out_clouds_likelier(fitted: AutoregressiveLikelihood) 
 
 def test_draws_of_a_fit_resemble_the_clouds(fitted: AutoregressiveLikelihood) -> None:
     pairs = Corners(4)
-    unit, mask = pairs.clouds(torch.arange(40), generator(1))
-    mean = pairs.means(torch.arange(40), unit, mask, generator(2)).repeat(10, 1, 1)
+    _, mask, mean = pairs.told()
+    mean = mean.repeat(10, 1, 1)
     which, mask = pairs.which.repeat(10), mask.repeat(10, 1)
     drawn = fitted.sample(mean, generator(3), mask)
     for i, place in enumerate(pairs.places):
@@ -168,7 +174,7 @@ class Blind(Corners):
     def __init__(self, seed: int) -> None:
         super().__init__(seed, places=((0.8, 0.7, 0.5),))
 
-    def means(self, rows: Tensor, unit: Tensor, *given: Any) -> Tensor:
+    def means(self, unit: Tensor, *given: Any) -> Tensor:
         return torch.full_like(unit, 0.5)
 
 

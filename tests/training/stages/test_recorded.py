@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ def same(first: Any, second: Any) -> bool:
         and outcomes[0] == outcomes[1]
         and all(torch.equal(*pair) for pair in pairs)
     )
+
+
+@pytest.fixture(autouse=True)
+def whole_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A GPU has no parts side by side, and no threads, which round differently."""
+    monkeypatch.setattr("gconvae.threads.SMALLEST", 10**6)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("block", [32, 2])
