@@ -1,4 +1,4 @@
-"""Calls side by side: in order, with one thread each, and the same bits however many run at once."""
+"""Calls side by side: in order, one thread each, the same bits however many run at once."""
 
 from __future__ import annotations
 

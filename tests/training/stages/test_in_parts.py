@@ -29,7 +29,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 class Problem(NamedTuple):
-    """A small network whose rows do not depend on each other, and a weight that it does not use."""
+    """A network whose rows do not depend on each other, and a weight that it does not use."""
 
     x: Tensor
     weights: list[Tensor]
