@@ -202,6 +202,26 @@ def test_a_fit_does_not_ask_whether_gradients_are_on() -> None:
     assert equal_states(first, second)
 
 
+@pytest.fixture
+def _threads_stay() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_stay")
+@pytest.mark.parametrize("batch_size", [64, 100])
+def test_the_number_of_threads_changes_no_bit_of_a_fit(batch_size: int) -> None:
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        likelihood = make(batch_size=batch_size)
+        train(likelihood, Corners(1), Corners(2), seed=0)
+        results.append(likelihood)
+    assert equal_states(*results)
+    assert not equal_states(results[0], make())
+
+
 def stop_at(batch: int) -> Callable[[int], None]:
     def before(batches: int) -> None:
         if batches >= batch:
@@ -316,6 +336,15 @@ def test_a_model_with_it_is_a_function_of_the_seed(model: VAE, eights: Any) -> N
     assert equal_states(again, model)
     assert torch.equal(again.sample(10, seed=1), model.sample(10, seed=1))
     assert not equal_states(small_model().with_likelihood(TERM, eights, seed=1), model)
+
+
+@pytest.mark.usefixtures("_threads_stay")
+def test_the_number_of_threads_changes_no_bit_of_a_models_likelihood(eights: Any) -> None:
+    made, term = [], "autoregressive(width=32, heads=2, steps=2, batch_size=64)"
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made.append(small_model().with_likelihood(term, eights, seed=0))
+    assert equal_states(*made)
 
 
 def test_samples_of_a_model_lie_on_the_lattice_of_its_clouds(model: VAE, eights: Any) -> None:
