@@ -60,8 +60,8 @@ def block_loop(block: CausalBlock, hidden: Tensor, width: int, heads: int) -> np
             for weight, value in zip(weights, values, strict=True):
                 seen[part] += weight / sum(weights) * value
         changed = row + dense("out", seen)
-        inner = dense("dense.0", normed("norm_dense", changed))
-        result.append(changed + dense("dense.2", np.array([gelu(number) for number in inner])))
+        inner = dense("inner", normed("norm_dense", changed))
+        result.append(changed + dense("outer", np.array([gelu(number) for number in inner])))
     return np.array(result)
 
 
