@@ -150,6 +150,22 @@ def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
 
 @pytest.mark.usefixtures("_threads_stay")
 @pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_piece_is_drawn_on_one_thread(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, found = small(), []
+    decode = model.decode_unit
+
+    def watched(*given: Any, **options: Any) -> Tensor:
+        found.append(torch.get_num_threads())
+        return decode(*given, **options)
+
+    monkeypatch.setattr(model, "decode_unit", watched)
+    torch.set_num_threads(threads)
+    model.sample(100, seed=0)
+    assert found == [1] * 7
+
+
+@pytest.mark.usefixtures("_threads_stay")
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 15, 17, 33, 65])
 def test_pieces_come_in_their_order_whatever_the_number_of_threads(
     count: int, threads: int
