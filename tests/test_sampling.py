@@ -63,8 +63,11 @@ def rows(clouds: Clouds, part: slice) -> Clouds:
 
 
 @pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sampling, "BLOCK", 16)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 KINDS: list[dict[str, Any]] = [{}, {"num_classes": 3}, {"ragged": True, "num_classes": 3}]
@@ -111,14 +114,6 @@ def test_networks_that_see_masks_draw_the_same_first_clouds(name: str) -> None:
     assert_same(model.sample_clouds(5, seed=1, label=wanted[:5]), rows(whole, slice(5)))
 
 
-@pytest.fixture
-def _threads_stay() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_threads_stay")
 @pytest.mark.parametrize("options", KINDS, ids=["plain", "labels", "ragged"])
 @pytest.mark.parametrize(("prior", "likelihood"), EACH)
 def test_the_number_of_threads_changes_no_bit(
@@ -133,7 +128,6 @@ def test_the_number_of_threads_changes_no_bit(
     assert_same(found[2], found[0])
 
 
-@pytest.mark.usefixtures("_threads_stay")
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
     likelihood: str, monkeypatch: pytest.MonkeyPatch
@@ -148,7 +142,6 @@ def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
     assert torch.equal(found[2], found[0])
 
 
-@pytest.mark.usefixtures("_threads_stay")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_piece_is_drawn_on_one_thread(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, found = small(), []
@@ -164,7 +157,6 @@ def test_every_piece_is_drawn_on_one_thread(threads: int, monkeypatch: pytest.Mo
     assert found == [1] * 7
 
 
-@pytest.mark.usefixtures("_threads_stay")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 15, 17, 33, 65])
 def test_pieces_come_in_their_order_whatever_the_number_of_threads(
@@ -181,7 +173,6 @@ def test_pieces_come_in_their_order_whatever_the_number_of_threads(
     assert place == count
 
 
-@pytest.mark.usefixtures("_threads_stay")
 def test_gradients_stay_as_they_are_where_pieces_are_drawn() -> None:
     torch.set_num_threads(2)
     for on in (True, False):

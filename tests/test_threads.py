@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconvae.threads import SMALLEST, parts, side_by_side
+from gconvae.threads import SMALLEST, parts, separable, side_by_side
 
 TIMEOUT = 60.0
 """Seconds after which a call that waits for another one gives up, so that no test hangs."""
@@ -344,3 +344,26 @@ def test_parts_do_not_depend_on_the_number_of_threads() -> None:
         torch.set_num_threads(threads)
         found.append([parts(count) for count in (1, 63, 64, 100, 130, 1000)])
     assert found[0] == found[1] == found[2]
+
+
+# parts of a model
+
+
+class Apart(torch.nn.Linear):
+    separable = True
+
+
+class Changed(Apart):
+    """Which may do something else with clouds."""
+
+
+class Together(Apart):
+    separable = False
+
+
+def test_clouds_go_apart_where_every_part_itself_says_so() -> None:
+    assert separable(Apart(2, 2))
+    assert separable(Apart(2, 2), Apart(2, 3))
+    for other in (torch.nn.Linear(2, 2), Changed(2, 2), Together(2, 2)):
+        assert not separable(other)
+        assert not separable(Apart(2, 2), other)

@@ -209,6 +209,27 @@ def _threads_stay() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("batch_size", [8, 64, 100, 130])
+def test_the_loss_of_a_step_is_the_mean_over_its_clouds(batch_size: int) -> None:
+    likelihood = make(batch_size=batch_size).double()
+    (pairs, valid), added = (Corners(1), Corners(2)), {}
+    for each in (pairs, valid):
+        each.unit = each.unit.double()
+    made = LikelihoodStage(likelihood, pairs, valid, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "add", lambda part, share, *terms: added.update({part: terms}))
+        batch = made.batch(0)
+        found = made.step_loss("train", *batch)
+    nodes = batch.unit, batch.mask
+    mean = pairs.means(*nodes, batch.labels, batch.noise, batch.node_noise)
+    nats = likelihood.negative_log_likelihood(batch.unit, mean, batch.mask, batch.changes)
+    torch.testing.assert_close(added, {"train": (nats.detach(),)})
+    torch.testing.assert_close(found, nats.mean())
+    weights = made.trained_parameters()
+    ours, wanted = (torch.autograd.grad(loss, weights) for loss in (found, nats.mean()))
+    torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.usefixtures("_threads_stay")
 def test_the_number_of_threads_changes_no_bit_of_a_fit() -> None:
     results = []
