@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -63,8 +63,11 @@ def rows(clouds: Clouds, part: slice) -> Clouds:
 
 
 @pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sampling, "BLOCK", 16)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 KINDS: list[dict[str, Any]] = [{}, {"num_classes": 3}, {"ragged": True, "num_classes": 3}]
@@ -109,6 +112,71 @@ def test_networks_that_see_masks_draw_the_same_first_clouds(name: str) -> None:
     wanted = torch.arange(40) % 3
     whole = model.sample_clouds(40, seed=1, label=wanted)
     assert_same(model.sample_clouds(5, seed=1, label=wanted[:5]), rows(whole, slice(5)))
+
+
+@pytest.mark.parametrize(("prior", "likelihood"), EACH)
+def test_the_number_of_threads_changes_no_bit(prior: str, likelihood: str) -> None:
+    model, found = small(prior, likelihood, ragged=True, num_classes=3), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(model.sample_clouds(100, seed=0))
+        assert torch.get_num_threads() == threads
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
+    likelihood: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of the size for which torch shares out what it does among threads
+    monkeypatch.setattr(sampling, "BLOCK", 256)
+    model, found = models.create(likelihood=LIKELIHOODS[likelihood], seed=0), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(model.sample(1000, seed=0))
+    assert torch.equal(found[1], found[0])
+    assert torch.equal(found[2], found[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_piece_is_drawn_on_one_thread(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, found = small(), []
+    decode = model.decode_unit
+
+    def watched(*given: Any, **options: Any) -> Tensor:
+        found.append(torch.get_num_threads())
+        return decode(*given, **options)
+
+    monkeypatch.setattr(model, "decode_unit", watched)
+    torch.set_num_threads(threads)
+    model.sample(100, seed=0)
+    assert found == [1] * 7
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 15, 17, 33, 65])
+def test_pieces_come_in_their_order_whatever_the_number_of_threads(
+    count: int, threads: int
+) -> None:
+    torch.set_num_threads(1)
+    model = small(num_classes=3, ragged=True)
+    whole = model.sample_clouds(count, seed=2)
+    torch.set_num_threads(threads)
+    place = 0
+    for part in model.iter_samples(count, seed=2):
+        assert_same(part, rows(whole, slice(place, place + len(part.points))))
+        place += len(part.points)
+    assert place == count
+
+
+def test_gradients_stay_as_they_are_where_pieces_are_drawn() -> None:
+    torch.set_num_threads(2)
+    for on in (True, False):
+        with torch.set_grad_enabled(on):
+            for part in small().iter_samples(40, seed=2):
+                assert torch.is_grad_enabled() == on
+                assert not part.points.requires_grad
 
 
 def test_no_block_repeats_another() -> None:

@@ -15,7 +15,9 @@ from torch import Tensor
 from gconvae import registry
 from gconvae.datasets.transforms import NUM_CHANGES
 from gconvae.likelihoods.autoregressive import CONTINUOUS_STEPS, AutoregressiveLikelihood
+from gconvae.likelihoods.places import Places
 from gconvae.randomness import initial_weights
+from gconvae.schema import CloudSchema, points
 
 SMALL: dict[str, Any] = {
     "num_points": 4,
@@ -199,41 +201,75 @@ def test_every_parameter_gets_a_gradient() -> None:
 # draws
 
 
-@pytest.mark.parametrize("lattice", [(4, 3), (20, 17), (33, 2), (3, 2, 4), (2, 17, 2)])
-def test_draws_of_one_node_are_as_frequent_as_their_masses_say(lattice: tuple[int, ...]) -> None:
-    likelihood, draws = decided(lattice, num_points=1), 20_000
+def assert_draws_fit_masses(
+    likelihood: AutoregressiveLikelihood, lattice: tuple[int, ...]
+) -> None:
+    """Of clouds of one node."""
+    draws = 20_000
     mean = one_mean(1, len(lattice), draws).float()
     drawn = likelihood.sample(mean, generator())[:, 0]
     value = every_node(lattice).float().unsqueeze(1)
     with torch.no_grad():
         log_density = likelihood.log_prob(value, mean[: len(value)]).sum((1, 2))
     masses = (log_density.double() - likelihood.lattice_steps.log().sum()).exp().numpy()
+    assert masses.sum() == pytest.approx(1.0, abs=2e-5)
     places = torch.round(drawn * likelihood.lattice_steps).long().numpy()
     numbers = np.ravel_multi_index(tuple(places.T), [steps + 1 for steps in lattice])
     counts = np.bincount(numbers, minlength=len(masses))
-    # one seed for 5 cases: below 1e-3 only if draws and masses differ
+    # one seed for 8 cases: below 1e-3 only if draws and masses differ
     assert chi_square(counts, draws * masses / masses.sum()) > 1e-3
+
+
+@pytest.mark.parametrize("lattice", [(4, 3), (20, 17), (33, 2), (3, 2, 4), (2, 17, 2)])
+def test_draws_of_one_node_are_as_frequent_as_their_masses_say(lattice: tuple[int, ...]) -> None:
+    assert_draws_fit_masses(decided(lattice, num_points=1), lattice)
+
+
+@pytest.mark.parametrize(
+    ("schema", "columns"),
+    [
+        (points("x", "charge mass"), (0, 1, 2)),
+        (points("x y", "charge"), (1, 0, 2)),
+        (points("x y z"), (2, 1, 0)),
+    ],
+)
+def test_a_schema_says_the_order_of_drawing(schema: CloudSchema, columns: tuple[int, ...]) -> None:
+    likelihood, lattice = decided((3, 18, 2), num_points=1), (3, 18, 2)
+    likelihood.set_schema(schema)
+    assert likelihood.columns == columns
+    assert_draws_fit_masses(likelihood, lattice)
+
+
+def test_a_lattice_that_changes_is_looked_at_anew() -> None:
+    likelihood, mean = decided((432, 432, 255)), means(50)
+    for lattice in ((40, 3, 17), (17, 40, 3)):
+        for dtype in (torch.float32, torch.float64):
+            likelihood.to(dtype).sample(mean.to(dtype), generator())
+            likelihood.lattice_steps.copy_(torch.tensor(lattice))
+            drawn = likelihood.sample(mean.to(dtype), generator())
+            steps = likelihood.lattice_steps
+            assert drawn.dtype == dtype
+            assert torch.equal(torch.round(drawn * steps) / steps, drawn)
 
 
 @pytest.mark.parametrize("num_points", [2, 3])
 def test_draws_of_further_nodes_follow_the_masses_given_the_nodes_before(num_points: int) -> None:
     lattice, draws = (2, 1), 20_000
     likelihood = decided(lattice, num_points=num_points)
-    network, steps = likelihood.network, likelihood.lattice_steps.tolist()
+    # features in the order of drawing, y first
+    network, places = likelihood.network, Places(lattice[::-1], torch.zeros(1))
     told = torch.zeros(1, NUM_CHANGES + 1)
     numbers = torch.cartesian_prod(*[torch.arange(6)] * num_points)
-    nodes = every_node(lattice).float()[numbers]  # (6^N, N, F)
-    clouds, mean = len(nodes), one_mean(num_points, 2, draws).float()
+    nodes = places.of(every_node(lattice[::-1]).float()[numbers])  # (6^N, N, F)
+    clouds, mean = len(nodes), places.of(one_mean(num_points, 2, draws).float())
     with torch.no_grad():
-        log_mass = network(nodes, mean[:clouds], told.expand(clouds, -1), steps).sum((1, 2))
+        log_mass = network(nodes, mean[:clouds], told.expand(clouds, -1), places).sum((1, 2))
         uniform = torch.rand(draws, num_points, 2, 3, generator=generator())
-        drawn = network.draw(mean, told.expand(draws, -1), uniform, steps, 1.0)
+        drawn = network.draw(mean, told.expand(draws, -1), uniform, places, 1.0)
     masses = log_mass.double().exp().numpy()
     assert masses.sum() == pytest.approx(1.0, abs=1e-5)
-    places = torch.round(drawn * likelihood.lattice_steps).long().flatten(1).numpy()
-    counts = np.bincount(
-        np.ravel_multi_index(tuple(places.T), (3, 2) * num_points), minlength=clouds
-    )
+    outcomes = np.ravel_multi_index(tuple(drawn.flatten(1).numpy().T), (2, 3) * num_points)
+    counts = np.bincount(outcomes, minlength=clouds)
     assert chi_square(counts, draws * masses) > 1e-3
 
 
@@ -377,12 +413,14 @@ def test_draws_are_told_the_share_of_places_that_are_real() -> None:
     alone = (torch.arange(4) < 1).expand(50, 4)
     drawn = likelihood.sample(mean, generator(), alone)[:, 0]
     uniform = torch.rand(50, 4, 3, 3, generator=generator(), dtype=torch.float64).float()
-    steps, expected = likelihood.lattice_steps.tolist(), {}
+    order, expected = list(likelihood.columns), {}
+    places = Places([int(likelihood.lattice_steps[column]) for column in order], mean)
     for share in (0.25, 1.0):
         told = torch.tensor([0.0] * NUM_CHANGES + [share]).expand(50, -1)
+        given = places.of(mean), told, uniform[:, :, order], places, likelihood.temperature
         with torch.no_grad():
-            made = likelihood.network.draw(mean, told, uniform, steps, likelihood.temperature)
-        expected[share] = made[:, 0]
+            made = places.values(likelihood.network.draw(*given))
+        expected[share] = made[:, 0][:, [order.index(column) for column in range(3)]]
     assert torch.equal(drawn, expected[0.25])
     assert not torch.equal(drawn, expected[1.0])
 
@@ -435,8 +473,7 @@ def test_options_are_remembered(blocks: int | list[int]) -> None:
 
 @pytest.mark.parametrize(("blocks", "wanted"), [(1, [2, 1, 1]), (2, [4, 2, 2]), ([1, 3, 2],) * 2])
 def test_blocks_are_those_before_each_feature(blocks: Any, wanted: list[int]) -> None:
-    stages = make(blocks=blocks).network.stages
-    assert [len(stage.blocks) for stage in stages] == wanted
+    assert [len(part) for part in make(blocks=blocks).network.blocks] == wanted
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,18 @@ def test_every_value_has_its_own_parameters() -> None:
         torch.testing.assert_close(together.flatten()[i], alone)
 
 
+def test_values_may_lie_on_lattices_of_their_own(dtype: torch.dtype) -> None:
+    rows = [many_components(4, seed) for seed in range(len(LATTICES))]
+    parameters = torch.tensor(rows, dtype=dtype).unsqueeze(1).expand(-1, 5, -1)
+    steps = torch.tensor(LATTICES, dtype=dtype).unsqueeze(1)
+    share = torch.linspace(0, 1, 5, dtype=dtype)  # both ends and some places between
+    value = torch.round(share * steps) / steps
+    together = discretized_logistic.log_prob(value, parameters, steps)
+    for i, one in enumerate(LATTICES):
+        alone = discretized_logistic.log_prob(value[i], parameters[i], one)
+        torch.testing.assert_close(together[i], alone)
+
+
 @pytest.mark.parametrize("steps", [1, 10, 432])
 def test_gradient_of_the_mass_is_right(steps: int) -> None:
     rows = [many_components(3, seed) for seed in range(8)]

@@ -208,6 +208,46 @@ def test_a_fit_does_not_ask_whether_gradients_are_on() -> None:
     assert equal_states(first, second)
 
 
+@pytest.fixture
+def _threads_stay() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch_size", [8, 64, 100, 130])
+def test_the_loss_of_a_step_is_the_mean_over_its_clouds(batch_size: int) -> None:
+    likelihood = make(batch_size=batch_size).double()
+    (pairs, valid), added = (Corners(1), Corners(2)), {}
+    for each in (pairs, valid):
+        each.unit = each.unit.double()
+    made = LikelihoodStage(likelihood, pairs, valid, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "add", lambda part, share, *terms: added.update({part: terms}))
+        batch = made.batch(0)
+        found = made.step_loss("train", *batch)
+    nodes = batch.unit, batch.mask
+    mean = pairs.means(*nodes, batch.labels, batch.noise, batch.node_noise)
+    nats = likelihood.negative_log_likelihood(batch.unit, mean, batch.mask, batch.changes)
+    torch.testing.assert_close(added, {"train": (nats.detach(),)})
+    torch.testing.assert_close(found, nats.mean())
+    weights = made.trained_parameters()
+    ours, wanted = (torch.autograd.grad(loss, weights) for loss in (found, nats.mean()))
+    torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.usefixtures("_threads_stay")
+def test_the_number_of_threads_changes_no_bit_of_a_fit() -> None:
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        likelihood = make(batch_size=100)
+        train(likelihood, Corners(1), Corners(2), seed=0)
+        results.append(likelihood)
+    assert equal_states(*results)
+    assert not equal_states(results[0], make())
+
+
 def stop_at(batch: int) -> Callable[[int], None]:
     def before(batches: int) -> None:
         if batches >= batch:
@@ -322,6 +362,15 @@ def test_a_model_with_it_is_a_function_of_the_seed(model: VAE, eights: Any) -> N
     assert equal_states(again, model)
     assert torch.equal(again.sample(10, seed=1), model.sample(10, seed=1))
     assert not equal_states(small_model().with_likelihood(TERM, eights, seed=1), model)
+
+
+@pytest.mark.usefixtures("_threads_stay")
+def test_the_number_of_threads_changes_no_bit_of_a_models_likelihood(eights: Any) -> None:
+    made, term = [], "autoregressive(width=32, heads=2, steps=2, batch_size=64)"
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made.append(small_model().with_likelihood(term, eights, seed=0))
+    assert equal_states(*made)
 
 
 def test_samples_of_a_model_lie_on_the_lattice_of_its_clouds(model: VAE, eights: Any) -> None:
