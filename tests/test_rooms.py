@@ -236,35 +236,50 @@ def test_only_the_command_line_prints() -> None:
     assert printing == {"cli"}
 
 
-def modules_after(statement: str) -> set[str]:
-    """Top-level packages that a fresh process holds after a statement."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in json.loads(done.stdout)}
+STEPS = {
+    "package": "import gconvae",
+    "command line": "import gconvae.cli.main as m; m.parser()",
+    "losses": "import gconvae.vae; gconvae.losses",
+    "models": "gconvae.models",
+}
+"""What a process imports, the lightest first."""
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+@pytest.fixture(scope="module")
+def held() -> dict[str, set[str]]:
+    """Top-level packages that a fresh process holds after each step."""
+    lines = ["import json, sys"]
+    for statement in STEPS.values():
+        lines += [statement, "print(json.dumps(sorted(sys.modules)))"]
+    words = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    named = [
+        {name.split(".")[0] for name in json.loads(line)} for line in done.stdout.splitlines()
+    ]
+    return dict(zip(STEPS, named, strict=True))
+
+
+def test_importing_the_package_imports_nothing_heavy(held: dict[str, set[str]]) -> None:
     heavy = {"torch", "matplotlib", "lightning", "torch_geometric", "scipy", "skimage", "numpy"}
-    held = modules_after("import gconvae")
-    assert "gconvae" in held
-    assert held & heavy == set()
+    assert "gconvae" in held["package"]
+    assert held["package"] & heavy == set()
 
 
-def test_importing_the_command_line_imports_nothing_heavy() -> None:
+def test_importing_the_command_line_imports_nothing_heavy(held: dict[str, set[str]]) -> None:
     heavy = {"torch", "matplotlib", "lightning", "torch_geometric", "scipy", "skimage"}
-    held = modules_after("import gconvae.cli.main as m; m.parser()")
-    assert "jsonargparse" in held
-    assert held & heavy == set()
+    assert "jsonargparse" in held["command line"]
+    assert held["command line"] & heavy == set()
 
 
-def test_models_and_losses_come_without_training_and_plotting() -> None:
-    held = modules_after("import gconvae.vae; gconvae.models, gconvae.losses")
-    assert "torch" in held
-    assert held & {"matplotlib", "lightning", "skimage", "zuko", "sklearn", "geomloss"} == set()
+def test_losses_come_without_graph_layers(held: dict[str, set[str]]) -> None:
+    assert "torch" in held["losses"]
+    assert "torch_geometric" not in held["losses"]
 
 
-def test_losses_come_without_graph_layers() -> None:
-    assert "torch_geometric" not in modules_after("import gconvae.vae; gconvae.losses")
+def test_models_and_losses_come_without_training_and_plotting(held: dict[str, set[str]]) -> None:
+    assert "torch_geometric" in held["models"]
+    heavy = {"matplotlib", "lightning", "skimage", "zuko", "sklearn", "geomloss"}
+    assert held["models"] & heavy == set()
 
 
 KNOW_PICTURES = ("superpixels.py", "datasets/", "schema/", "metrics/classifier.py")

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
 from fits import fit
+from side_by_side import Starter
 from torch import Tensor
 
 from gconvae import registry
@@ -156,7 +155,9 @@ def test_weights_are_a_function_of_the_seed_of_the_process(name: str) -> None:
 
 
 @pytest.mark.parametrize("validates", [True, False])
-def test_zuko_comes_with_the_first_flow_and_leaves_validation_as_it_was(validates: bool) -> None:
+def test_zuko_comes_with_the_first_flow_and_leaves_validation_as_it_was(
+    validates: bool, start: Starter
+) -> None:
     code = f"""
 import sys
 import gconvae.priors.flows
@@ -167,8 +168,8 @@ gconvae.priors.RealNVP(2)
 assert "zuko" in sys.modules
 assert Distribution._validate_args is {validates}
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = start(1, "shared_work.program", text=code)
+    assert done.codes == [0], done.err
 
 
 def test_flows_are_described_by_their_options() -> None:
