@@ -243,15 +243,21 @@ def test_the_pages_name_commands() -> None:
     assert {"train", "sample"} <= {line.split("gconvae ")[1].split()[0] for _, line in COMMANDS}
 
 
+@pytest.fixture(scope="module")
+def reader() -> Any:
+    """The parser of all commands."""
+    return cli.parser()
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_of_a_page_is_understood(
-    page: Path, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, line: str, reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for _, text in blocks(DOCS / "cli.md", "yaml"):
         (tmp_path / text.split()[1]).write_text(text)
     words = shlex.split(line, comments=True)
-    cli.parser().parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
+    reader.parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
 
 
 def test_the_run_folder_of_the_pages_is_the_default_one(

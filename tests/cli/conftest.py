@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 from commands import TINY, foreign, own_clouds
 
 import gconvae
-from gconvae import datasets
+from gconvae import datasets, plots
 from gconvae.cli import main as cli
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.studies.experiment import Experiment
+
+
+@pytest.fixture(autouse=True)
+def _few_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of four clouds a sample: drawing a hundred takes longer than a small training.
+
+    What was trained for several tests, ``jets_run`` and the main job, is drawn whole.
+    """
+    few = functools.partial(plots.compare_grids, rows=2, columns=2)
+    monkeypatch.setattr(plots, "compare_grids", few)
 
 
 @pytest.fixture(scope="session")
