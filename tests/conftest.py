@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
@@ -84,6 +85,15 @@ def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
         if torch.ops.torch_cluster.cuda_version() == -1:
             pytest.skip("torch-cluster is built without CUDA")
     return request.param
+
+
+@pytest.fixture
+def few_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands draw four clouds a sample: a hundred take longer than a small training."""
+    from gconvae import plots  # not before Triton is told to use its interpreter
+
+    few = functools.partial(plots.compare_grids, rows=2, columns=2)
+    monkeypatch.setattr(plots, "compare_grids", few)
 
 
 @pytest.fixture(scope="session")

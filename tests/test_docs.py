@@ -210,6 +210,10 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gconvae.models, "create", small_model)
     monkeypatch.setattr(gconvae, "fit", short_fit)
     monkeypatch.setattr(gconvae.metrics, "compare", rough_compare)
+    monkeypatch.setattr(gconvae.priors.flows.Flow, "fit_steps", 20)
+    # the module, whose name stands for its function in gconvae.metrics
+    embedding = importlib.import_module("gconvae.metrics.trained_embedding")
+    monkeypatch.setattr(embedding, "STEPS", 20)
 
 
 PYTHON_PAGES = [page for page in PAGES if blocks(page, "python", "pycon")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -135,11 +136,22 @@ def test_no_room_enters_its_own_wing_by_the_door(path: Path) -> None:
             assert strangers == set()
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax of a file, which nobody may change."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def calls_in(path: Path) -> list[tuple[str, str]]:
+    """What is called in a file, and the whole call."""
+    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), ast.unparse(node)) for node in calls]
+
+
 def calls_of(path: Path, name: str) -> list[str]:
     """The calls of a function, as they are written in a file."""
-    nodes = ast.walk(ast.parse(path.read_text()))
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    return [ast.unparse(node) for node in calls if ast.unparse(node.func).split(".")[-1] == name]
+    return [call for called, call in calls_in(path) if called.split(".")[-1] == name]
 
 
 def test_only_the_model_calls_what_stands_above_it() -> None:
@@ -190,13 +202,15 @@ def test_plots_is_imported_by_the_command_line_only() -> None:
     assert users <= {"cli", "plots"}
 
 
+@functools.cache
+def packages_of(path: Path) -> set[str]:
+    """Outside packages that a file imports, and its own."""
+    return {module.split(".")[0] for module in imported_modules(tree_of(path), "")}
+
+
 def importers(package: str) -> set[str]:
     """Files that import an outside package."""
-    return {
-        path.relative_to(PACKAGE).as_posix()
-        for path in FILES
-        if package in {m.split(".")[0] for m in imported_modules(ast.parse(path.read_text()), "")}
-    }
+    return {path.relative_to(PACKAGE).as_posix() for path in FILES if package in packages_of(path)}
 
 
 def test_only_neighbors_imports_torch_cluster() -> None:
@@ -230,8 +244,8 @@ def test_only_the_command_line_prints() -> None:
     printing = {
         room_of(path)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write")
+        for called, _ in calls_in(path)
+        if called in ("print", "sys.stdout.write")
     }
     assert printing == {"cli"}
 

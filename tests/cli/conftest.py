@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
 from commands import TINY, foreign, own_clouds
 
 import gconvae
-from gconvae import datasets, plots
+from gconvae import datasets
 from gconvae.cli import main as cli
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
@@ -17,13 +16,8 @@ from gconvae.studies.experiment import Experiment
 
 
 @pytest.fixture(autouse=True)
-def _few_panels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of four clouds a sample: drawing a hundred takes longer than a small training.
-
-    What was trained for several tests, ``jets_run`` and the main job, is drawn whole.
-    """
-    few = functools.partial(plots.compare_grids, rows=2, columns=2)
-    monkeypatch.setattr(plots, "compare_grids", few)
+def _few_panels(few_panels: None) -> None:
+    """For all commands but what several tests share, ``jets_run`` and the main job."""
 
 
 @pytest.fixture(scope="session")
