@@ -1,14 +1,38 @@
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
+from side_by_side import Starter, starter
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # side by side each process has one core: threads that wait for each other would spin
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+LONGEST = (
+    "cli/test_train.py",
+    "test_docs.py",
+    "test_catalogue.py",
+    "studies/test_sweep.py",
+    "metrics/test_comparison.py",
+    "training/stages/test_likelihood.py",
+    "training/test_fit.py",
+    "training/test_engine.py",
+    "training/test_distributed.py",
+    "studies/test_postgresql.py",
+    "priors/test_flows.py",
+    "test_user_models.py",
+    "neighbors/test_native.py",
+    "studies/test_ranking.py",
+    "studies/test_reproduction.py",
+    "cli/test_main.py",
+)
+"""The files that take longest, which begin first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--device") == "cpu":
         # kernels for GPUs are run by Triton's interpreter; it asks when it is imported
         os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: one that begins last keeps one process busy while the others wait."""
+    places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.split("::")[0], len(places)))
 
 
 @pytest.fixture
@@ -55,3 +85,22 @@ def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
         if torch.ops.torch_cluster.cuda_version() == -1:
             pytest.skip("torch-cluster is built without CUDA")
     return request.param
+
+
+@pytest.fixture
+def few_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands draw four clouds a sample: a hundred take longer than a small training."""
+    from gconvae import plots  # not before Triton is told to use its interpreter
+
+    few = functools.partial(plots.compare_grids, rows=2, columns=2)
+    monkeypatch.setattr(plots, "compare_grids", few)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts processes that need no import: one that has them all is forked."""
+    # neither zuko nor pyplot, which tests want to see come or stay away
+    modules = ["torch.distributed", "shared_work", "gconvae.training.fit", "gconvae.plots"]
+    modules += ["gconvae.metrics.groups", "gconvae.studies.sweep"]
+    with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
+        yield begun

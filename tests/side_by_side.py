@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Ended", "Starter", "starter"]
+__all__ = ["Begun", "Ended", "Starter", "starter"]
 
 SERVER = """
 import importlib, json, multiprocessing, os, sys, warnings
@@ -62,6 +63,32 @@ class Ended(NamedTuple):
     err: str
 
 
+class Begun:
+    """Processes that run while the test goes on.
+
+    Args:
+        server: The process that started them.
+        files: What they print into, ``out`` and ``err``.
+    """
+
+    def __init__(self, server: subprocess.Popen[str], files: dict[str, Path]) -> None:
+        self.server, self.files = server, files
+
+    def runs(self) -> bool:
+        """Whether any of them still does."""
+        assert self.server.stdout is not None
+        return not select.select([self.server.stdout], [], [], 0)[0]
+
+    def wait(self) -> Ended:
+        """Their end; to be asked for once, and before others are begun."""
+        assert self.server.stdout is not None
+        codes = json.loads(self.server.stdout.readline())
+        said = {
+            name: file.read_text() if file.exists() else "" for name, file in self.files.items()
+        }
+        return Ended(codes, said["out"], said["err"])
+
+
 class Starter:
     """Starts processes by forking one that has imported everything.
 
@@ -81,8 +108,17 @@ class Starter:
             work: Module and function.
             arguments: Plain ones.
         """
+        return self.begin(world, work, **arguments).wait()
+
+    def begin(self, world: int, work: str, **arguments: Any) -> Begun:
+        """The same without waiting for their end.
+
+        Args:
+            world: How many.
+            work: Module and function.
+            arguments: Plain ones.
+        """
         assert self.server.stdin is not None
-        assert self.server.stdout is not None
         self.number += 1
         files = {name: self.folder / f"{self.number}.{name}" for name in ("out", "err")}
         module, _, function = work.rpartition(".")
@@ -90,9 +126,7 @@ class Starter:
         job |= {name: str(file) for name, file in files.items()} | {"port": free_port()}
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
-        codes = json.loads(self.server.stdout.readline())
-        said = {name: file.read_text() if file.exists() else "" for name, file in files.items()}
-        return Ended(codes, said["out"], said["err"])
+        return Begun(self.server, files)
 
 
 @contextmanager

@@ -210,6 +210,10 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gconvae.models, "create", small_model)
     monkeypatch.setattr(gconvae, "fit", short_fit)
     monkeypatch.setattr(gconvae.metrics, "compare", rough_compare)
+    monkeypatch.setattr(gconvae.priors.flows.Flow, "fit_steps", 20)
+    # the module, whose name stands for its function in gconvae.metrics
+    embedding = importlib.import_module("gconvae.metrics.trained_embedding")
+    monkeypatch.setattr(embedding, "STEPS", 20)
 
 
 PYTHON_PAGES = [page for page in PAGES if blocks(page, "python", "pycon")]
@@ -243,15 +247,21 @@ def test_the_pages_name_commands() -> None:
     assert {"train", "sample"} <= {line.split("gconvae ")[1].split()[0] for _, line in COMMANDS}
 
 
+@pytest.fixture(scope="module")
+def reader() -> Any:
+    """The parser of all commands."""
+    return cli.parser()
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_of_a_page_is_understood(
-    page: Path, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, line: str, reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for _, text in blocks(DOCS / "cli.md", "yaml"):
         (tmp_path / text.split()[1]).write_text(text)
     words = shlex.split(line, comments=True)
-    cli.parser().parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
+    reader.parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
 
 
 def test_the_run_folder_of_the_pages_is_the_default_one(

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from side_by_side import Starter, starter
+from side_by_side import Starter
 
 import gconvae
 from gconvae.processes import Processes
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    modules = ["torch.distributed", "shared_work", "gconvae.plots", "gconvae.metrics.groups"]
-    with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
-        yield begun
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -135,11 +136,22 @@ def test_no_room_enters_its_own_wing_by_the_door(path: Path) -> None:
             assert strangers == set()
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax of a file, which nobody may change."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def calls_in(path: Path) -> list[tuple[str, str]]:
+    """What is called in a file, and the whole call."""
+    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), ast.unparse(node)) for node in calls]
+
+
 def calls_of(path: Path, name: str) -> list[str]:
     """The calls of a function, as they are written in a file."""
-    nodes = ast.walk(ast.parse(path.read_text()))
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    return [ast.unparse(node) for node in calls if ast.unparse(node.func).split(".")[-1] == name]
+    return [call for called, call in calls_in(path) if called.split(".")[-1] == name]
 
 
 def test_only_the_model_calls_what_stands_above_it() -> None:
@@ -190,13 +202,15 @@ def test_plots_is_imported_by_the_command_line_only() -> None:
     assert users <= {"cli", "plots"}
 
 
+@functools.cache
+def packages_of(path: Path) -> set[str]:
+    """Outside packages that a file imports, and its own."""
+    return {module.split(".")[0] for module in imported_modules(tree_of(path), "")}
+
+
 def importers(package: str) -> set[str]:
     """Files that import an outside package."""
-    return {
-        path.relative_to(PACKAGE).as_posix()
-        for path in FILES
-        if package in {m.split(".")[0] for m in imported_modules(ast.parse(path.read_text()), "")}
-    }
+    return {path.relative_to(PACKAGE).as_posix() for path in FILES if package in packages_of(path)}
 
 
 def test_only_neighbors_imports_torch_cluster() -> None:
@@ -230,41 +244,56 @@ def test_only_the_command_line_prints() -> None:
     printing = {
         room_of(path)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write")
+        for called, _ in calls_in(path)
+        if called in ("print", "sys.stdout.write")
     }
     assert printing == {"cli"}
 
 
-def modules_after(statement: str) -> set[str]:
-    """Top-level packages that a fresh process holds after a statement."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in json.loads(done.stdout)}
+STEPS = {
+    "package": "import gconvae",
+    "command line": "import gconvae.cli.main as m; m.parser()",
+    "losses": "import gconvae.vae; gconvae.losses",
+    "models": "gconvae.models",
+}
+"""What a process imports, the lightest first."""
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+@pytest.fixture(scope="module")
+def held() -> dict[str, set[str]]:
+    """Top-level packages that a fresh process holds after each step."""
+    lines = ["import json, sys"]
+    for statement in STEPS.values():
+        lines += [statement, "print(json.dumps(sorted(sys.modules)))"]
+    words = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    named = [
+        {name.split(".")[0] for name in json.loads(line)} for line in done.stdout.splitlines()
+    ]
+    return dict(zip(STEPS, named, strict=True))
+
+
+def test_importing_the_package_imports_nothing_heavy(held: dict[str, set[str]]) -> None:
     heavy = {"torch", "matplotlib", "lightning", "torch_geometric", "scipy", "skimage", "numpy"}
-    held = modules_after("import gconvae")
-    assert "gconvae" in held
-    assert held & heavy == set()
+    assert "gconvae" in held["package"]
+    assert held["package"] & heavy == set()
 
 
-def test_importing_the_command_line_imports_nothing_heavy() -> None:
+def test_importing_the_command_line_imports_nothing_heavy(held: dict[str, set[str]]) -> None:
     heavy = {"torch", "matplotlib", "lightning", "torch_geometric", "scipy", "skimage"}
-    held = modules_after("import gconvae.cli.main as m; m.parser()")
-    assert "jsonargparse" in held
-    assert held & heavy == set()
+    assert "jsonargparse" in held["command line"]
+    assert held["command line"] & heavy == set()
 
 
-def test_models_and_losses_come_without_training_and_plotting() -> None:
-    held = modules_after("import gconvae.vae; gconvae.models, gconvae.losses")
-    assert "torch" in held
-    assert held & {"matplotlib", "lightning", "skimage", "zuko", "sklearn", "geomloss"} == set()
+def test_losses_come_without_graph_layers(held: dict[str, set[str]]) -> None:
+    assert "torch" in held["losses"]
+    assert "torch_geometric" not in held["losses"]
 
 
-def test_losses_come_without_graph_layers() -> None:
-    assert "torch_geometric" not in modules_after("import gconvae.vae; gconvae.losses")
+def test_models_and_losses_come_without_training_and_plotting(held: dict[str, set[str]]) -> None:
+    assert "torch_geometric" in held["models"]
+    heavy = {"matplotlib", "lightning", "skimage", "zuko", "sklearn", "geomloss"}
+    assert held["models"] & heavy == set()
 
 
 KNOW_PICTURES = ("superpixels.py", "datasets/", "schema/", "metrics/classifier.py")

@@ -64,6 +64,7 @@ def test_train_takes_the_shape_from_the_data() -> None:
     assert drawn.labels.tolist() == [1] * 40
 
 
+@pytest.mark.usefixtures("few_panels")
 def test_the_command_takes_the_shape_from_the_file(tmp_path: Path) -> None:
     data = gconvae.datasets.from_points(random_clouds(60, 40, 2), labels=[0, 1, 2] * 20)
     gconvae.datasets.to_file(data, tmp_path / "own.npz")
@@ -106,6 +107,7 @@ def test_masked_and_nested_tensors_of_torch_have_their_nodes() -> None:
         assert torch.equal(made.sort(1).values, points[:, :4].sort(1).values)
 
 
+@pytest.mark.usefixtures("few_panels")
 def test_whole_numbers_up_to_27_are_no_image(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     points = random.integers(0, 28, (60, 6, 3)).astype(np.float32)
@@ -140,6 +142,7 @@ def test_an_outlier_in_any_part_is_held_and_counted(part: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* nodes of .* lie far outside", "ignore:.*has a heavy tail")
+@pytest.mark.usefixtures("few_panels")
 def test_a_command_with_a_heavy_tail_draws_and_judges(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     points = random.random((120, 6, 3))

@@ -46,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = with_underscores(sys.argv[1:] if arguments is None else arguments)
     try:
         with _plain_warnings():
-            parsed = parser().parse_args(words)
+            reader = parser()
+            parsed = reader.parse_args(words)
             options = parsed[parsed.command]
-            explicit = parser().parse_args(words, defaults=False)[parsed.command]
+            explicit = reader.parse_args(words, defaults=False)[parsed.command]
             if options.parts is not None:
                 from gconvae.registry import import_parts
 

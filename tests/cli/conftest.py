@@ -15,6 +15,11 @@ from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.studies.experiment import Experiment
 
 
+@pytest.fixture(autouse=True)
+def _few_panels(few_panels: None) -> None:
+    """For all commands but what several tests share, ``jets_run`` and the main job."""
+
+
 @pytest.fixture(scope="session")
 def jets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return datasets.to_file(foreign(), tmp_path_factory.mktemp("data") / "jets.npz")

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from commands import (
     history,
     samples,
 )
+from side_by_side import Starter
 from torch import Tensor
 
 import gconvae
@@ -261,28 +262,24 @@ def test_a_stopped_training_resumes_to_the_bits_of_one_that_was_never_stopped(
     assert torch.equal(samples(stopped), samples(whole))
 
 
-def test_a_killed_training_resumes_to_the_same_bits(jets_file: Path, tmp_path: Path) -> None:
-    words = [COMMAND, "train", "--data", str(jets_file), *SMALL, "--batch-size", "5"]
-    words += ["--epochs", "20", "--count", "30"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def test_a_killed_training_resumes_to_the_same_bits(
+    jets_file: Path, tmp_path: Path, start: Starter
+) -> None:
+    words = ["train", "--data", str(jets_file), *TINY, "--epochs", "4"]
     folders = {name: tmp_path / name for name in ("whole", "killed")}
-    subprocess.run(
-        [*words, "--out", str(folders["whole"])], env=environment, check=True, capture_output=True
-    )
-    killed = subprocess.Popen(
-        [*words, "--out", str(folders["killed"])], env=environment, stderr=subprocess.DEVNULL
-    )
-    while not (folders["killed"] / "last.ckpt").exists():
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
+    whole = start(1, "shared_work.command", words=[*words, "--out", str(folders["whole"])])
+    assert whole.codes == [0], whole.err
+    # of 2 training steps and 1 validation step an epoch, in the third one
+    killed = [*words, "--out", str(folders["killed"])]
+    ended = start(1, "shared_work.killed_command", words=killed, call=8)
+    assert ended.codes == [-signal.SIGKILL]
     assert not (folders["killed"] / "model.json").exists()
-    resume = [COMMAND, "train", "--resume", str(folders["killed"])]
-    subprocess.run(resume, env=environment, check=True, capture_output=True)
+    assert len(history(folders["killed"])) == 2
+    resumed = start(1, "shared_work.command", words=["train", "--resume", killed[-1]])
+    assert resumed.codes == [0], resumed.err
     for file in ("history.csv", "model.safetensors", "samples.npz"):
-        whole, resumed = ((folder / file).read_bytes() for folder in folders.values())
-        assert whole == resumed, file
+        first, second = ((folder / file).read_bytes() for folder in folders.values())
+        assert first == second, file
 
 
 def test_resume_takes_its_own_config(jets_run: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, points
 
 compare = partial(metrics.compare, schema=SUPERPIXELS)
 compare_features = partial(compare, metrics="features")
+
+
+@pytest.fixture
+def rough_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trained embedding of few steps, where nothing is said of its values."""
+    # the module, whose name stands for its function in gconvae.metrics
+    monkeypatch.setattr(import_module("gconvae.metrics.trained_embedding"), "STEPS", 20)
 
 
 def gaussian_clouds(
@@ -598,6 +606,7 @@ def test_without_training_clouds_the_report_says_what_is_left_out(eights: Tensor
     ]
 
 
+@pytest.mark.usefixtures("rough_embedding")
 @pytest.mark.parametrize(
     "change",
     [lambda c: torch.cat([c, c[..., :1]], -1), lambda c: c[..., :2], lambda c: c * 1.1],
@@ -644,6 +653,7 @@ def test_fifty_clouds_are_enough_for_an_auc(eights: Tensor) -> None:
     assert report.row("points", "AUC").value == 1.0
 
 
+@pytest.mark.usefixtures("rough_embedding")
 @pytest.mark.parametrize(
     ("group", "message"),
     [
@@ -693,6 +703,7 @@ OWN = points("x y z", "charge", unit="mm")
 TRAINED = [("trained embedding", metric) for metric in ("Frechet", "Frechet limit", "kernel")]
 
 
+@pytest.mark.usefixtures("rough_embedding")
 def test_own_clouds_get_every_metric_with_their_names_and_units() -> None:
     real, generated, reference, training = (charges(70, seed) for seed in range(4))
     report = metrics.compare(
@@ -716,6 +727,7 @@ def test_own_clouds_get_every_metric_with_their_names_and_units() -> None:
     assert report.embedding == "trained embedding"
 
 
+@pytest.mark.usefixtures("rough_embedding")
 @pytest.mark.parametrize("num_features", [1, 2, 5])
 def test_bare_numbers_have_a_schema_of_their_own(num_features: int) -> None:
     real, generated = np.random.default_rng(0).normal(size=(2, 12, 6, num_features))
@@ -767,6 +779,7 @@ def test_periodic_features_are_compared_across_the_seam() -> None:
     ).row("phi_rel").value == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.usefixtures("rough_embedding")
 def test_other_images_are_judged_by_a_trained_embedding(eights: Tensor) -> None:
     schema, scale = superpixels(56), torch.tensor([55 / 27, 55 / 27, 1.0])
     pair = (eights[:20] * scale, eights[20:40] * scale)
@@ -819,6 +832,7 @@ def test_an_embedding_that_fails_takes_no_other_group_down(embedding: Any, reaso
         metrics.compare(charges(12, 0), charges(12, 1), metrics="kernel", **options)
 
 
+@pytest.mark.usefixtures("rough_embedding")
 def test_an_error_deep_inside_a_group_takes_no_other_down(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise ValueError("deep inside")
@@ -829,6 +843,7 @@ def test_an_error_deep_inside_a_group_takes_no_other_down(monkeypatch: pytest.Mo
     assert ("trained embedding", "kernel") in rows_of(report)
 
 
+@pytest.mark.usefixtures("rough_embedding")
 def test_numbers_without_finite_squares_leave_out_what_needs_them() -> None:
     pair = (1e200 * charges(12, 0), 1e200 * charges(12, 1))
     report = metrics.compare(*pair, schema=OWN, num_splits=2, num_bootstrap=2)

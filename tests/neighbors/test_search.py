@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import sys
 import warnings
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from generators import NODE_KINDS, packed_pair, ragged_sizes
+from generators import NODE_KINDS, PackedPair, packed_pair, ragged_sizes
 from oracles import knn_graph_loop, nearest_loop
 
 from gconvae import neighbors
@@ -35,6 +36,25 @@ def shapes(num_clouds: int, seed: int) -> tuple[list[int], list[int]]:
 
 
 # ------------------------------------------------------------------ the same as a slow loop
+
+
+@functools.cache
+def looped(
+    kind: str, dtype: torch.dtype, num_clouds: int, features: int
+) -> tuple[PackedPair, list[int]]:
+    """Clouds and what the loop finds in them, once for all backends."""
+    pair = packed_pair(kind, *shapes(num_clouds, features), features, dtype, seed=features)
+    return pair, nearest_loop(*pair)
+
+
+@functools.cache
+def looped_graph(
+    kind: str, dtype: torch.dtype, num_clouds: int, features: int, k: int, loop: bool
+) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
+    """Points, their clouds and the graph of the loop, once for all backends."""
+    sizes, _ = shapes(num_clouds, k)
+    points, batch = packed_pair(kind, sizes, sizes, features, dtype, seed=k)[1::2]
+    return points, batch, knn_graph_loop(points, k, batch, loop)
 
 
 @pytest.mark.usefixtures("unsaid", "without_compiler")
@@ -68,8 +88,8 @@ def test_both_ways_are_two_searches(backend: str, num_clouds: int) -> None:
 def test_nearest_equals_the_loop(
     backend: str, kind: str, dtype: torch.dtype, num_clouds: int, features: int
 ) -> None:
-    pair = packed_pair(kind, *shapes(num_clouds, features), features, dtype, seed=features)
-    assert nearest(*pair, backend=backend).tolist() == nearest_loop(*pair)
+    pair, wanted = looped(kind, dtype, num_clouds, features)
+    assert nearest(*pair, backend=backend).tolist() == wanted
 
 
 @pytest.mark.parametrize("backend", EXACT)
@@ -88,10 +108,9 @@ def test_knn_graph_equals_the_loop(
     features: int,
     dtype: torch.dtype,
 ) -> None:
-    sizes, _ = shapes(num_clouds, k)
-    points, batch = packed_pair(kind, sizes, sizes, features, dtype, seed=k)[1::2]
+    points, batch, wanted = looped_graph(kind, dtype, num_clouds, features, k, loop)
     edges = knn_graph(points, k, batch, loop=loop, backend=backend)
-    assert edges.t().tolist() == knn_graph_loop(points, k, batch, loop)
+    assert edges.t().tolist() == wanted
 
 
 @pytest.mark.parametrize("backend", EXACT)

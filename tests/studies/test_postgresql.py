@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
+from side_by_side import Starter
 
 from gconvae.cli import main as cli
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
@@ -37,7 +36,7 @@ SMALL = Experiment(
     model=ModelOptions(hidden=8, channels=(4, 4, 4)),
     training=TrainingOptions(epochs=2, batch_size=10, threads=1),
 )
-GRID = {"beta": [5.0, 0.1, 1.0, 2.0]}
+GRID = {"beta": [5.0, 0.1, 1.0]}
 NOBODY_LISTENS = "postgresql://me:secret@127.0.0.1:9/sweeps"
 
 
@@ -88,53 +87,6 @@ def trials(url: str) -> list[FrozenTrial]:
 # workers
 
 
-WORKER = """
-import os, signal, sys, time
-from pathlib import Path
-from gconvae import losses
-from gconvae.datasets import SuperpixelMNIST
-from gconvae.options import ModelOptions, TrainingOptions
-from gconvae.studies import experiment, sweep
-
-place, url, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-forward, fit, steps = losses.ThirdAxisChamfer.forward, experiment.fit, []
-
-def counting(self, *arguments, **more):
-    steps.append(1)
-    if len(steps) == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return forward(self, *arguments, **more)
-
-def noted(*arguments, **options):
-    with (place / "theirs").open("a") as file:
-        file.write(f"{options['beta']} {options['seed']} {options['resume']}\\n")
-    end = time.monotonic() + 120
-    while not (place / "ours").exists():
-        assert time.monotonic() < end, "the other worker began nothing"
-        time.sleep(0.01)
-    return fit(*arguments, **options)
-
-losses.ThirdAxisChamfer.forward, experiment.fit = counting, noted
-small = experiment.Experiment(
-    model=ModelOptions(hidden=8, channels=(4, 4, 4)),
-    training=TrainingOptions(epochs=2, batch_size=10, threads=1),
-)
-sweep.sweep(
-    {"beta": [5.0, 0.1, 1.0, 2.0]}, SuperpixelMNIST(8, "test")[:60], experiment=small, seeds=2,
-    out=place / "shared", storage=url, heartbeat=2, progress=False,
-)
-"""
-
-
-def worker(place: Path, url: str, last: int) -> subprocess.Popen[bytes]:
-    """A sweep in another process that notes its trainings, and is killed in a step ``last``.
-
-    Its first training waits until ours has begun.
-    """
-    words = [sys.executable, "-W", "ignore", "-c", WORKER, str(place), url, str(last)]
-    return subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-
 def trainings(file: Path) -> list[tuple[float, int, bool]]:
     """Beta and seed of each training of the worker, and whether it went on with one."""
     rows = [line.split() for line in file.read_text().splitlines()]
@@ -146,7 +98,11 @@ IN_ITS_SECOND_TRAINING = 21
 
 
 def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_done_twice(
-    database: str, eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str,
+    eights: CloudDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Starter,
 ) -> None:
     undisturbed = quick(eights, tmp_path / "alone", space=GRID, seeds=2)
     fit, ours = experiment.fit, []
@@ -155,15 +111,20 @@ def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_done_twice(
     def noted(*arguments: Any, **given: Any) -> Any:
         ours.append((given["beta"], given["seed"], given["resume"]))
         while not (tmp_path / "theirs").exists():
-            assert killed.poll() is None
+            assert killed.runs()
             time.sleep(0.01)
         (tmp_path / "ours").touch()
         return fit(*arguments, **given)
 
     monkeypatch.setattr(experiment, "fit", noted)
-    with worker(tmp_path, database, last=IN_ITS_SECOND_TRAINING) as killed:
-        found = quick(eights, tmp_path / "shared", **options)
-        assert killed.wait() == -signal.SIGKILL
+    places = {"place": str(tmp_path), "out": str(tmp_path / "shared"), "storage": database}
+    last = IN_ITS_SECOND_TRAINING
+    # its first training waits until ours has begun
+    killed = start.begin(
+        1, "shared_work.sweep", **places, betas=GRID["beta"], last=last, heartbeat=2
+    )
+    found = quick(eights, tmp_path / "shared", **options)
+    assert killed.wait().codes == [-signal.SIGKILL]
     theirs = trainings(tmp_path / "theirs")
     beta = theirs[0][0]
     assert theirs == [(beta, 0, False), (beta, 1, False)]
@@ -173,7 +134,7 @@ def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_done_twice(
         [(*pair, False) for pair in grid - {(beta, 0), (beta, 1)}] + [(beta, 1, True)]
     )
     runs = list((tmp_path / "shared" / "runs").iterdir())
-    assert len(runs) == 8
+    assert len(runs) == 6
     assert all((run / "model.json").exists() for run in runs)
     with storage.quiet_optuna():
         tried = trials(database)

@@ -12,6 +12,7 @@ import torch
 
 from gconvae import datasets
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.priors.flows import Flow
 from gconvae.schema import SUPERPIXELS
 from gconvae.studies import judging, ranking
 from gconvae.studies.experiment import Experiment
@@ -22,6 +23,11 @@ from gconvae.training.history import read_history
 
 MODEL = ModelOptions(hidden=16, channels=(4, 4), padding=2, latent_dim=3)
 TRAINING = TrainingOptions(epochs=2, learning_rate=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flow, "fit_steps", 40)
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
+from side_by_side import Starter
 
 import gconvae
 from gconvae import datasets
@@ -808,55 +807,10 @@ def test_a_trial_that_others_took_for_dead_is_finished(
     assert len(calls) == 4 + breaks
 
 
-PROCESS = """
-import os, signal, sys, time
-from pathlib import Path
-import torch
-from gconvae import losses
-from gconvae.studies import experiment, sweep
-from gconvae.datasets import SuperpixelMNIST
-from gconvae.studies.experiment import Experiment
-from gconvae.options import ModelOptions, TrainingOptions
-
-place, kill_after = Path(sys.argv[1]), int(sys.argv[2])
-forward, fit, steps = losses.ThirdAxisChamfer.forward, experiment.fit, []
-
-def counting(self, *arguments, **more):
-    steps.append(1)
-    if len(steps) == kill_after:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return forward(self, *arguments, **more)
-
-def noted(*arguments, **options):
-    with (place / "theirs").open("a") as file:
-        file.write(f"{options['beta']} {options['seed']}\\n")
-    while kill_after == 0 and not (place / "ours").exists():
-        time.sleep(0.01)
-    return fit(*arguments, **options)
-
-losses.ThirdAxisChamfer.forward, experiment.fit = counting, noted
-torch.rand(3)
-small = Experiment(
-    model=ModelOptions(hidden=8, channels=(4, 4, 4)),
-    training=TrainingOptions(epochs=2, batch_size=10, threads=1),
-)
-data = SuperpixelMNIST(8, "test")[:60]
-space = {"beta": [5.0, 0.1]} if kill_after else {"beta": [5.0, 0.1, 1.0, 2.0]}
-sweep.sweep(
-    space, data, experiment=small, seeds=2, out=place / "sweep", heartbeat=4, progress=False
-).save(place / "theirs.json")
-"""
-
-
-def process(place: Path, kill_after: int = 0) -> subprocess.Popen[bytes]:
-    """The same sweep in a process of its own; it notes its trainings in a file ``theirs``."""
-    words = [sys.executable, "-W", "ignore", "-c", PROCESS, str(place), str(kill_after)]
-    return subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-
 def noted(file: Path) -> list[tuple[float, int]]:
+    """Beta and seed of the trainings that another process noted."""
     rows = [line.split() for line in file.read_text().splitlines()]
-    return [(float(beta), int(seed)) for beta, seed in rows]
+    return [(float(beta), int(seed)) for beta, seed, _ in rows]
 
 
 def test_a_killed_sweep_comes_to_the_same_bits_and_repeats_no_training(
@@ -864,11 +818,13 @@ def test_a_killed_sweep_comes_to_the_same_bits_and_repeats_no_training(
     eights: CloudDataset,
     tmp_path: Path,
     trained: list[tuple[float, int]],
-    monkeypatch: pytest.MonkeyPatch,
+    start: Starter,
 ) -> None:
+    (tmp_path / "ours").touch()  # for which nobody has to wait
     # of 6 steps an epoch, in the second epoch of the third training
-    killed = process(tmp_path, kill_after=33)
-    assert killed.wait() == -signal.SIGKILL
+    places = {"place": str(tmp_path), "out": str(tmp_path / "sweep")}
+    killed = start(1, "shared_work.sweep", **places, betas=GRID["beta"], last=33, heartbeat=4)
+    assert killed.codes == [-signal.SIGKILL]
     assert noted(tmp_path / "theirs") == [(5.0, 0), (5.0, 1), (0.1, 0)]
     (begun,) = (tmp_path / "sweep" / "runs").glob("beta=0.1-*")
     assert (begun / "last.ckpt").exists()
@@ -886,9 +842,13 @@ def test_a_killed_sweep_comes_to_the_same_bits_and_repeats_no_training(
 
 
 def test_two_processes_share_the_work_and_agree(
-    whole: Sweep, eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Sweep,
+    eights: CloudDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Starter,
 ) -> None:
-    fit, ours = experiment.fit, []
+    fit, ours, betas = experiment.fit, [], [5.0, 0.1, 1.0]
 
     def shared(*arguments: Any, **options: Any) -> run_folder.Run:
         ours.append((options["beta"], options["seed"]))
@@ -896,18 +856,18 @@ def test_two_processes_share_the_work_and_agree(
         return fit(*arguments, **options)
 
     monkeypatch.setattr(experiment, "fit", shared)
-    with process(tmp_path) as other:
-        while not (tmp_path / "theirs").exists():  # it has begun a training, and waits for ours
-            assert other.poll() is None
-            time.sleep(0.01)
-        found = quick(
-            {"beta": [5.0, 0.1, 1.0, 2.0]}, eights, tmp_path / "sweep", seeds=2, heartbeat=4
-        )
-        assert other.wait() == 0
+    places = {"place": str(tmp_path), "out": str(tmp_path / "sweep")}
+    other = start.begin(1, "shared_work.sweep", **places, betas=betas, heartbeat=4)
+    while not (tmp_path / "theirs").exists():  # it has begun a training, and waits for ours
+        assert other.runs()
+        time.sleep(0.01)
+    found = quick({"beta": betas}, eights, tmp_path / "sweep", seeds=2, heartbeat=4)
+    ended = other.wait()
+    assert ended.codes == [0], ended.err
     theirs = noted(tmp_path / "theirs")
     assert ours
     assert theirs
-    grid = [(beta, seed) for beta in (5.0, 0.1, 1.0, 2.0) for seed in (0, 1)]
+    grid = [(beta, seed) for beta in betas for seed in (0, 1)]
     assert sorted(ours + theirs) == sorted(grid)
     assert json.loads((tmp_path / "theirs.json").read_text()) == found.to_dict()
     assert figures(found)[:2] == figures(whole)

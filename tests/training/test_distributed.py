@@ -10,14 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from side_by_side import Ended, Starter, starter
+from side_by_side import Ended, Starter
 
 import gconvae
 from gconvae.training.hardware import Hardware
@@ -28,13 +27,6 @@ STEPPED = {
     "likelihood": "autoregressive(width=16, heads=2, components=3)",
 }
 AT_ONCE = {"prior": "gmm(components=2)", "likelihood": "gaussian"}
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    modules = ["torch.distributed", "zuko.flows", "shared_work", "gconvae.training.fit"]
-    with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
-        yield begun
 
 
 def run(

@@ -9,8 +9,6 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from side_by_side import Starter
 from torch import Tensor, nn
 from torch_geometric.datasets import FakeDataset
 from torch_geometric.loader import DataLoader
@@ -83,23 +82,14 @@ def draw_elsewhere() -> None:
     torch.rand(17)
 
 
-def in_a_process_of_its_own(statement: str) -> str:
-    """What a statement prints in a fresh interpreter that has this file as ``t``."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import test_fit as t; {statement}"],
-        cwd=Path(__file__).parent,
-        env=os.environ
-        | {
-            "PYTHONPATH": os.pathsep.join(
-                map(str, [Path(__file__).parents[1], Path(__file__).parents[2]])
-            )
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+def in_a_process_of_its_own(start: Starter, statement: str) -> str:
+    """What a statement prints in another process that has this file as ``t``."""
+    here = str(Path(__file__).parent)
+    done = start(
+        1, "shared_work.program", text=f"import test_fit as t; {statement}", folders=[here]
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.codes == [0], done.err
+    return done.out
 
 
 class Recording(nn.Module):
@@ -498,12 +488,12 @@ def killed_and_resumed(folder: str, calls: list[int | None]) -> None:
 
 
 def test_killed_at_random_steps_and_resumed_gives_the_bits_of_one_that_never_stopped(
-    tmp_path: Path,
+    tmp_path: Path, start: Starter
 ) -> None:
     first = random.SystemRandom().randrange(1, EPOCHS * CALLS + 1)
     left = EPOCHS * CALLS - (first - 1) // CALLS * CALLS  # resume begins its epoch anew
     calls = [first, random.SystemRandom().randrange(1, left + 1), None]
-    in_a_process_of_its_own(f"t.killed_and_resumed({str(tmp_path / 'killed')!r}, {calls})")
+    in_a_process_of_its_own(start, f"t.killed_and_resumed({str(tmp_path / 'killed')!r}, {calls})")
     whole = killable(tmp_path / "whole", None)
     names = ("history.csv", "model.safetensors", "report_valid.json")
     for name in names:
@@ -561,11 +551,12 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(
     assert same_training(first, quick(eights, small()))
 
 
-def test_a_fresh_process_gives_the_same_bits(eights: CloudDataset) -> None:
+def test_a_fresh_process_gives_the_same_bits(eights: CloudDataset, start: Starter) -> None:
     training = "t.fingerprint(t.quick(t.SuperpixelMNIST(8, 'test')[:120], threads=1{}))"
     fresh, workers, after_other_draws = in_a_process_of_its_own(
+        start,
         f"print({training.format('')}, {training.format(', workers=2')}); "
-        f"t.draw_elsewhere(); print({training.format('')})"
+        f"t.draw_elsewhere(); print({training.format('')})",
     ).split()
     wanted = fingerprint(quick(eights, threads=1))
     assert fresh == workers == after_other_draws == wanted

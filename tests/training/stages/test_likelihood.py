@@ -179,7 +179,7 @@ class Blind(Corners):
 
 
 def test_a_fit_learns_which_clouds_are_changed() -> None:
-    likelihood = make(steps=400, batch_size=64, augmented=0.7)
+    likelihood = make(steps=250, batch_size=32, augmented=0.7)
     train(likelihood, Blind(1), Blind(2), seed=0)
     nats = held_out_nats(likelihood, Blind(3))
     for mirrors in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
