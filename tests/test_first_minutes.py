@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from setuptools.errors import CompileError
 
 PLUGIN = Path(__file__).parents[1] / "tools" / "one-unit" / "one_unit.py"
 OPERATORS = (
@@ -80,15 +81,57 @@ def extension(name: str, *sources: str) -> SimpleNamespace:
     )
 
 
-def finalized(
-    *extensions: SimpleNamespace, name: str = "torch_cluster", version: str = "1.6.3"
-) -> list[Any]:
-    """What the plugin makes of a distribution: sources of each extension."""
+class Build:
+    """The command that builds: notes what it is given."""
+
+    refused = 0
+
+    def __init__(self, extensions: list[SimpleNamespace]) -> None:
+        self.extensions = extensions
+        self.built: list[list[list[str]]] = []
+
+    def build_extensions(self) -> None:
+        self.built.append([list(one.sources) for one in self.extensions])
+        if len(self.built) <= self.refused:
+            raise CompileError("no such header")
+
+
+class RefusedOnce(Build):
+    refused = 1
+
+
+def changed(
+    *extensions: SimpleNamespace,
+    name: str = "torch_cluster",
+    version: str = "1.6.3",
+    build: type[Build] = Build,
+) -> SimpleNamespace:
+    """A distribution after the plugin."""
     dist = SimpleNamespace(
-        get_name=lambda: name, get_version=lambda: version, ext_modules=list(extensions)
+        get_name=lambda: name,
+        get_version=lambda: version,
+        ext_modules=list(extensions),
+        cmdclass={"build_ext": build},
     )
     runpy.run_path(str(PLUGIN))["finalize"](dist)
-    return [one.sources for one in extensions]
+    return dist
+
+
+def finalized(*extensions: SimpleNamespace, **others: str) -> list[Any]:
+    """What the plugin makes of a distribution: sources of each extension."""
+    return [one.sources for one in changed(*extensions, **others).ext_modules]
+
+
+def test_where_one_file_is_refused_it_is_built_as_it_was(
+    pair: tuple[SimpleNamespace, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [list(one.sources) for one in pair]
+    build = changed(*pair, build=RefusedOnce).cmdclass["build_ext"](list(pair))
+    build.build_extensions()
+    assert len(build.built) == 2
+    assert build.built[1] == before
+    assert all(one.include_dirs == ["csrc"] for one in pair)
+    assert "from 17, which takes minutes: no such header" in capsys.readouterr().out
 
 
 @pytest.fixture

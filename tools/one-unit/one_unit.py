@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from setuptools.errors import CompileError
+
 __all__ = ["finalize"]
 
 FOLDER = Path("build") / "one-unit"
@@ -46,12 +48,31 @@ def finalize(dist: Any) -> None:
         path = FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    dist.cmdclass["build_ext"] = _with_way_back(dist.cmdclass["build_ext"])
     for extension in extensions:
+        extension.sources_before = extension.sources
         chosen = "all.cpp" if extension.name == FIRST else "none.cpp"
         extension.sources = [str(FOLDER / chosen)]
         extension.include_dirs.insert(0, str(FOLDER))
         # Python's own flags ask for debug information, which torch-cluster's linker drops
         extension.extra_compile_args["cxx"].append("-g0")
+
+
+def _with_way_back(command: type[Any]) -> type[Any]:
+    """The command that builds, which goes back to the 17 files where the one is refused."""
+
+    class Build(command):  # type: ignore[misc]  # torch's, chosen by torch-cluster
+        def build_extensions(self) -> None:
+            try:
+                super().build_extensions()
+            except CompileError as error:  # headers of another torch, perhaps
+                print(f"not from one file, so from 17, which takes minutes: {error}", flush=True)
+                for extension in self.extensions:
+                    extension.sources = extension.sources_before
+                    extension.include_dirs.remove(str(FOLDER))
+                super().build_extensions()
+
+    return Build
 
 
 def _included(source: str) -> str:
