@@ -16,7 +16,7 @@ from pathlib import Path
 from timing import Row, machine, table
 
 HERE = Path(__file__).parent
-TOPICS = ("training", "losses", "sampling", "start", "variants")
+TOPICS = ("training", "losses", "sampling", "likelihood", "start", "variants")
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)

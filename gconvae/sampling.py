@@ -260,9 +260,14 @@ def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     return joined(list(samples(model, len(latents.points), seed, given)))
 
 
+def records(model: Generative) -> bool:
+    """Whether a GPU records the likelihood's draws, which it does where they say they can be."""
+    return model.device.type == "cuda" and recordable(model.likelihood)
+
+
 def _draws(model: Generative) -> Draw:
     """The likelihood's draws; on a GPU the same work for every piece is recorded once."""
-    if model.device.type != "cuda" or not recordable(model.likelihood):
+    if not records(model):
         return model.likelihood.draw
     made: dict[str, Tensor] = {}
 

@@ -127,7 +127,11 @@ class StandIn:
             "CUDAGraph": Graph,
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
-        for module in ("conditioning", "losses.pairs", "neighbors.packed"):
+        modules = (
+            *("conditioning", "losses.pairs", "neighbors.packed"),
+            *("likelihoods.autoregressive", "training.stages.reconstructions"),
+        )
+        for module in modules:
             monkeypatch.setattr(f"gconvae.{module}.recording", lambda tensor: self.is_recording)
 
 

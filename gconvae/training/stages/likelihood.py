@@ -254,10 +254,11 @@ class LikelihoodStage(SteppedStage):
 
     def same_every_time(self) -> bool:
         """Whether a GPU can record a step: all parts say so, and nobody asks for an optimizer."""
-        model, asked = self.pairs.model, self.optimization.optimizer or self.optimization.scheduler
+        model = self.pairs.model
         cut = getattr(model.encoder, "num_points", model.conditioning.num_points)
         fits = cut == model.conditioning.num_points  # else masks are looked at
-        return asked is None and fits and recordable(model.encoder, model.decoder, self.likelihood)
+        own = self.optimization.optimizer is None
+        return own and fits and recordable(model.encoder, model.decoder, self.likelihood)
 
     def learn(self, rates: Tensor | None, *tensors: Any) -> None:
         """A step and the running mean after it; the mean's new share is the first tensor."""

@@ -103,8 +103,8 @@ class NetworkStage(Stage):
     def same_every_time(self) -> bool:
         """Whether steps differ by their tensors alone, so that one can be recorded for all."""
         model = self.model
-        asked = self.optimization.optimizer or self.optimization.scheduler
-        fixed = not self.options.joint_prior and asked is None
+        # an optimizer of somebody's own may look at values
+        fixed = not self.options.joint_prior and self.optimization.optimizer is None
         return bool(fixed and recordable(model.encoder, model.decoder, self.loss))
 
     def sum_dtype(self) -> torch.dtype:

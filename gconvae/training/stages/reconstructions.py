@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.clouds import Clouds, sort_nodes
+from gconvae.cuda_graphs import recording
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
 from gconvae.randomness import generator, standard_noise
@@ -124,7 +125,10 @@ class Reconstructions:
         wanted = getattr(model.encoder, "num_points", points.shape[1])
         posterior = model.posterior(*resized(points, places, wanted))
         z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (b, L)
-        return model.decode_unit(z, labels, model.conditioning.nodes(mask), node_noise)
+        # in a recording no mask can be looked at
+        full = False if recording(unit) else None
+        made = model.conditioning.nodes(mask)
+        return model.decode_unit(z, labels, made, node_noise, full=full)
 
     def _places(self, rows: Tensor) -> Tensor:
         return rows if self.rows is None else self.rows[rows]

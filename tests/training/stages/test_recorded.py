@@ -306,3 +306,30 @@ def test_a_step_that_draws_numbers_itself_is_not_recorded(monkeypatch: pytest.Mo
     recorder(torch.zeros(2))
     with pytest.warns(UserWarning, match="cannot be recorded"):
         recorder(torch.zeros(2))
+
+
+def with_likelihood() -> Any:
+    """A likelihood of 40 steps, around the decoder of a small network."""
+    made = models.create("convae", hidden=32, channels=(4, 8, 8), seed=0)
+    term = "autoregressive(width=16, heads=2, steps=40, batch_size=16)"
+    return made.with_likelihood(term, clouds(), seed=0)
+
+
+def test_a_recorded_likelihood_has_the_bits_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = with_likelihood()
+    # a GPU sorts by comparing, since it would have to be asked whether one key is enough
+    monkeypatch.setattr("gconvae.clouds.order._by_first_key", lambda *given: None)
+    gpu = record_trainings(monkeypatch)
+    recorded = with_likelihood()
+    assert (gpu.recorded, gpu.replayed) == (1, 40 - 1)
+    pairs = zip(recorded.parameters(), wanted.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_draws_on_a_gpu_are_recorded_once_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = with_likelihood()
+    wanted = model.sample(1000, seed=1)
+    gpu = record_trainings(monkeypatch)
+    monkeypatch.setattr("gconvae.sampling.records", lambda model: True)
+    assert torch.equal(model.sample(1000, seed=1), wanted)
+    assert (gpu.recorded, gpu.replayed) == (1, 4 - 1)
