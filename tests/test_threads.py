@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gconvae.threads import alone, side_by_side
 
-TIMEOUT = 60.0
+TIMEOUT = 20.0
 """Seconds after which a call that waits for another one gives up, so that no test hangs."""
 
 
