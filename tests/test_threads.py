@@ -8,14 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
-from gconvae.threads import SMALLEST, parts, separable, side_by_side
+from gconvae.threads import alone, side_by_side
 
-TIMEOUT = 60.0
+TIMEOUT = 20.0
 """Seconds after which a call that waits for another one gives up, so that no test hangs."""
 
 
@@ -152,6 +153,71 @@ def test_results_are_differentiable_in_the_caller(threads: int) -> None:
     assert weight.grad.tolist() == [7.0, 7.0]
 
 
+@several
+def test_what_others_set_meanwhile_is_not_the_number_of_a_call(threads: int) -> None:
+    torch.set_num_threads(5 - threads)
+    side_by_side([torch.get_num_threads] * 4)
+    torch.set_num_threads(threads)  # new threads, none of which has computed anything yet
+
+    def call() -> int:
+        other = threading.Thread(target=lambda: torch.set_num_threads(4))
+        other.start()
+        other.join()
+        return torch.get_num_threads()
+
+    assert side_by_side([call] * 4) == [1] * 4
+    assert side_by_side([torch.get_num_threads] * 4) == [1] * 4
+    assert torch.get_num_threads() == threads
+
+
+# alone
+
+
+@every_number
+def test_alone_there_is_one_thread_but_as_many_calls_at_once_as_before(threads: int) -> None:
+    torch.set_num_threads(threads)
+    together = threading.Barrier(threads)
+    for _ in range(2):
+        with alone():
+            assert torch.get_num_threads() == 1
+            with alone():  # within itself too
+                found = side_by_side([lambda: together.wait(TIMEOUT)] * threads)
+                assert sorted(found) == list(range(threads))
+            assert torch.get_num_threads() == 1
+            assert side_by_side([torch.get_num_threads] * 4) == [1] * 4
+        assert torch.get_num_threads() == threads
+
+
+@every_number
+def test_after_an_error_one_is_no_longer_alone(threads: int) -> None:
+    torch.set_num_threads(threads)
+    with pytest.raises(ValueError, match="no"), alone():
+        raise ValueError("no")
+    assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    caller = threading.get_ident()
+    assert side_by_side([threading.get_ident] * 3) == [caller] * 3
+
+
+def test_one_is_alone_in_ones_own_thread() -> None:
+    torch.set_num_threads(2)
+    found = []
+
+    def user() -> None:
+        torch.set_num_threads(3)
+        together = threading.Barrier(3)
+        found.extend(side_by_side([lambda: together.wait(TIMEOUT)] * 3))
+        found.append(torch.get_num_threads())
+
+    with alone():
+        other = threading.Thread(target=user)
+        other.start()
+        other.join()
+    assert sorted(found[:3]) == [0, 1, 2]
+    assert found[3] == 3
+    assert torch.get_num_threads() == 2
+
+
 # errors
 
 
@@ -235,13 +301,17 @@ def in_time(work: Callable[[], None]) -> None:
 
 
 @every_number
-def test_a_call_may_have_calls_side_by_side_itself(threads: int) -> None:
+@pytest.mark.parametrize("around", [nullcontext, alone])
+def test_a_call_may_have_calls_side_by_side_itself(
+    threads: int, around: Callable[[], AbstractContextManager[None]]
+) -> None:
     def inner(k: int) -> list[tuple[int, int]]:
         return side_by_side([lambda m=m: (k, m) for m in range(3)])
 
     def work() -> None:
         torch.set_num_threads(threads)
-        found = side_by_side([lambda k=k: inner(k) for k in range(4)])
+        with around():
+            found = side_by_side([lambda k=k: inner(k) for k in range(4)])
         assert found == [[(k, m) for m in range(3)] for k in range(4)]
 
     in_time(work)
@@ -309,61 +379,3 @@ def test_forked_processes_have_threads_of_their_own() -> None:
         [sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, timeout=120
     )
     assert (ended.returncode, ended.stdout) == (0, "all ended\n"), ended.stderr
-
-
-# parts
-
-
-COUNTS = [*range(1, 2000), 4095, 4096, 4097, 100_000]
-
-
-def test_parts_cover_every_row_once_and_in_order() -> None:
-    for count in COUNTS:
-        covered = [row for part in parts(count) for row in range(count)[part]]
-        assert covered == list(range(count))
-
-
-def test_parts_are_of_equal_size() -> None:
-    for count in COUNTS:
-        sizes = [part.stop - part.start for part in parts(count)]
-        assert max(sizes) - min(sizes) <= 1, count
-
-
-def test_the_number_of_parts_is_the_largest_power_of_two_that_leaves_each_enough() -> None:
-    for count in COUNTS:
-        number = len(parts(count))
-        smallest = min(part.stop - part.start for part in parts(count))
-        assert number.bit_count() == 1, count
-        assert number == 1 or smallest >= SMALLEST == 32, count
-        assert count < 2 * number * 32, count
-
-
-def test_parts_do_not_depend_on_the_number_of_threads() -> None:
-    found = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        found.append([parts(count) for count in (1, 63, 64, 100, 130, 1000)])
-    assert found[0] == found[1] == found[2]
-
-
-# parts of a model
-
-
-class Apart(torch.nn.Linear):
-    separable = True
-
-
-class Changed(Apart):
-    """Which may do something else with clouds."""
-
-
-class Together(Apart):
-    separable = False
-
-
-def test_clouds_go_apart_where_every_part_itself_says_so() -> None:
-    assert separable(Apart(2, 2))
-    assert separable(Apart(2, 2), Apart(2, 3))
-    for other in (torch.nn.Linear(2, 2), Changed(2, 2), Together(2, 2)):
-        assert not separable(other)
-        assert not separable(Apart(2, 2), other)

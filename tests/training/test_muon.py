@@ -159,6 +159,15 @@ def test_a_rate_that_a_schedule_sets_is_the_rate_of_the_next_step() -> None:
     np.testing.assert_allclose(made.detach().numpy(), wanted, rtol=1e-10)
 
 
+def test_a_rate_may_be_a_tensor() -> None:
+    first, second = weight((3, 4)), weight((3, 4))
+    steps = [[each] for each in gradients((3, 4))]
+    trained([first], steps, lr=0.25, weight_decay=0.5)
+    rate: Any = torch.tensor(0.25, dtype=torch.float64)
+    trained([second], steps, lr=rate, weight_decay=0.5)
+    torch.testing.assert_close(second, first, rtol=1e-12, atol=1e-12)
+
+
 def test_a_step_keeps_the_gradients_and_returns_the_loss_of_a_closure() -> None:
     made = weight((3, 4))
     optimizer = Muon([made], lr=0.1)
