@@ -36,7 +36,7 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
         calls: Functions that change nothing which another one reads. Gradients are on in them as
             they are where this is called.
     Raises:
-        BaseException: The first of theirs, after all have ended.
+        BaseException: The first of theirs, after those that had begun have ended.
     Example:
         >>> side_by_side([lambda: torch.ones(2).sum(), lambda: torch.zeros(3).sum()])
         [tensor(2.), tensor(0.)]
@@ -50,7 +50,7 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
         with torch.set_grad_enabled(with_gradients):
             return call()
 
-    with _POOLS.lock, _one_thread():
+    with _POOLS.lock:
         pool = _POOLS.of(threads)
         running = [pool.submit(run, call) for call in calls]
         wait(running)
@@ -68,26 +68,14 @@ def alone() -> Iterator[None]:
         ...     torch.get_num_threads()
         1
     """
-    before, _OWN.threads = _OWN.threads, _OWN.threads or torch.get_num_threads()
-    try:
-        with _one_thread():
-            yield
-    finally:
-        _OWN.threads = before
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # of MKL too, which has one number for all threads, the pool's among them
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
+    before, threads = _OWN.threads, torch.get_num_threads()
+    _OWN.threads = before or threads
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        _OWN.threads = before
 
 
 def parts(count: int) -> list[slice]:
@@ -152,9 +140,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
     def alone() -> None:
         together.wait()  # else one thread might begin several times
+        torch.get_num_threads()  # takes the number of the process, once, which would come later
         torch.set_num_threads(1)
 
     wait([pool.submit(alone) for _ in range(threads)])
+    torch.set_num_threads(torch.get_num_threads())  # the number of the process again
     return pool
 
 

@@ -269,7 +269,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         told = self._from_top(self._place(mean, places), mask, places)[0]
         log_mass = self.network(place, told, self._condition(mask, changes), places)
         # what is no number has no place, and must not pass for a cloud
-        broken = 0 * (unit + mean).sum((1, 2), keepdim=True)
+        real = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
+        broken = 0 * real.sum((1, 2), keepdim=True)
         return self._in_columns(log_mass) + broken, order
 
     def _places(self, like: Tensor) -> Places:

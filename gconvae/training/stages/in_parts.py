@@ -81,7 +81,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, ctx.gradients = ctx.gradients, None
+        gradients = ctx.gradients
         if upstream.is_cuda or upstream.item() != 1:
             gradients = tuple(None if each is None else upstream * each for each in gradients)
         return None, None, None, *gradients
@@ -90,4 +90,4 @@ class _Sum(torch.autograd.Function):
 def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     if first is None or second is None:
         return second if first is None else first
-    return first.add_(second)
+    return first + second  # autograd may have given one tensor to several weights
