@@ -27,6 +27,8 @@ STANDS_ON: dict[str, set[str]] = {
     "lazy": set(),
     "caller_state": set(),
     "cuda_graphs": set(),
+    "threads": set(),
+    "freed_memory": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -61,8 +63,8 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("caller_state", "cuda_graphs", "files", "lazy", "plain", "processes", "randomness"),
-    *("registry", "schema"),
+    *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "plain", "processes"),
+    *("randomness", "registry", "schema", "threads"),
 }
 """The ground floor, on which every room stands."""
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch import library as operators
 
 from gconvae.neighbors import library
+from gconvae.neighbors.sides import Packed, Padded
 
 __all__ = [
     "available",
@@ -123,7 +124,7 @@ def nearest(
         found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
         return found
     index = torch.zeros(query.shape[:2], dtype=torch.long, device="cpu")
-    _search(_Padded(query, query_mask), _Padded(points, points_mask), index, None, known)
+    _search(Padded(query, query_mask), Padded(points, points_mask), index, None, known)
     return index
 
 
@@ -157,7 +158,7 @@ def _nearest_both(
         return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
     to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long, device="cpu")
     to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long, device="cpu")
-    _search(_Padded(a, a_mask), _Padded(b, b_mask), to_b, to_a, *known)
+    _search(Padded(a, a_mask), Padded(b, b_mask), to_b, to_a, *known)
     return to_b, to_a
 
 
@@ -207,7 +208,7 @@ def nearest_packed(
         index = _on_gpu().nearest_packed(query, points, starts_query, starts_points)
     else:
         index = torch.zeros(len(query), dtype=torch.long, device="cpu")
-        _search(_Packed(query, starts_query), _Packed(points, starts_points), index, None, known)
+        _search(Packed(query, starts_query), Packed(points, starts_points), index, None, known)
     counts = starts_query[1:] - starts_query[:-1]  # (B,)
     return index + starts_points[:-1].repeat_interleave(counts)
 
@@ -359,39 +360,13 @@ def _differentiable_backward(
     return own_a.scatter_add(1, rows_a, -own_b), own_b.scatter_add(1, rows_b, -own_a)
 
 
-class _Padded:
-    """One side of padded clouds as the library takes it."""
-
-    def __init__(self, points: Tensor, mask: Tensor | None) -> None:
-        if points.stride(2) != 1 or points.stride(0) != points.shape[1] * points.stride(1):
-            points = points.contiguous()
-        # kept, so that what the pointers point to lives as long as they
-        self.points, self.mask = points, None if mask is None else mask.contiguous()
-        self.clouds = len(points)
-
-    def arguments(self) -> tuple[Any, ...]:
-        mask = None if self.mask is None else self.mask.data_ptr()
-        return self.points.data_ptr(), mask, None, self.points.shape[1], self.points.stride(1)
-
-
-class _Packed:
-    """One side of packed clouds."""
-
-    def __init__(self, points: Tensor, starts: Tensor) -> None:
-        self.points, self.starts = points.contiguous(), starts.contiguous()
-        self.clouds = len(starts) - 1
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.points.data_ptr(), None, self.starts.data_ptr(), 0, self.points.shape[1]
-
-
 def _sizes(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
     return a.data_ptr(), a.shape[1], b.data_ptr(), b.shape[1]
 
 
 def _search(
-    query: _Padded | _Packed,
-    points: _Padded | _Packed,
+    query: Padded | Packed,
+    points: Padded | Packed,
     to: Tensor,
     back: Tensor | None = None,
     known: Tensor | None = None,
