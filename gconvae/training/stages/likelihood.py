@@ -16,7 +16,7 @@ from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
 from gconvae.likelihoods.mean import MeanLikelihood
 from gconvae.pieces import pieces
 from gconvae.randomness import generator
-from gconvae.threads import separable
+from gconvae.threads import alone, separable
 from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.training.optimization import AdamW, Optimization, muon, warmed_cosine
 from gconvae.training.stages.at_once import AtOnceStage
@@ -180,7 +180,9 @@ class LikelihoodStage(SteppedStage):
         rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
         noise = valid.noise(len(rows), self._numbers("held-out means", 0))
-        self.held_out = unit, valid.means(unit, mask, valid.labels(rows), *noise), mask
+        with alone():
+            mean = valid.means(unit, mask, valid.labels(rows), *noise)
+        self.held_out = unit, mean, mask
         likelihood.network.train()
 
     def trained_parameters(self) -> list[nn.Parameter]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent
 
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.cuda_graphs import recording
 from gconvae.pieces import pieces, resized
 from gconvae.priors.base import Latents
 from gconvae.randomness import generator, standard_noise
-from gconvae.threads import separable
+from gconvae.threads import separable, side_by_side
 from gconvae.training.clouds import TrainingClouds, seen_rows
 from gconvae.vae import VAE
 
@@ -155,7 +159,11 @@ def latents(model: VAE, clouds: TrainingClouds, *, seed: int = 0) -> Latents:
 @torch.no_grad()
 def posteriors(model: VAE, clouds: Clouds) -> Latents:
     """Posteriors of prepared clouds, and the context of each."""
-    found = [model.posterior(model.scaled(part), part.mask) for part in pieces(clouds)]
+
+    def posterior(part: Clouds) -> Independent[Any]:
+        return model.posterior(model.scaled(part), part.mask)
+
+    found = side_by_side([functools.partial(posterior, part) for part in pieces(clouds)])
     context = model.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
     return Latents(
         torch.cat([posterior.mean for posterior in found]),
