@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from gconvae.threads import side_by_side
 
 __all__ = ["Muon", "orthogonalized"]
 
@@ -90,15 +93,23 @@ class Muon(torch.optim.Optimizer):
         for number, update in enumerate(updates):
             rows, columns = update.shape[-2:]
             by_shape.setdefault((rows, columns), []).append(number)
-        for (rows, columns), numbers in by_shape.items():
-            stacked = torch.cat([updates[n].reshape(-1, rows, columns) for n in numbers])
-            sizes = [updates[n].numel() // (rows * columns) for n in numbers]
+
+        def move(shape: tuple[int, int], numbers: list[int]) -> None:
+            stacked = torch.cat([updates[n].reshape(-1, *shape) for n in numbers])
             # a rate may be a tensor, in a step that a GPU records
-            rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
+            rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+            sizes = [updates[n].numel() // math.prod(shape) for n in numbers]
             made = (orthogonalized(stacked) * rate).split(sizes)
             ours = [weights[n] for n in numbers]
             shaped = [one.view_as(weight) for one, weight in zip(made, ours, strict=True)]
             torch._foreach_sub_(ours, shaped)
+
+        calls = [functools.partial(move, *pair) for pair in by_shape.items()]
+        if weights[0].is_cuda:
+            for call in calls:
+                call()
+        else:
+            side_by_side(calls)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
