@@ -63,13 +63,15 @@ def test_ties_of_torch_cluster_on_a_gpu_are_not_recorded(monkeypatch: pytest.Mon
         ({"kl_warmup": 2, "free_bits": 0.1, "standardize": True}, True),
         ({"model": "set_transformer"}, True),
         ({"decoder": "dense"}, True),
-        ({"decoder": "set_transformer(noise_dim=2)"}, False),
+        ({"decoder": "set_transformer(noise_dim=2)"}, True),
         ({"encoder": "edge_conv"}, False),
         ({"encoder": "deep_sets"}, False),
         ({"loss": "matching"}, False),
         ({"loss": Derived("dense")}, False),
         ({"prior": "gmm", "joint_prior": True}, False),
-        ({"lattice": True}, False),
+        ({"lattice": True}, True),
+        ({"scheduler": "cosine"}, True),
+        ({"optimizer": "sgd"}, False),
     ],
 )
 def test_steps_that_differ_by_more_than_their_tensors_are_not_recorded(

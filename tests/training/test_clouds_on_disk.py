@@ -175,7 +175,8 @@ def test_a_learned_likelihood_gets_clouds_and_means_of_a_file(
     ]
     found, wanted = (part.clouds(rows, numbers.manual_seed(0)) for part in pairs)
     assert torch.equal(found[0], wanted[0])
-    means = [part.means(rows, *wanted, numbers.manual_seed(0)) for part in pairs]
+    noise = pairs[0].noise(len(rows), numbers.manual_seed(0))
+    means = [part.means(*wanted, part.labels(rows), *noise) for part in pairs]
     assert torch.equal(*means)
 
 
