@@ -36,7 +36,7 @@ if __name__ == "__main__":
             subprocess.run(command, check=True, capture_output=True)
             whole = time.perf_counter() - start
             manifest = json.loads((out / "manifest.json").read_text())
-            report = json.loads((out / "report.json").read_text())
+            report = json.loads((out / "report_generated.json").read_text())
         stages = [each["seconds"] for each in manifest["stages"].values()]
         floors = [
             f"{row['name']} {row['value'] / row['floor']:.2f}"

@@ -36,7 +36,8 @@ def warn_of_doubts(run: Run, valid: CloudDataset | CloudFile, options: TrainingO
     """
     if options.epochs < ENOUGH_EPOCHS:
         return
-    if run.manifest["best_epoch"] == options.epochs:
+    # a rate that falls makes the last epoch the best one
+    if run.manifest["best_epoch"] == options.epochs and options.scheduler is None:
         warnings.warn(
             f"the best epoch is the last one, {options.epochs}: more epochs would make the model "
             f"better, try epochs={2 * options.epochs}",

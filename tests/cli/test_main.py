@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from commands import (
 
 import gconvae
 from gconvae import metrics, options
+from gconvae.cli.main import wait_less_awake
 from gconvae.studies import experiment as experiment_room
 
 
@@ -284,3 +286,26 @@ def test_help_explains_every_option_in_plain_text(
     for name in wanted:
         found = re.search(rf"--{name}\b[^\n]*\n?\s+(.*?)(\(type|\n  -)", text, flags=re.DOTALL)
         assert found is not None, name
+
+
+@pytest.mark.parametrize(
+    ("theirs", "spins"),
+    [
+        ({}, "20000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_that_wait_soon_sleep_unless_somebody_says_otherwise(
+    theirs: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that all is as it was in the end
+        monkeypatch.delenv(name)
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    wait_less_awake()  # too late: torch has asked
+    assert os.environ.get("GOMP_SPINCOUNT") == theirs.get("GOMP_SPINCOUNT")
+    monkeypatch.delitem(sys.modules, "torch")
+    wait_less_awake()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

@@ -25,6 +25,12 @@ from gconvae.vae import VAE
 __all__ = ["NetworkStage"]
 
 
+MOST_WEIGHTS = 1_000_000
+"""Weights up to which a batch is worked on in parts side by side. Each part has gradients of all of
+them: with the slides' 4 million, a step of two parts takes twice as long as one shared by two
+threads."""
+
+
 class NetworkStage(Stage):
     r"""Encoder and decoder, by reconstruction loss and KL term, pass after pass over the clouds.
 
@@ -221,10 +227,11 @@ class NetworkStage(Stage):
         return self.mean_of(rec, share) + beta * penalty
 
     def is_separable(self) -> bool:
-        """Whether all parts say so; free bits are of the batch's mean."""
+        """Whether all parts say so and have few weights; free bits are of the batch's mean."""
         model = self.model
         apart = separable(model.encoder, model.decoder, self.loss)
-        return apart and not self.options.free_bits
+        few = sum(weight.numel() for weight in self.trained_parameters()) <= MOST_WEIGHTS
+        return apart and few and not self.options.free_bits
 
     def _terms(
         self,
