@@ -26,9 +26,8 @@ __all__ = ["NetworkStage"]
 
 
 MOST_WEIGHTS = 1_000_000
-"""Weights up to which a batch is worked on in parts side by side. Each part has gradients of all of
-them: with the slides' 4 million, a step of two parts takes twice as long as one shared by two
-threads."""
+"""Weights up to which a batch is worked on in parts side by side. Each part has gradients of all
+of them: with the slides' 4 million, two parts take twice as long as operations that are shared."""
 
 
 class NetworkStage(Stage):
