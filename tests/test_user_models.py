@@ -301,6 +301,9 @@ class Tied(nn.Module):
 def test_tied_parameters_are_saved_and_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # what is registered is forgotten after the test
+    held = {kind: dict(known) for kind, known in gconvae.registry._PARTS.items()}
+    monkeypatch.setattr(gconvae.registry, "_PARTS", held)
     gconvae.registry.register("decoder", "tied_layers")(Tied)
     run = fit(random_clouds(), tiny(decoder="tied_layers"), out=tmp_path / "run")
     loaded = gconvae.load(tmp_path / "run")
