@@ -22,8 +22,8 @@ from gconvae.vae import VAE
 
 # the catalogue lists parts in the order in which they are registered, simple ones first
 # isort: off
-from gconvae.likelihoods import mean, gaussian, autoregressive  # noqa: F401
-from gconvae.priors import mixture, flows  # noqa: F401
+from gconvae.likelihoods import mean, gaussian, autoregressive  # noqa: F401 - they register
+from gconvae.priors import mixture, flows  # noqa: F401 - likewise
 # isort: on
 
 __all__ = ["available", "compose", "create", "describe"]

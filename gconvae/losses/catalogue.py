@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from gconvae import registry
 from gconvae.cuda_graphs import recordable
-
-# each registers its losses
-from gconvae.losses import chamfer, sliced, transport  # noqa: F401
+from gconvae.losses import chamfer, sliced, transport  # noqa: F401 - each registers its losses
 from gconvae.threads import separable
 
 __all__ = ["Standardized", "WeightedSum", "available", "create"]

@@ -9,6 +9,7 @@ import torch
 
 import gconvae
 from gconvae import datasets
+from gconvae.training.stages.network import NetworkStage
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +38,29 @@ def test_a_training_of_all_stages_has_the_bits_of_one_thread(threads: int) -> No
     drawn = found.model.sample(300, seed=1)
     torch.set_num_threads(1)
     assert torch.equal(wanted.model.sample(300, seed=1), drawn)
+
+
+@pytest.mark.parametrize(
+    ("options", "apart"),
+    [
+        ({"hidden": 64}, True),
+        ({}, False),  # the slides' network has 4 million weights
+        ({"hidden": 64, "encoder": "edge_conv"}, False),
+        ({"hidden": 64, "free_bits": 0.1}, False),
+    ],
+)
+def test_only_small_networks_that_keep_clouds_apart_are_trained_in_parts(
+    options: dict[str, Any], apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def ended(stage: NetworkStage) -> None:
+        said.append(stage.is_separable())
+
+    monkeypatch.setattr(NetworkStage, "on_train_end", ended)
+    data = datasets.SuperpixelMNIST(digit=8, split="test")[:20]
+    bits = {name: options[name] for name in options.keys() & {"free_bits"}}
+    kind = {name: options[name] for name in options.keys() - bits.keys()}
+    model = gconvae.models.create("convae", seed=0, **kind)
+    gconvae.fit(model, data, epochs=1, neighbors="dense", progress=False, **bits)
+    assert said == [apart]
