@@ -160,9 +160,10 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
-    plots.save(plots.compare_grids(samples), folder / "clouds.png")
+    plots.save(plots.compare_grids(samples, rows=5, columns=5), folder / "clouds.png")
     if test.schema.picture.cell is not None:
-        plots.save(plots.compare_grids(samples, raster=True), folder / "images.png")
+        rasters = plots.compare_grids(samples, rows=5, columns=5, raster=True)
+        plots.save(rasters, folder / "images.png")
     plots.save(plots.feature_histograms(samples), folder / "features.png")
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
