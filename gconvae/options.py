@@ -91,8 +91,8 @@ class TrainingOptions:
         learning_rate: Of the network.
         optimizer: Of every stage: adam, adamw, sgd, muon or a class of torch.optim, perhaps with
             options, adamw(weight_decay=0.1); null = each stage's own.
-        scheduler: Of every stage's learning rate: constant, cosine, linear or exponential, perhaps
-            with options, cosine(warmup=100); null = each stage's own.
+        scheduler: Of every stage's learning rate: constant, cosine, trapezoid, linear or
+            exponential, perhaps with options, cosine(warmup=100); null = each stage's own.
         patience: Epochs without a better validation loss after which training stops; null = never.
         max_time: Limit of each stage, days:hours:minutes:seconds; null = none.
         seed: Everything random derives from it: split, initial weights, order, latent noise.

@@ -136,8 +136,8 @@ def fit(
             the list of parameters to an optimizer. None = Adam for the network and a prior, Muon
             with AdamW for a likelihood.
         scheduler: Of the learning rate of every stage, taken after each step: constant, cosine,
-            linear or exponential, perhaps with options (``"cosine(warmup=100)"``); or a function
-            from an optimizer to a scheduler. None = each stage's own.
+            trapezoid, linear or exponential, perhaps with options (``"cosine(warmup=100)"``); or a
+            function from an optimizer to a scheduler. None = each stage's own.
         patience: Epochs without a better validation loss after which training stops; None = never.
         max_time: Limit of each stage, as Lightning takes it: ``"00:01:30:00"`` is an hour and a
             half. What is best until then is kept, and depends on the machine's speed.

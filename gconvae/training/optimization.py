@@ -26,6 +26,7 @@ __all__ = [
     "Optimization",
     "muon",
     "scheduled",
+    "trapezoid",
     "warmed_cosine",
 ]
 
@@ -34,8 +35,8 @@ MakeOptimizer = str | Callable[[list[nn.Parameter]], Optimizer]
 perhaps with options, or a function of the parameters."""
 
 MakeScheduler = str | Callable[[Optimizer], Any]
-"""``constant``, ``cosine``, ``linear`` or ``exponential``, perhaps with options, or a function of
-the optimizer."""
+"""``constant``, ``cosine``, ``trapezoid``, ``linear`` or ``exponential``, perhaps with options, or
+a function of the optimizer."""
 
 FADING = 100
 """Steps of an epoch after which faded means of gradients are ended."""
@@ -170,6 +171,35 @@ def warmed_cosine(optimizer: Optimizer, steps: int, warmup: int = 0) -> lr_sched
     def factor(step: int) -> float:
         rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
         return rising * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def trapezoid(
+    optimizer: Optimizer, steps: int, warmup: int = 0, fall: float = 0.5
+) -> lr_scheduler.LambdaLR:
+    r"""Rates that grow from 0 over some steps, stay, and fall to 0 in a straight line.
+
+    .. math:: r_t = r \min\left(1, \tfrac{t + 1}{w}\right) \min\left(1, \tfrac{T - t}{f T}\right)
+
+    Args:
+        optimizer: With the rates r.
+        steps: T.
+        warmup: w, of which at most an eighth of the steps is taken; 0 = none.
+        fall: f, share of the steps in which they fall, in (0, 1].
+    Raises:
+        ValueError: If ``fall`` is out of range.
+    References:
+        | Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations (Hagele et al.,
+          2024), arXiv:2405.18392
+    """
+    if not 0 < fall <= 1:
+        raise ValueError(f"fall must be above 0 and at most 1, got {fall}")
+    warmup = min(warmup, steps // 8)  # few clouds have few steps
+
+    def factor(step: int) -> float:
+        rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return rising * min(1.0, max(0, steps - step) / (fall * steps))
 
     return lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -325,6 +355,7 @@ def _exponential(optimizer: Optimizer, steps: int, end: float = 0.01) -> lr_sche
 _SCHEDULES: dict[str, Callable[..., lr_scheduler.LRScheduler]] = {
     "constant": _constant,
     "cosine": warmed_cosine,
+    "trapezoid": trapezoid,
     "linear": _linear,
     "exponential": _exponential,
 }

@@ -256,7 +256,9 @@ def test_an_optimizer_is_that_of_all_stages(
     assert watcher.optimizers == dict.fromkeys(STAGES, kind)
 
 
-@pytest.mark.parametrize("scheduler", ["linear", "cosine", "exponential(end=0.1)", "warm"])
+@pytest.mark.parametrize(
+    "scheduler", ["linear", "cosine", "trapezoid", "exponential(end=0.1)", "warm"]
+)
 def test_a_schedule_is_that_of_all_stages(eights: CloudDataset, scheduler: str) -> None:
     watcher = Watcher()
     given: Any = scheduler
@@ -307,8 +309,10 @@ def test_a_limit_of_time_is_that_of_each_stage(eights: CloudDataset) -> None:
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "optimizer must be a name, or a func"),
         ({"optimizer": "Muon"}, "options of optimizer Muon must fit it"),
         ({"scheduler": lambda: 3}, "scheduler must be a name, or a function of the optimizer"),
-        ({"scheduler": "cosin"}, "scheduler must be one of constant, cosine, linear, exponential"),
+        ({"scheduler": "cosin"}, "scheduler must be one of constant, cosine, trapezoid, linear"),
         ({"scheduler": "cosine(end=3)"}, "options of scheduler cosine must fit it"),
+        ({"scheduler": "trapezoid(fall=0)"}, "fall must be above 0 and at most 1, got 0"),
+        ({"scheduler": "trapezoid(fall=1.5)"}, "fall must be above 0 and at most 1, got 1.5"),
         ({"scheduler": lambda optimizer: 3}, "scheduler must be a function that returns"),
         ({"callbacks": ["EarlyStop"]}, "callback must be one of .*EarlyStopping.*got 'EarlyStop'"),
         ({"callbacks": ["EarlyStopping()"]}, "options of callback EarlyStopping must fit it"),
