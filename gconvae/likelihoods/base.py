@@ -301,7 +301,7 @@ class LearnedLikelihood(Likelihood):
         """
 
     def changed(
-        self, unit: Tensor, mask: Tensor, random: torch.Generator
+        self, unit: Tensor, mask: Tensor, random: torch.Generator, done: float
     ) -> tuple[Tensor, Tensor]:
         """Clouds of a batch, perhaps changed at random, before their means are made; by default
         as they are.
@@ -310,6 +310,7 @@ class LearnedLikelihood(Likelihood):
             unit: Clouds in the unit interval, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
             random: The only source of random numbers.
+            done: Share of the steps that lie behind, in [0, 1).
         Returns:
             Clouds, shape (B, N, F), and numbers that say how each was changed, shape (B, K), all 0
             for one that is as it was.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ from gconvae.pieces import pieces
 from gconvae.randomness import generator
 from gconvae.threads import alone, separable
 from gconvae.training.clouds import TrainingClouds, seen_rows
-from gconvae.training.optimization import AdamW, Optimization, muon, warmed_cosine
+from gconvae.training.optimization import AdamW, Optimization, muon, trapezoid
+from gconvae.training.running_mean import RunningMean
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import (
     Reconstructions,
@@ -41,8 +41,8 @@ MOST_HELD_OUT = 1000
 AVERAGE = 0.999
 """Share of the old in the running mean of the weights, which is the model that is kept."""
 
-WARMUP = 200
-"""Steps over which the rates grow from 0; from there they fall like a cosine."""
+WARMUP, FALL = 200, 0.7
+"""Steps over which the rates grow from 0; and share of the steps in which they fall to 0."""
 
 MATRIX_RATE, OTHER_RATE, DECAY = 2e-2, 3e-3, 0.05
 """Learning rates of Muon, for matrices between hidden features, and of Adam, for the rest."""
@@ -175,8 +175,8 @@ class LikelihoodStage(SteppedStage):
             optimization=optimization,
         )
         self.likelihood, self.pairs, self.valid = likelihood, clouds, valid
-        self.average = copy.deepcopy(likelihood.network).requires_grad_(False).eval()
-        self.best_weights = {k: v.clone() for k, v in self.average.state_dict().items()}
+        self.average = RunningMean(likelihood.network, AVERAGE)
+        self.best_weights = {k: v.clone() for k, v in self.candidate().items()}
         rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
         noise = valid.noise(len(rows), self._numbers("held-out means", 0))
@@ -204,8 +204,8 @@ class LikelihoodStage(SteppedStage):
     def default_scheduler(
         self, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """A cosine after a warm-up."""
-        return warmed_cosine(optimizer, self.num_steps, WARMUP)
+        """A warm-up, a constant rate, and a fall in a straight line."""
+        return trapezoid(optimizer, self.num_steps, WARMUP, FALL)
 
     def on_fit_start(self) -> None:
         """Brings all to the device."""
@@ -218,7 +218,8 @@ class LikelihoodStage(SteppedStage):
         random = self._numbers("clouds", step)
         rows = torch.randint(len(self.pairs), (size,), generator=random, device="cpu")
         unit, mask = self.pairs.clouds(rows, self._numbers("lattice", step))
-        unit, changes = self.likelihood.changed(unit, mask, self._numbers("changes", step))
+        random, done = self._numbers("changes", step), step / self.num_steps
+        unit, changes = self.likelihood.changed(unit, mask, random, done)
         noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
         return Batch(unit, mask, changes, noise, self.pairs.labels(rows), node_noise)
 
@@ -226,7 +227,7 @@ class LikelihoodStage(SteppedStage):
         """Minus the log-likelihood of the process's share; takes all steps that are recorded."""
         if self.is_recorded:
             for step, each in self.block(batch):
-                self.take("train", self._new_share(step + 1), *each)
+                self.take("train", self.average.new_share(step + 1), *each)
             return None
         loss = self.step_loss("train", *batch)
         if not math.isfinite(loss.item()):
@@ -266,23 +267,12 @@ class LikelihoodStage(SteppedStage):
         """A step and the running mean after it; the mean's new share is the first tensor."""
         new, *batch = tensors
         super().learn(rates, *batch)
-        self._average(new)
+        self.average.take(self.likelihood.network, new)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
         """The running mean after a step."""
         if not self.is_recorded:
-            self._average(self._new_share(self.step_number))
-
-    @torch.no_grad()
-    def _average(self, new: Tensor) -> None:
-        new = new.to(self.device)
-        pairs = zip(self.average.parameters(), self.trained_parameters(), strict=True)
-        for mean, weight in pairs:
-            mean.lerp_(weight, new)
-
-    def _new_share(self, steps: int) -> Tensor:
-        """Share of the weights after so many steps in their running mean."""
-        return torch.tensor(1 - min(AVERAGE, steps / (9 + steps)), device="cpu")
+            self.average.take(self.likelihood.network, self.average.new_share(self.step_number))
 
     @torch.no_grad()
     def look(self) -> None:
@@ -290,7 +280,7 @@ class LikelihoodStage(SteppedStage):
         unit, mean, mask = self.held_out
         share = self.share(len(unit))
         part = share.rows
-        trained, self.likelihood.network = self.likelihood.network, self.average
+        trained, self.likelihood.network = self.likelihood.network, self.average.network
         try:
             with self.in_precision():
                 losses = self.likelihood.negative_log_likelihood(
@@ -302,7 +292,7 @@ class LikelihoodStage(SteppedStage):
 
     def candidate(self) -> Mapping[str, Tensor]:
         """The running mean."""
-        return self.average.state_dict()
+        return self.average.network.state_dict()
 
     def leave(self) -> None:
         """Puts the best weights into the likelihood."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from gconvae.priors.base import Latents, Prior, StandardNormal
 from gconvae.training.clouds import TrainingClouds
 from gconvae.training.optimization import Optimization
+from gconvae.training.running_mean import RunningMean
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import held_out, latents
 from gconvae.training.stages.stage import Stage
@@ -22,6 +23,9 @@ __all__ = ["PriorStage", "prior_stage", "stage_of_latents"]
 
 CHECK_EVERY = 20
 """Steps between two looks at the held-out latents."""
+
+AVERAGE = 0.99
+"""Share of the old in the running mean of the weights, which is the prior that is kept."""
 
 PATIENCE = 10
 """Looks without a better held-out density after which a fit ends."""
@@ -97,8 +101,8 @@ class PriorStage(SteppedStage):
 
     .. math:: \min_\theta - \sum_b \log p_\theta(z_b), \quad z_b \sim q(z|x_b)
 
-    Latents are drawn anew in every pass over the clouds. The weights with the best held-out
-    loss are kept, those at the beginning among them.
+    Latents are drawn anew in every pass over the clouds. The weights are running means over the
+    steps, and those with the best held-out loss are kept, those at the beginning among them.
 
     Args:
         prior: With a number of steps, ``fit_steps``.
@@ -132,6 +136,7 @@ class PriorStage(SteppedStage):
         self.latents, valid = prior.checked_latents(data), prior.checked_latents(valid)
         self.held_out = Drawn(valid.draw(self.random("held-out latents")), valid.context)
         prior.prepare_fit(self.latents.draw(self.random("flow latents")))
+        self.average = RunningMean(self.prior, AVERAGE)
         self._pass: tuple[int, Tensor, Tensor] | None = None
 
     def is_separable(self) -> bool:
@@ -159,24 +164,29 @@ class PriorStage(SteppedStage):
     def training_step(self, batch: Drawn, number: int) -> Tensor:
         """The prior's loss of the process's share."""
         share = self.share(len(batch.z))
-        losses = self._losses(batch, share.rows)
+        losses = self._losses(self.prior, batch, share.rows)
         self.add("train", share, losses)
         return self.mean_of(losses, share)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+        """The running mean after a step."""
+        self.average.take(self.prior, self.average.new_share(self.step_number))
+
     @torch.no_grad()
     def look(self) -> None:
-        """The loss of the held-out latents."""
+        """The loss of the held-out latents under the running mean."""
         held = Drawn(
             self.held_out.z.to(self.device),
             None if self.held_out.context is None else self.held_out.context.to(self.device),
         )
         share = self.share(len(held.z))
-        self.add("valid", share, self._losses(held, share.rows))
+        prior = cast(Prior, self.average.network)
+        self.add("valid", share, self._losses(prior, held, share.rows))
 
-    def _losses(self, batch: Drawn, rows: slice) -> Tensor:
+    def _losses(self, prior: Prior, batch: Drawn, rows: slice) -> Tensor:
         context = None if batch.context is None else batch.context[rows]
         with self.in_precision():
-            losses = self.prior.loss(batch.z[rows], context)
+            losses = prior.loss(batch.z[rows], context)
         self.check_shape(losses, len(batch.z[rows]))
         return losses
 
@@ -189,8 +199,8 @@ class PriorStage(SteppedStage):
             self.best_weights = {k: v.detach().clone() for k, v in self.candidate().items()}
 
     def candidate(self) -> Mapping[str, Tensor]:
-        """The prior's weights."""
-        return self.prior.state_dict()
+        """The running mean."""
+        return self.average.network.state_dict()
 
     def leave(self) -> None:
         """Puts the best weights into the prior."""

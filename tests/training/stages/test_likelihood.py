@@ -187,6 +187,14 @@ def test_a_fit_learns_which_clouds_are_changed() -> None:
         assert held_out_nats(likelihood, Blind(3), [0.0] * 4 + mirrors) > nats + 1
 
 
+@pytest.mark.parametrize(("done", "share"), [(0.0, 0.9), (0.5, 0.6), (0.999, 0.3)])
+def test_fewer_and_fewer_clouds_are_changed(done: float, share: float) -> None:
+    likelihood = AutoregressiveLikelihood(num_points=3, augmented=0.9)
+    unit, mask = torch.rand(2000, 3, 3, generator=generator(4)), torch.ones(2000, 3).bool()
+    changes = likelihood.changed(unit, mask, generator(5), done)[1]
+    assert changes.any(1).double().mean() == pytest.approx(share, abs=0.04)
+
+
 def test_a_fit_takes_its_random_numbers_from_the_seed_alone() -> None:
     results = []
     for seed, fresh in ((0, 1), (0, 2), (1, 1)):
