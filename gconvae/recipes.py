@@ -48,11 +48,16 @@ _RECIPES = {
     "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
     "convae-flow": Recipe(
         "the slides' network with a flow prior and an autoregressive likelihood; the best",
-        model={"model": "convae-flow", "likelihood": "autoregressive(steps=8000)"},
+        model={"model": "convae-flow", "likelihood": "autoregressive(steps=5000)"},
     ),
     "convae-flow-quick": Recipe(
-        "the same with a shorter fit of the likelihood, for the main command",
+        "the same in shorter stages, for the main command",
         model={"model": "convae-flow", "likelihood": "autoregressive(steps=3000)"},
+        training={
+            "epochs": 30,
+            "learning_rate": 2e-3,
+            "scheduler": "trapezoid(warmup=100, fall=0.7)",
+        },
     ),
 }
 

@@ -32,6 +32,9 @@ FEWEST_STEPS = 255
 CONTINUOUS_STEPS = 1024
 """Steps of a feature that lies on no lattice."""
 
+AUGMENTED_AT_LAST = 1 / 3
+"""Of the share of changed clouds in the first step, what is left in the last."""
+
 MOST_RANKED = 7
 """Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
 
@@ -74,7 +77,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         components: Of each mixture.
         steps: Steps of the training.
         batch_size: Clouds a step.
-        augmented: Share of the clouds that are changed.
+        augmented: Share of the clouds that are changed in the first step; in the last it is a
+            third of that, since it is unchanged clouds that are drawn.
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
             a distribution that is rather too wide; 0.9 was best for eights.
     Attributes:
@@ -227,13 +231,14 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             self.centre.copy_(unit[mask][:, :2].mean(0))
 
     def changed(
-        self, unit: Tensor, mask: Tensor, random: torch.Generator
+        self, unit: Tensor, mask: Tensor, random: torch.Generator, done: float
     ) -> tuple[Tensor, Tensor]:
         """Turned, stretched and mirrored clouds, and how, shapes (B, N, F) and (B, 6)."""
         if not self.changes:
             return unit, unit.new_zeros(len(unit), transforms.NUM_CHANGES)
+        share = self.augmented * (1 - done * (1 - AUGMENTED_AT_LAST))
         unit, changes = transforms.affine(
-            unit, self.centre, random, share=self.augmented, kinds=self.changes
+            unit, self.centre, random, share=share, kinds=self.changes
         )
         return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), changes
 

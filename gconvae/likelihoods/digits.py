@@ -96,11 +96,12 @@ class Drawing:
         self.bias = torch.cat([bias for _, bias in parts]) + weight @ shift
         self.weight = (weight * scale).T
         self.width = len(scale)
-        waves, self.missing = places.every_cell(feature)
-        self.by_cell = waves @ digits.fine_cell.of(feature)[0].T  # (C, W)
-        (coarse, self.coarse_bias), (fine, self.fine_bias) = (
+        (coarse, self.coarse_bias), (fine, bias) = (
             part.of(feature) for part in (digits.coarse, digits.fine)
         )
+        waves, missing = places.every_cell(feature)
+        by_waves = waves @ digits.fine_cell.of(feature)[0].T  # (C, W)
+        self.by_cell = torch.cat([by_waves, missing + bias], dim=1)
         self.coarse, self.fine = coarse.T, fine.T
 
     def __call__(self, state: Tensor, uniform: Tensor) -> Tensor:
@@ -111,17 +112,16 @@ class Drawing:
             mixture = nn.functional.gelu(both[:, : self.width])
             mixture = torch.addmm(self.coarse_bias, mixture, self.coarse)
             random = uniform[:2].T
-            drawn = discretized_logistic.sample(mixture, self.cells, random, self.temperature)
-            cell = torch.round(drawn * self.cells).long()
-            mixed = mixed + self.by_cell.index_select(0, cell)
-            missing = self.missing.index_select(0, cell)
+            cell = discretized_logistic.sample(mixture, self.cells, random, self.temperature)
         else:
             cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
-            mixed, missing = mixed + self.by_cell, self.missing
-        logits = torch.addmm(missing, nn.functional.gelu(mixed), self.fine) + self.fine_bias
+        added = self.by_cell.index_select(0, cell)  # (B, W + 16)
+        mixed = mixed + added[:, : self.width]
+        logits = torch.addmm(added[:, self.width :], nn.functional.gelu(mixed), self.fine)
         ends = logits.softmax(-1).cumsum(-1)  # (B, 16)
         digit = (uniform[2].unsqueeze(1) >= ends[:, :-1]).sum(-1)
-        return (FINE * cell + digit).clamp(max=self.steps)  # rounding can draw what has no mass
+        place = torch.add(digit, cell, alpha=FINE)
+        return place.clamp(max=self.steps)  # rounding can draw what has no mass
 
 
 class _Each(nn.Module):

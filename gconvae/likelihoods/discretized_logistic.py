@@ -62,21 +62,23 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float =
         temperature: Divides the logits and multiplies the scales; below 1, draws keep closer to
             what is likely.
     Returns:
-        On the lattice, shape (...).
+        Places on the lattice, 0 to ``steps``, shape (...).
     Example:
         >>> parameters = torch.tensor([0.0, 0.4, -9.0]).expand(3, 3)
         >>> sample(parameters, 10, torch.tensor([[0.0, 0.1], [0.5, 0.5], [0.9, 0.9]]))
-        tensor([0.4000, 0.4000, 0.4000])
+        tensor([4, 4, 4])
     """
-    logits, *others = parameters.chunk(3, dim=-1)
+    components = parameters.shape[-1] // 3
+    logits = parameters[..., :components]
     ends = torch.softmax(logits / temperature, dim=-1).cumsum(-1)  # (..., K)
     # by rounding, the last end may lie below 1
     chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
-    mean, log_scale = (each.gather(-1, chosen) for each in others)
+    mean = parameters.gather(-1, chosen + components)
+    log_scale = parameters.gather(-1, chosen + 2 * components)
     scale = temperature * log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE).exp()
     smallest = torch.finfo(mean.dtype).eps
-    drawn = mean + scale * torch.logit(uniform[..., 1:], eps=smallest)  # (..., 1)
-    return (torch.round(drawn * steps).clamp(0, steps) / steps).squeeze(-1)
+    drawn = torch.addcmul(mean, scale, torch.logit(uniform[..., 1:], eps=smallest))  # (..., 1)
+    return torch.round(drawn * steps).clamp(0, steps).squeeze(-1).long()
 
 
 def _components(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -93,7 +93,6 @@ class NodeTransformer(nn.Module):
         shift = self._shift(mean, condition, places).transpose(0, 1).contiguous()  # (N, B, W)
         draws = [Drawing(self.digits, feature, places, temperature) for feature in features]
         like = shift.transpose(0, 1)
-        like = shift.transpose(0, 1)
         readers = [
             [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]
             for blocks in map(nn.Module.children, self.blocks)

@@ -27,6 +27,13 @@ ONE_COMPONENT = {
 }
 
 
+def sampled(parameters: Tensor, steps: int, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+    """Numbers in [0, 1], not their places."""
+    place = discretized_logistic.sample(parameters, steps, uniform, temperature)
+    assert place.dtype == torch.long
+    return place.to(parameters.dtype) / steps
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -228,7 +235,7 @@ def rank_of(deviation: float) -> float:
 
 def test_a_draw_is_the_inverse_of_the_distribution_function() -> None:
     uniform = ranks(rank_of(-9.0), rank_of(-2.0), 0.5, rank_of(1.2), rank_of(2.3), rank_of(9.0))
-    drawn = discretized_logistic.sample(one(0.5, 0.1, 6), 10, uniform)
+    drawn = sampled(one(0.5, 0.1, 6), 10, uniform)
     assert drawn.tolist() == pytest.approx([0.0, 0.3, 0.5, 0.6, 0.7, 1.0])
 
 
@@ -236,9 +243,7 @@ def test_the_first_uniform_number_chooses_the_component_by_its_weight() -> None:
     weights, means = torch.tensor([0.2, 0.5, 0.3]), torch.tensor([0.1, 0.5, 0.9])
     parameters = torch.cat([weights.log(), means, torch.full((3,), -7.0)]).expand(6, 9)
     chosen = torch.tensor([0.0, 0.19, 0.21, 0.69, 0.71, 0.999])
-    drawn = discretized_logistic.sample(
-        parameters, 10, torch.stack([chosen, torch.full((6,), 0.5)], 1)
-    )
+    drawn = sampled(parameters, 10, torch.stack([chosen, torch.full((6,), 0.5)], 1))
     assert drawn.tolist() == pytest.approx([0.1, 0.1, 0.5, 0.5, 0.9, 0.9])
 
 
@@ -246,26 +251,22 @@ def test_temperature_divides_the_logits() -> None:
     # weights of 1/4 and 3/4 become 1/10 and 9/10
     parameters = torch.tensor([0.0, math.log(3.0), 0.2, 0.8, -7.0, -7.0]).expand(2, 6)
     uniform = torch.tensor([[0.09, 0.5], [0.11, 0.5]])
-    drawn = discretized_logistic.sample(parameters, 10, uniform, temperature=0.5)
+    drawn = sampled(parameters, 10, uniform, temperature=0.5)
     assert drawn.tolist() == pytest.approx([0.2, 0.8])
 
 
 def test_temperature_multiplies_the_scales() -> None:
     uniform = ranks(rank_of(-4.0), rank_of(4.0))
-    drawn = discretized_logistic.sample(one(0.5, 0.1, 2), 10, uniform, temperature=0.5)
+    drawn = sampled(one(0.5, 0.1, 2), 10, uniform, temperature=0.5)
     assert drawn.tolist() == pytest.approx([0.3, 0.7])
 
 
 def test_a_temperature_of_one_is_the_default() -> None:
     uniform = torch.rand(1000, 2, generator=generator())
     parameters = torch.tensor(many_components(4)).expand(1000, -1)
-    drawn = discretized_logistic.sample(parameters, 432, uniform)
-    assert torch.equal(
-        discretized_logistic.sample(parameters, 432, uniform, temperature=1.0), drawn
-    )
-    assert not torch.equal(
-        discretized_logistic.sample(parameters, 432, uniform, temperature=0.9), drawn
-    )
+    drawn = sampled(parameters, 432, uniform)
+    assert torch.equal(sampled(parameters, 432, uniform, temperature=1.0), drawn)
+    assert not torch.equal(sampled(parameters, 432, uniform, temperature=0.9), drawn)
 
 
 def test_a_lower_temperature_draws_no_farther_from_a_mean() -> None:
@@ -273,7 +274,7 @@ def test_a_lower_temperature_draws_no_farther_from_a_mean() -> None:
     uniform = torch.stack([torch.full_like(rank, 0.3), rank], dim=1)
     parameters = torch.tensor([0.0, 0.5, -3.0], dtype=torch.float64).expand(999, 3)
     gaps = [
-        (discretized_logistic.sample(parameters, 432, uniform, temperature) - 0.5).abs()
+        (sampled(parameters, 432, uniform, temperature) - 0.5).abs()
         for temperature in (0.2, 0.6, 1.0)
     ]
     assert (gaps[0] <= gaps[1]).all()
@@ -285,7 +286,7 @@ def test_a_lower_temperature_draws_no_farther_from_a_mean() -> None:
 def test_draws_are_as_frequent_as_their_masses_say(kind: str) -> None:
     parameters, draws, steps = torch.tensor(PARAMETERS[kind]), 50_000, 27
     uniform = torch.rand(draws, 2, generator=generator(3))
-    drawn = discretized_logistic.sample(parameters.expand(draws, -1), steps, uniform)
+    drawn = sampled(parameters.expand(draws, -1), steps, uniform)
     counts = torch.bincount(torch.round(drawn * steps).long(), minlength=steps + 1).numpy()
     masses = log_masses(kind, steps, torch.float64, torch.device("cpu")).exp()
     wanted = draws * (masses / masses.sum()).numpy()
@@ -305,7 +306,7 @@ def test_draws_lie_on_the_lattice_within_the_range(
 ) -> None:
     parameters = torch.tensor(PARAMETERS[kind], dtype=dtype, device=device).expand(40, 25, -1)
     uniform = torch.rand(40, 25, 2, generator=generator(), dtype=dtype).to(device)
-    drawn = discretized_logistic.sample(parameters, steps, uniform)
+    drawn = sampled(parameters, steps, uniform)
     assert drawn.dtype == dtype
     assert drawn.shape == (40, 25)
     assert ((drawn >= 0) & (drawn <= 1)).all()
@@ -321,7 +322,7 @@ def test_uniform_numbers_at_the_ends_give_draws_too(
     ends = [0.0, torch.finfo(dtype).tiny, 1 - torch.finfo(dtype).eps / 2, 1.0]
     uniform = torch.cartesian_prod(*[torch.tensor(ends, dtype=dtype)] * 2)  # (16, 2)
     parameters = torch.tensor(PARAMETERS[kind], dtype=dtype).expand(16, -1)
-    drawn = discretized_logistic.sample(parameters, 27, uniform, temperature)
+    drawn = sampled(parameters, 27, uniform, temperature)
     assert ((drawn >= 0) & (drawn <= 1)).all()
 
 
@@ -330,7 +331,7 @@ def test_a_rank_at_an_end_does_not_throw_a_narrow_draw_across_the_range(
     end: float, dtype: torch.dtype
 ) -> None:
     parameters = torch.tensor([[0.0, 0.4, SMALLEST_LOG_SCALE]], dtype=dtype)
-    drawn = discretized_logistic.sample(parameters, 10, torch.tensor([[0.5, end]], dtype=dtype))
+    drawn = sampled(parameters, 10, torch.tensor([[0.5, end]], dtype=dtype))
     assert drawn.tolist() == pytest.approx([0.4])
 
 
@@ -338,4 +339,4 @@ def test_a_higher_rank_never_draws_a_lower_value() -> None:
     rank = torch.linspace(0, 1, 1000, dtype=torch.float64)
     uniform = torch.stack([torch.full_like(rank, 0.3), rank], dim=1)
     parameters = torch.tensor(many_components(4), dtype=torch.float64).expand(1000, -1)
-    assert (discretized_logistic.sample(parameters, 432, uniform).diff() >= 0).all()
+    assert (sampled(parameters, 432, uniform).diff() >= 0).all()

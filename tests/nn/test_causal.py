@@ -21,9 +21,8 @@ def made(width: int, heads: int) -> CausalBlock:
     """With norms whose factors and shifts are not 1 and 0."""
     with initial_weights(0):
         block = CausalBlock(width, heads).double()
-        for norm in (block.norm_attention, block.norm_dense):
-            torch.nn.init.normal_(norm.weight, mean=1.0, std=0.3)
-            torch.nn.init.normal_(norm.bias, std=0.3)
+        torch.nn.init.normal_(block.norm.weight, mean=1.0, std=0.3)
+        torch.nn.init.normal_(block.norm.bias, std=0.3)
     return block
 
 
@@ -39,29 +38,26 @@ def block_loop(block: CausalBlock, hidden: Tensor, width: int, heads: int) -> np
     def dense(key: str, vector: np.ndarray) -> np.ndarray:
         return state[f"{key}.weight"] @ vector + state[f"{key}.bias"]
 
-    def normed(key: str, vector: np.ndarray) -> np.ndarray:
+    def normed(vector: np.ndarray) -> np.ndarray:
         centred = (vector - vector.mean()) / np.sqrt(vector.var() + 1e-5)
-        return centred * state[f"{key}.weight"] + state[f"{key}.bias"]
-
-    def gelu(number: float) -> float:
-        return number * 0.5 * (1 + math.erf(number / math.sqrt(2)))
+        return centred * state["norm.weight"] + state["norm.bias"]
 
     size, rows = width // heads, hidden.numpy()
-    triples = [dense("queries_keys_values", normed("norm_attention", row)) for row in rows]
+    read = [normed(row) for row in rows]
+    triples = [dense("queries_key_value", row) for row in read]
     result = []
     for i, row in enumerate(rows):
         seen = np.zeros(width)
+        keys = [triples[j][width : width + size] for j in range(i + 1)]
+        values = [triples[j][width + size :] for j in range(i + 1)]
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)
             query = triples[i][:width][part]
-            keys = [triples[j][width : 2 * width][part] for j in range(i + 1)]
-            values = [triples[j][2 * width :][part] for j in range(i + 1)]
             weights = [math.exp(query @ key / math.sqrt(size)) for key in keys]
             for weight, value in zip(weights, values, strict=True):
                 seen[part] += weight / sum(weights) * value
-        changed = row + dense("out", seen)
-        inner = dense("inner", normed("norm_dense", changed))
-        result.append(changed + dense("outer", np.array([gelu(number) for number in inner])))
+        inner = np.maximum(0, dense("inner", read[i]))
+        result.append(row + dense("out", seen) + state["outer.weight"] @ inner)
     return np.array(result)
 
 
