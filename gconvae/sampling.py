@@ -36,9 +36,12 @@ __all__ = [
 ]
 
 BLOCK = 256
-"""Clouds whose random numbers come from one generator, and that go through a network at a time on
-a CPU. Matrix products of other sizes have other last bits, so it is never another number: too few
-are filled up."""
+"""Clouds whose random numbers come from one generator, and the fewest that go through a network at
+a time. Matrix products of other sizes have other last bits, so for one model it is never another
+number: too few are filled up."""
+
+CACHED_NODES = 2**15
+"""Nodes that go through a network on a CPU at a time, where a likelihood asks for more clouds."""
 
 
 Draw = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -158,10 +161,11 @@ def samples(
         part: Which of how many processes this is; each draws every so many-th piece.
     """
     given, (rank, size) = given or Given(), part
-    rows = BLOCK
+    nodes = model.conditioning.num_points
+    most = min(model.likelihood.blocks_together * BLOCK, CACHED_NODES // nodes)
     if model.device.type == "cuda":  # where there is no cache to stay in
-        most = min(PART, NODES // model.conditioning.num_points)
-        rows = max(BLOCK, most - most % BLOCK)
+        most = min(PART, NODES // nodes)
+    rows = max(BLOCK, most - most % BLOCK)
     known = copy.deepcopy(model.conditioning).cpu()
     own = type(model.likelihood).quantize is not Likelihood.quantize
     rounded = own or bool(model.likelihood.step.any())

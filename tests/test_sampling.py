@@ -82,8 +82,8 @@ def test_how_many_follow_does_not_change_the_first(
     prior: str, likelihood: str, options: dict[str, Any]
 ) -> None:
     model = small(prior, likelihood, **options)
-    whole = model.sample_clouds(40, seed=1)
-    for count in (1, 16, 17):
+    whole = model.sample_clouds(80, seed=1)
+    for count in (1, 16, 17, 65):
         assert_same(model.sample_clouds(count, seed=1), rows(whole, slice(count)))
 
 
@@ -137,6 +137,38 @@ def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
         found.append(model.sample(1000, seed=0))
     assert torch.equal(found[1], found[0])
     assert torch.equal(found[2], found[0])
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "num_points", "pieces"),
+    [
+        ("gaussian", 6, [16] * 5),
+        ("autoregressive", 6, [64, 64]),
+        ("autoregressive", 40, [32] * 3),  # of more nodes fewer clouds, whose keys are kept
+        ("autoregressive", 70, [16] * 5),
+    ],
+)
+def test_small_operations_get_several_blocks_at_a_time(
+    likelihood: str, num_points: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "CACHED_NODES", 1300)
+    model = models.create(
+        encoder="deep_sets(node_hidden=[4], cloud_hidden=[4])",
+        decoder="dense(hidden=[4])",
+        latent_dim=2,
+        num_points=num_points,
+        likelihood=LIKELIHOODS[likelihood],
+        seed=0,
+    )
+    decode, found = model.decode_unit, []
+
+    def watched(*given: Any, **options: Any) -> Tensor:
+        found.append(len(given[0]))
+        return decode(*given, **options)
+
+    monkeypatch.setattr(model, "decode_unit", watched)
+    model.sample(80, seed=0)
+    assert found == pieces
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

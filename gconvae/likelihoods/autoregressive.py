@@ -100,6 +100,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     """
 
     has_mass: ClassVar[bool] = True
+    blocks_together: ClassVar[int] = 4
     recordable = separable = True
     network: NodeTransformer
     centre: Tensor

@@ -53,6 +53,10 @@ class Likelihood(nn.Module, ABC):
     has_mass: ClassVar[bool] = False
     """Whether :meth:`cloud_log_prob` is that of a place on a lattice, not a density."""
 
+    blocks_together: ClassVar[int] = 1
+    """Blocks of 256 clouds that are drawn at a time on a CPU, at most: several where a draw is
+    many small operations, between which Python makes threads wait for each other."""
+
     def __init__(
         self, num_features: int = 3, lattice: str | Sequence[float] | None = "auto"
     ) -> None:
