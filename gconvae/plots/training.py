@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,21 +29,23 @@ class _Panel(NamedTuple):
 
 
 _PANELS = (
-    _Panel("Loss", "mean over clouds", ("loss", "rec")),
+    _Panel("loss", "mean over clouds", ("loss", "rec")),
     _Panel("KL divergence", "mean over clouds (nats)", ("kl",)),
 )
 
 
-def loss_curves(history: Mapping[str, Sequence[float]], *, figure: Figure | None = None) -> Figure:
-    """Losses against epochs: total and reconstruction on the left, KL on the right.
+def loss_curves(history: Mapping[str, Sequence[Any]], *, figure: Figure | None = None) -> Figure:
+    """Losses against epochs: total and reconstruction, then KL; for each stage by itself.
 
     Args:
-        history: Column to values, one an epoch: ``epoch`` (None = counted from 1), and any of
-            ``train_loss``, ``train_rec``, ``train_kl``, ``valid_loss``, ``valid_rec``,
-            ``valid_kl``. Other columns are ignored.
+        history: Column to values, one an epoch: ``stage`` (None = one stage), ``epoch`` (None =
+            counted from 1), and any of ``train_loss``, ``train_rec``, ``train_kl``,
+            ``valid_loss``, ``valid_rec``, ``valid_kl``, with None where a stage has no such
+            number. Other columns are ignored.
         figure: Figure to draw into; None = a new one.
     Returns:
-        A panel or two; a vertical line marks the epoch with the lowest ``valid_loss``.
+        A panel or two for each stage, two in a row; in each a vertical line marks the stage's
+        epoch with the lowest ``valid_loss``.
     Raises:
         ValueError: If none of the columns is there, they are empty, or their lengths differ.
     Example:
@@ -50,10 +53,17 @@ def loss_curves(history: Mapping[str, Sequence[float]], *, figure: Figure | None
         >>> loss_curves(history).axes[0].get_xlabel()
         'epoch'
     """
-    curves = _as_curves(history)
-    panels = [panel for panel in _PANELS if any(f"{s}_{t}" in curves for s, t in _lines(panel))]
-    figure = spread(figure, (4.5 * len(panels), 3.4))
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    drawn = [
+        (stage, panel, curves)
+        for stage, curves in _stages(history)
+        for panel in _PANELS
+        if any(f"{split}_{term}" in curves for split, term in _lines(panel))
+    ]
+    columns = min(2, max(1, len(drawn)))
+    rows = max(1, math.ceil(len(drawn) / columns))
+    figure = spread(figure, (4.5 * columns, 3.4 * rows))
+    for number, (stage, panel, curves) in enumerate(drawn, start=1):
+        axes = figure.add_subplot(rows, columns, number)
         for split, term in _lines(panel):
             values = curves.get(f"{split}_{term}")
             if values is not None:
@@ -66,7 +76,8 @@ def loss_curves(history: Mapping[str, Sequence[float]], *, figure: Figure | None
                     label=f"{split}, {_TERMS[term]}",
                 )
         _finish_curves(axes, curves)
-        axes.set(title=panel.title, ylabel=panel.label)
+        title = panel.title if stage is None else f"{stage}: {panel.title}"
+        axes.set(title=title[0].upper() + title[1:], ylabel=panel.label)
     return figure
 
 
@@ -74,7 +85,22 @@ def _lines(panel: _Panel) -> list[tuple[str, str]]:
     return [(split, term) for split in _SPLITS for term in panel.terms]
 
 
-def _as_curves(history: Mapping[str, Sequence[float]]) -> dict[str, Floats]:
+def _stages(history: Mapping[str, Sequence[Any]]) -> list[tuple[str | None, dict[str, Floats]]]:
+    """Each stage's name, None where there is one alone, and its curves."""
+    curves, stages = _as_curves(history), list(history.get("stage", []))
+    names = list(dict.fromkeys(stages))
+    if len(names) < 2:
+        return [(None, curves)]
+    rows = [np.array([stage == name for stage in stages]) for name in names]
+    parts = [{key: values[own] for key, values in curves.items()} for own in rows]
+    # what a stage does not have is no number in any of its epochs
+    return [
+        (name, {key: values for key, values in part.items() if np.isfinite(values).any()})
+        for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def _as_curves(history: Mapping[str, Sequence[Any]]) -> dict[str, Floats]:
     names = [f"{split}_{term}" for split in _SPLITS for term in _TERMS]
     curves = {name: np.array(history[name], dtype=float) for name in names if name in history}
     if not curves or not all(len(values) for values in curves.values()):
@@ -86,6 +112,8 @@ def _as_curves(history: Mapping[str, Sequence[float]]) -> dict[str, Floats]:
     epochs = history.get("epoch")
     curves["epoch"] = np.arange(1.0, length + 1) if epochs is None else np.array(epochs, float)
     lengths = {name: len(values) for name, values in curves.items()}
+    if "stage" in history:
+        lengths["stage"] = len(history["stage"])
     if len(set(lengths.values())) > 1:
         raise ValueError(f"history must have columns of one length, got {lengths}")
     return curves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from figures import (
     HISTORY,
 )
@@ -39,3 +40,43 @@ def test_history_without_kl_and_validation_has_one_panel_and_no_best_epoch() -> 
     (axes,) = plots.loss_curves({"train_loss": [3.0, 2.0]}).axes
     assert [line.get_label() for line in axes.lines] == ["train, total"]
     assert list(axes.lines[0].get_xdata()) == [1.0, 2.0]
+
+
+STAGED = {
+    "stage": ["network", "network", "network", "prior", "prior", "likelihood"],
+    "epoch": [1, 2, 3, 1, 2, 1],
+    "train_loss": [9.0, 8.0, 7.0, 3.0, 2.0, 5.0],
+    "train_kl": [1.0, 2.0, 3.0, None, None, None],
+    "valid_loss": [9.0, 7.0, 8.0, 2.0, 3.0, 6.0],
+}
+
+
+def test_each_stage_has_panels_of_its_own() -> None:
+    panels = plots.loss_curves(STAGED).axes
+    titles = ["Network: loss", "Network: KL divergence", "Prior: loss", "Likelihood: loss"]
+    assert [axes.get_title() for axes in panels] == titles
+    found = [{str(line.get_label()): list(line.get_xydata()) for line in a.lines} for a in panels]  # type: ignore[arg-type]
+    drawn = [
+        {name: [tuple(map(float, point)) for point in line] for name, line in panel.items()}
+        for panel in found
+    ]
+    assert drawn[0]["train, total"] == [(1, 9), (2, 8), (3, 7)]
+    assert drawn[1]["train, KL"] == [(1, 1), (2, 2), (3, 3)]
+    assert drawn[2]["train, total"] == [(1, 3), (2, 2)]
+    assert drawn[3]["valid, total"] == [(1, 6)]
+    best = ["best epoch (2)", "best epoch (2)", "best epoch (1)", "best epoch (1)"]
+    for panel, name in zip(drawn, best, strict=True):
+        assert name in panel
+
+
+def test_one_stage_is_not_named() -> None:
+    history = {"stage": ["network"] * 2, "train_loss": [3.0, 2.0], "train_kl": [1.0, 1.5]}
+    assert [axes.get_title() for axes in plots.loss_curves(history).axes] == [
+        "Loss",
+        "KL divergence",
+    ]
+
+
+def test_stages_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"columns of one length, got .*'stage': 1"):
+        plots.loss_curves({"stage": ["network"], "train_loss": [3.0, 2.0]})
