@@ -12,6 +12,7 @@ import torch
 import gconvae
 from gconvae import plots
 from gconvae.datasets import SuperpixelMNIST
+from gconvae.schema import SUPERPIXELS
 
 COUNT = 25
 """Clouds of a grid of the riddle."""
@@ -28,7 +29,7 @@ def riddle(model: gconvae.VAE, figures: Path, seed: int) -> str:
     grids += [("generated", half) for half in generated.split(COUNT)]
     random.Random(seed).shuffle(grids)
     named = {letter: grid for letter, (_, grid) in zip("ABCD", grids, strict=True)}
-    figure = plots.compare_grids(named, rows=5, columns=5)
+    figure = plots.compare_grids(named, rows=5, columns=5, schema=SUPERPIXELS)
     plots.save(figure, figures / "which-are-real.png")
     return ", ".join(f"{letter} {kind}" for letter, (kind, _) in zip("ABCD", grids, strict=True))
 
@@ -37,7 +38,8 @@ def histograms(models: dict[str, gconvae.VAE], figures: Path) -> None:
     """Features of real clouds and of all models."""
     samples = {"real": SuperpixelMNIST(8, "test").points}
     samples |= {name: model.sample(SHARED, seed=0) for name, model in models.items()}
-    plots.save(plots.feature_histograms(samples), figures / "features.png")
+    figure = plots.feature_histograms(samples, schema=SUPERPIXELS)
+    plots.save(figure, figures / "features.png")
 
 
 def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
@@ -48,7 +50,7 @@ def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
             "real": SuperpixelMNIST(digit, "test").points,
             "generated": gconvae.load(folder).sample(COUNT, seed=0),
         }
-        figure = plots.compare_grids(samples, rows=5, columns=5)
+        figure = plots.compare_grids(samples, rows=5, columns=5, schema=SUPERPIXELS)
         plots.save(figure, figures / f"digit-{digit}.png")
 
 
