@@ -141,6 +141,16 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SimpleNamespa
     return extension("knn_cpu", "csrc/knn.cpp", "csrc/cpu/knn_cpu.cpp"), version
 
 
+def test_each_library_is_compiled_from_a_file_of_its_own(
+    pair: tuple[SimpleNamespace, ...],
+) -> None:
+    # built side by side, two of one file would write over each other's
+    three = (*pair, extension("fps_cpu", "csrc/fps.cpp"))
+    chosen = [Path(*sources) for sources in finalized(*three)]
+    assert len(set(chosen)) == 3
+    assert [path.read_text() == "" for path in chosen] == [True, False, True]
+
+
 def test_one_file_includes_all_sources_and_the_other_libraries_are_empty(
     pair: tuple[SimpleNamespace, ...],
 ) -> None:

@@ -43,7 +43,10 @@ def finalize(dist: Any) -> None:
     ):
         return
     files = sorted(source for extension in extensions for source in extension.sources)
-    texts = {"all.cpp": "".join(map(_included, files)), "none.cpp": "", **HEADERS}
+    # one file each: libraries may be built at the same time, and would share what is compiled
+    own = {extension.name: f"{extension.name.split('.')[-1]}.cpp" for extension in extensions}
+    texts = dict.fromkeys(own.values(), "") | HEADERS
+    texts[own[FIRST]] = "".join(map(_included, files))
     for name, text in texts.items():
         path = FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +54,7 @@ def finalize(dist: Any) -> None:
     dist.cmdclass["build_ext"] = _with_way_back(dist.cmdclass["build_ext"])
     for extension in extensions:
         extension.sources_before = extension.sources
-        chosen = "all.cpp" if extension.name == FIRST else "none.cpp"
-        extension.sources = [str(FOLDER / chosen)]
+        extension.sources = [str(FOLDER / own[extension.name])]
         extension.include_dirs.insert(0, str(FOLDER))
         # Python's own flags ask for debug information, which torch-cluster's linker drops
         extension.extra_compile_args["cxx"].append("-g0")

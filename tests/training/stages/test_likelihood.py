@@ -195,6 +195,32 @@ def test_fewer_and_fewer_clouds_are_changed(done: float, share: float) -> None:
     assert changes.any(1).double().mean() == pytest.approx(share, abs=0.04)
 
 
+def test_a_step_says_how_much_of_the_fit_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    likelihood, found = make(steps=20), []
+    change = AutoregressiveLikelihood.changed
+
+    def watched(*given: Any) -> Any:
+        found.append(given[-1])
+        return change(*given)
+
+    monkeypatch.setattr(AutoregressiveLikelihood, "changed", watched)
+    whole = LikelihoodStage(likelihood, Corners(1), Corners(2), 0)  # type: ignore[arg-type]
+    for step in (0, 5, 19):
+        whole.batch(step)
+    assert found == [0.0, 0.25, 0.95]
+
+
+def test_rates_grow_stay_and_fall_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "WARMUP", 50)
+    whole = LikelihoodStage(make(steps=1000), Corners(1), Corners(2), 0)  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(whole.trained_parameters(), lr=1.0)
+    schedule: Any = whole.default_scheduler(optimizer)
+    (rate,) = schedule.lr_lambdas
+    assert rate(0) == pytest.approx(1 / 50)
+    assert rate(60) == rate(300) == 1
+    assert [rate(step) for step in (650, 1000)] == pytest.approx([0.5, 0.0])
+
+
 def test_a_fit_takes_its_random_numbers_from_the_seed_alone() -> None:
     results = []
     for seed, fresh in ((0, 1), (0, 2), (1, 1)):
