@@ -322,15 +322,20 @@ def test_a_recorded_likelihood_has_the_weights_of_others(monkeypatch: pytest.Mon
     gpu = record_trainings(monkeypatch)
     recorded = with_likelihood()
     assert (gpu.recorded, gpu.replayed) == (1, 40 - 1)
-    for pair in zip(recorded.parameters(), wanted.parameters(), strict=True):
+    others = dict(wanted.named_parameters())
+    for name, weight in recorded.named_parameters():
+        pair = weight, others[name]
+        if name.endswith("queries_key_value.bias"):
+            # a bias of keys changes no share of attention: its gradient is rounding alone
+            pair = tuple(torch.cat([bias[:16], bias[24:]]) for bias in pair)  # type: ignore[assignment]  # two
         # rates are tensors of fewer digits
         torch.testing.assert_close(*pair, rtol=0, atol=1e-3)
 
 
 def test_draws_on_a_gpu_are_recorded_once_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     model = with_likelihood()
-    wanted = model.sample(1000, seed=1)
+    wanted = model.sample(4000, seed=1)
     gpu = record_trainings(monkeypatch)
     monkeypatch.setattr("gconvae.sampling.records", lambda model: True)
-    assert torch.equal(model.sample(1000, seed=1), wanted)
+    assert torch.equal(model.sample(4000, seed=1), wanted)
     assert (gpu.recorded, gpu.replayed) == (1, 4 - 1)
