@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from gconvae import losses, models
@@ -27,7 +28,7 @@ from gconvae.training.history import History, of_stage, read_history
 from gconvae.training.optimization import Optimization
 from gconvae.training.preparation import identity, train_and_valid
 from gconvae.training.run_folder import Run
-from gconvae.training.watching import made_callbacks, said, said_callbacks
+from gconvae.training.watching import STAGES, made_callbacks, said, said_callbacks
 from gconvae.vae import VAE
 
 __all__ = ["Difference", "Reproduction", "reproduce"]
@@ -159,16 +160,21 @@ def reproduce(
     options = _options(manifest, epochs, most=len(network["epoch"]))
     train, valid = _same_clouds(manifest, data, valid)
     # a run that is not finished has no best epoch yet
-    is_whole = manifest.get("best_epoch", math.inf) <= options.epochs
+    is_whole, last = manifest.get("best_epoch", math.inf) <= options.epochs, options.epochs
+    if options.scheduler is not None:  # rates are a function of all epochs that were meant
+        options = replace(options, epochs=manifest["options"]["epochs"])
     begun = _same_model(manifest, model)
     if not is_whole:  # what follows the network is not compared
         begun = _network_of(begun, with_prior=options.joint_prior)
         options = replace(options, prior_steps=None, likelihood_steps=None)
+    same = _same(options, objects)
+    if last < options.epochs:
+        same["callbacks"] = _ended_after(last, same["callbacks"])
     again = fit(
         begun,
         train,
         valid,
-        **asdict(options) | {"loss": _same_loss(options.loss, loss)} | _same(options, objects),
+        **asdict(options) | {"loss": _same_loss(options.loss, loss)} | same,
         out=out,
         config=manifest["config"],
         progress=progress,
@@ -187,6 +193,24 @@ def reproduce(
         next(differences, None),
         tuple(run_folder.differences(manifest["machine"], again.manifest["machine"])),
     )
+
+
+class _End(Callback):
+    """Ends a stage after some epochs, though more were meant."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop |= trainer.current_epoch + 1 >= self.epochs
+
+
+def _ended_after(epochs: int, callbacks: Any) -> dict[str, list[Any]]:
+    """Callbacks of a run, and one that ends its network's stage."""
+    if not isinstance(callbacks, Mapping):
+        every = made_callbacks(callbacks)
+        callbacks = dict.fromkeys(STAGES, every)
+    return {**callbacks, "network": [*callbacks.get("network", []), _End(epochs)]}
 
 
 def _network_of(model: VAE, *, with_prior: bool) -> VAE:

@@ -499,3 +499,26 @@ def test_a_shorter_check_of_a_run_with_steps_of_its_likelihood(
     model = models.create("convae", seed=0, likelihood=words, **SHAPE)
     folder = trained(tmp_path / "run", eights, model, likelihood_steps=2)
     assert reproduce(folder, eights, epochs=1).identical
+
+
+@pytest.mark.parametrize("callbacks", [None, ['EarlyStopping(monitor="train_loss", patience=50)']])
+@pytest.mark.parametrize("epochs", [1, 2, None])
+def test_a_schedule_is_that_of_all_epochs_that_were_meant(
+    eights: CloudDataset, tmp_path: Path, epochs: int | None, callbacks: Any
+) -> None:
+    folder = trained(tmp_path / "run", eights, scheduler="trapezoid", callbacks=callbacks)
+    found = reproduce(folder, eights, epochs=epochs)
+    assert found.identical, found
+    assert found.epochs_compared == (epochs or 3)
+
+
+def test_a_run_with_a_schedule_that_ended_early_is_made_again(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    ends = ['EarlyStopping(monitor="train_loss", patience=1, min_delta=1e9)']
+    folder = trained(tmp_path / "run", eights, epochs=9, scheduler="linear", callbacks=ends)
+    ran = len(read_history(folder / "history.csv")["epoch"])
+    assert ran < 9
+    found = reproduce(folder, eights)
+    assert found.identical, found
+    assert found.epochs_compared == ran
