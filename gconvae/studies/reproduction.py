@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from gconvae import losses, models
@@ -22,6 +21,7 @@ from gconvae.priors.base import StandardNormal
 from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
+from gconvae.training.callbacks import EndAfter
 from gconvae.training.fit import fit
 from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, of_stage, read_history
@@ -195,22 +195,12 @@ def reproduce(
     )
 
 
-class _End(Callback):
-    """Ends a stage after some epochs, though more were meant."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.should_stop |= trainer.current_epoch + 1 >= self.epochs
-
-
 def _ended_after(epochs: int, callbacks: Any) -> dict[str, list[Any]]:
     """Callbacks of a run, and one that ends its network's stage."""
     if not isinstance(callbacks, Mapping):
         every = made_callbacks(callbacks)
         callbacks = dict.fromkeys(STAGES, every)
-    return {**callbacks, "network": [*callbacks.get("network", []), _End(epochs)]}
+    return {**callbacks, "network": [*callbacks.get("network", []), EndAfter(epochs)]}
 
 
 def _network_of(model: VAE, *, with_prior: bool) -> VAE:

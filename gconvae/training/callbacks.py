@@ -17,7 +17,7 @@ from gconvae import files
 from gconvae.training.history import of_stage, write_history
 from gconvae.training.stages.stage import Stage
 
-__all__ = ["SAVE_EVERY", "STATE", "SaveState", "StageBar"]
+__all__ = ["EndAfter", "SAVE_EVERY", "STATE", "SaveState", "StageBar"]
 
 SAVE_EVERY = 1.0
 """Seconds of training that may be lost where an epoch takes less: a state of 45 MB takes longer to
@@ -122,3 +122,18 @@ class StageBar(Callback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+class EndAfter(Callback):
+    """Ends a stage after some epochs, though more were meant.
+
+    Args:
+        epochs: How many.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Asks the trainer to stop after the last one."""
+        trainer.should_stop |= trainer.current_epoch + 1 >= self.epochs
