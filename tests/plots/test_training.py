@@ -55,15 +55,14 @@ def test_each_stage_has_panels_of_its_own() -> None:
     panels = plots.loss_curves(STAGED).axes
     titles = ["Network: loss", "Network: KL divergence", "Prior: loss", "Likelihood: loss"]
     assert [axes.get_title() for axes in panels] == titles
-    found = [{str(line.get_label()): list(line.get_xydata()) for line in a.lines} for a in panels]  # type: ignore[arg-type]
     drawn = [
-        {name: [tuple(map(float, point)) for point in line] for name, line in panel.items()}
-        for panel in found
+        {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+        for axes in panels
     ]
-    assert drawn[0]["train, total"] == [(1, 9), (2, 8), (3, 7)]
-    assert drawn[1]["train, KL"] == [(1, 1), (2, 2), (3, 3)]
-    assert drawn[2]["train, total"] == [(1, 3), (2, 2)]
-    assert drawn[3]["valid, total"] == [(1, 6)]
+    assert drawn[0]["train, total"] == [[1, 9], [2, 8], [3, 7]]
+    assert drawn[1]["train, KL"] == [[1, 1], [2, 2], [3, 3]]
+    assert drawn[2]["train, total"] == [[1, 3], [2, 2]]
+    assert drawn[3]["valid, total"] == [[1, 6]]
     best = ["best epoch (2)", "best epoch (2)", "best epoch (1)", "best epoch (1)"]
     for panel, name in zip(drawn, best, strict=True):
         assert name in panel

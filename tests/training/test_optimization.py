@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from gconvae.training.optimization import trapezoid, warmed_cosine
 STEPS = 40
 
 
-def rates(make: object, **options: float) -> list[float]:
+def rates(make: Any, **options: float) -> list[float]:
     """Of every step, from a rate of 0.5."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    schedule = make(optimizer, STEPS, **options)  # type: ignore[operator]
+    schedule = make(optimizer, STEPS, **options)
     found = []
     for _ in range(STEPS + 5):
         found.append(optimizer.param_groups[0]["lr"])

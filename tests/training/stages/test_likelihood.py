@@ -204,7 +204,8 @@ def test_a_step_says_how_much_of_the_fit_is_done(monkeypatch: pytest.MonkeyPatch
         return change(*given)
 
     monkeypatch.setattr(AutoregressiveLikelihood, "changed", watched)
-    whole = LikelihoodStage(likelihood, Corners(1), Corners(2), 0)  # type: ignore[arg-type]
+    clouds: Any = [Corners(1), Corners(2)]
+    whole = LikelihoodStage(likelihood, *clouds, 0)
     for step in (0, 5, 19):
         whole.batch(step)
     assert found == [0.0, 0.25, 0.95]
@@ -212,7 +213,8 @@ def test_a_step_says_how_much_of_the_fit_is_done(monkeypatch: pytest.MonkeyPatch
 
 def test_rates_grow_stay_and_fall_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "WARMUP", 50)
-    whole = LikelihoodStage(make(steps=1000), Corners(1), Corners(2), 0)  # type: ignore[arg-type]
+    clouds: Any = [Corners(1), Corners(2)]
+    whole = LikelihoodStage(make(steps=1000), *clouds, 0)
     optimizer = torch.optim.SGD(whole.trained_parameters(), lr=1.0)
     schedule: Any = whole.default_scheduler(optimizer)
     (rate,) = schedule.lr_lambdas
