@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
 from gconvae.likelihoods.base import LearnedLikelihood
-from gconvae.likelihoods.places import Places
+from gconvae.likelihoods.equal_cells import EqualCells
+from gconvae.likelihoods.places import OCTAVES, Places
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
@@ -29,8 +30,9 @@ STEPS_OF_FEATURE = 255
 FEWEST_STEPS = 255
 """Steps of a lattice below which each is split in two, again and again."""
 
-CONTINUOUS_STEPS = 1024
-"""Steps of a feature that lies on no lattice."""
+CONTINUOUS_STEPS = 4095
+"""Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
+training nodes; those at both ends are half as wide."""
 
 AUGMENTED_AT_LAST = 1 / 3
 """Of the share of changed clouds in the first step, what is left in the last."""
@@ -46,8 +48,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     .. math::
         p(x|\hat x) = \prod_{i=1}^{N} \prod_{f} p\left(x_{i,f} \mid x_{i,<f}, x_{<i}, \hat x\right)
 
-    with the nodes from the top down, equal heights from the left, and f first y, then x, then
-    the intensity and the rest. Nodes that keep their distance, strokes that go on and intensities
+    with the nodes in the order that the schema says, and f in the order of its keys: the hardest
+    particle first, and of each first its pT. Images, and clouds whose schema says no order, are
+    written from the top down, equal heights from the left, and f is first y, then x, then the
+    intensity and the rest. Nodes that keep their distance, strokes that go on and intensities
     that fit their neighbours cannot come from noise that is independent from node to node; here a
     causal transformer knows the nodes before.
 
@@ -59,6 +63,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     c from a mixture of discretized logistic distributions (:mod:`gconvae.likelihoods`), which is
     smooth, and r from one probability each. A mean of a handful of whole numbers is mostly a
     whole, a half or a third: no smooth density knows that, but any classifier of nodes does.
+    A feature on no lattice has 4,096 cells that hold similar numbers of training nodes
+    (:class:`EqualCells`), and a draw lies anywhere in its cell.
 
     The network is conditioned on the mean, whose nodes are put in the same order:
     all of them shift every place, and the i-th one the i-th place.
@@ -75,6 +81,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         blocks: Attention blocks before each feature of a node, in the order y, x, intensity, ...
             One number = 2 before the first, 1 before each of the others, times that number.
         components: Of each mixture.
+        octaves: Waves by which the network sees a number; the shortest is ``2 ** (1 - octaves)``
+            of its range.
         steps: Steps of the training.
         batch_size: Clouds a step.
         augmented: Share of the clouds that are changed in the first step; in the last it is a
@@ -83,6 +91,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             a distribution that is rather too wide; 0.9 was best for eights.
     Attributes:
         columns: Columns of the features in the order in which they are drawn.
+        descends: Whether the nodes descend in each of them, in the same order.
     Raises:
         ValueError: If a number is out of range.
     References:
@@ -115,6 +124,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         heads: int = 2,
         blocks: int | Sequence[int] = 1,
         components: int = 10,
+        octaves: int = OCTAVES,
         steps: int = 6000,
         batch_size: int = 64,
         augmented: float = 0.9,
@@ -122,7 +132,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     ) -> None:
         super().__init__(num_features, lattice)
         check_counts(num_points=num_points, width=width, heads=heads, components=components)
-        check_counts(steps=steps, batch_size=batch_size)
+        check_counts(octaves=octaves, steps=steps, batch_size=batch_size)
         if not 0 <= augmented <= 1:
             raise ValueError(f"augmented must be in [0, 1], got {augmented}")
         if not 0 < temperature < math.inf:
@@ -135,7 +145,11 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"blocks must be one number or {num_features}, got {list(blocks)}")
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.augmented, self.temperature = augmented, temperature
-        self.network = NodeTransformer(num_points, num_features, width, heads, blocks, components)
+        self.octaves = octaves
+        self.network = NodeTransformer(
+            num_points, num_features, width, heads, blocks, components, octaves
+        )
+        self.cells = EqualCells(num_features)
         fineness = [STEPS_OF_POSITION, STEPS_OF_POSITION, STEPS_OF_FEATURE]
         fineness += [STEPS_OF_POSITION] * (num_features - 3)
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
@@ -143,20 +157,25 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
         last = min(2, num_features)
         self.columns = (*reversed(range(last)), *range(last, num_features))  # y, x, the rest
+        self.descends = (False,) * num_features
         self._known_places: Places | None = None
 
     def set_schema(self, schema: CloudSchema) -> None:
-        """Takes positions and random changes too; only clouds in a plane are changed."""
+        """Takes positions, order and random changes too; only clouds in a plane are changed."""
         super().set_schema(schema)
         positions = schema.num_positions
-        further = range(positions, schema.num_features)
-        self.columns = (*reversed(range(positions)), *further)
+        # an image is written line by line
+        in_order = schema.order and schema.picture.cell is None
+        keys = dict(schema.order_keys) if in_order else {}
+        for column in (*reversed(range(positions)), *range(positions, schema.num_features)):
+            keys.setdefault(column, False)
+        self.columns, self.descends = tuple(keys), tuple(keys.values())
         self.changes = schema.changes if positions == 2 else ()
 
     def set_ranges(self, low: Tensor, high: Tensor) -> None:
         """Chooses the places of each feature: those of its lattice, or finer ones.
 
-        The steps of a lattice are halved until there are 255; a continuous feature has 1,024, one
+        The steps of a lattice are halved until there are 255; a continuous feature has 4,096, one
         that never changes 1.
         """
         for column, (step, width) in enumerate(
@@ -182,52 +201,60 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             noise: From :meth:`noise`, shape (B, N, F, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
         Returns:
-            In [0, 1], nodes from the top down, masked ones 0, shape (B, N, F): on the lattice of a
+            In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a
             feature that has one, else anywhere in the cell of a place, as the density says.
         """
         self._check_nodes(mean)
         mask = _all_real(mean) if mask is None else mask
         places = self._places(mean)
-        told = self._from_top(self._place(mean, places), mask, places)[0]
+        told = self._sorted(self._place(mean, places), mask, places)[0]
         uniform = self._in_order(noise.to(mean), dim=2)
         condition = self._condition(mask)
         drawn = self.network.draw(told, condition, uniform, places, self.temperature)
-        drawn = self._from_top(drawn, mask, places)[0]  # a network may err about what lies above
-        nodes = self._in_columns(places.values(drawn))
-        return self._spread(nodes, noise).masked_fill(~mask.unsqueeze(-1), 0.0)
+        drawn = self._sorted(drawn, mask, places)[0]  # a network may err about what lies above
+        nodes = self._spread(self._in_columns(places.values(drawn)), noise)
+        return self.cells.back(nodes).masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _spread(self, nodes: Tensor, noise: Tensor) -> Tensor:
         """Continuous features anywhere in their cells, in which the density is constant."""
         steps = self.lattice_steps.to(nodes)
-        is_continuous = (self.step == 0) & (self.lattice_steps == CONTINUOUS_STEPS)
+        is_continuous = self._continuous()
         place = torch.round(nodes * steps)
         low, high = (place - 0.5).clamp(min=0.0), torch.minimum(place + 0.5, steps)
         # digits of the double-precision noise that draws in single precision do not use
         share = ((noise[..., 0] * 2**24) % 1.0).to(nodes)
         return torch.where(is_continuous, (low + share * (high - low)) / steps, nodes)
 
+    def _continuous(self) -> Tensor:
+        """Which features lie on no lattice, shape (F,)."""
+        return (self.step == 0) & (self.lattice_steps == CONTINUOUS_STEPS)
+
     def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
-        """Log-density of each feature of each node given the nodes above it.
+        """Log-density of each feature of each node given the nodes before it.
 
         Args:
             value: Nodes in [0, 1], in any order, shape (B, N, F).
             mean: The decoder's output, nodes in any order, shape (B, N, F).
         Returns:
-            Nats, in the order of ``value``, constant within a cell of the lattice, shape
-            (B, N, F).
+            Nats, in the order of ``value``, constant within a cell, shape (B, N, F).
         """
         self._check_pair(value, mean, "value")
         self._check_nodes(mean)
         log_mass, order = self._log_mass(value, mean, _all_real(mean))
         log_density = log_mass + self.lattice_steps.to(mean).log()
-        return torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
+        density = torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
+        place = self.cells(value) * CONTINUOUS_STEPS
+        is_half = (place < 0.5) | (place > CONTINUOUS_STEPS - 0.5)
+        halves = math.log(2) * (is_half & self._continuous())
+        return density + halves + self.cells.log_slope(value)
 
     def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
         """Minus :meth:`negative_log_likelihood`: nats of a mass on the lattice, shape (B,)."""
         return -self.negative_log_likelihood(unit, mean, mask)
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
-        """Takes the middle of training clouds, about which clouds are turned."""
+        """Takes cells of continuous features, and the middle about which clouds are turned."""
+        self.cells.fit(unit[mask], self._continuous())
         if self.num_features > 1:
             self.centre.copy_(unit[mask][:, :2].mean(0))
 
@@ -269,10 +296,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     def _log_mass(
         self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Of nodes on the lattice from the top down, shape (B, N, F), and their order."""
+        """Of nodes on the lattice, in order, shape (B, N, F); and that order."""
         places = self._places(unit)
-        place, order = self._from_top(self._place(unit, places), mask, places)
-        told = self._from_top(self._place(mean, places), mask, places)[0]
+        place, order = self._sorted(self._place(unit, places), mask, places)
+        told = self._sorted(self._place(mean, places), mask, places)[0]
         log_mass = self.network(place, told, self._condition(mask, changes), places)
         # what is no number has no place, and must not pass for a cloud
         real = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
@@ -286,12 +313,12 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             every = self.lattice_steps.tolist()
             steps = [every[column] for column in self.columns]
             if known is None or not known.fits(steps, like):
-                known = self._known_places = Places(steps, like)
+                known = self._known_places = Places(steps, like, self.octaves)
         return known
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
-        return places.of(self._in_order(unit))
+        return places.of(self._in_order(self.cells(unit)))
 
     def _in_order(self, parts: Tensor, dim: int = -1) -> Tensor:
         """Columns in the order of drawing."""
@@ -304,14 +331,15 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         found = [every[self.columns.index(column)] for column in range(self.num_features)]
         return torch.stack(found, dim=-1)
 
-    def _from_top(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
-        """Places from the top down, masked nodes last and 0, shape (B, N, F); and their order."""
-        # nodes at one place follow their intensities, so that no order of the input counts
+    def _sorted(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+        """Places in order, masked nodes last and 0, shape (B, N, F); and that order."""
+        # nodes at one place follow their further features, so that no order of the input counts
         rank = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
         base = max(places.steps) + 1
         ranked = min(MOST_RANKED, int(63 * math.log(2) / math.log(base)))  # whole in 64 bits
         for feature in range(min(ranked, self.num_features)):
-            rank = rank * base + place[..., feature]
+            each, steps = place[..., feature], places.steps[feature]
+            rank = rank * base + (steps - each if self.descends[feature] else each)
         order = rank.masked_fill(~mask, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
         place = place.masked_fill(~mask.unsqueeze(-1), 0)
         return place.gather(1, _wide(order, place)), order

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.likelihoods import discretized_logistic
-from gconvae.likelihoods.places import FINE, WAVES, Places
+from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
 from gconvae.nn.causal import normal
 
 __all__ = ["Digits", "Drawing"]
@@ -30,6 +30,7 @@ class Digits(nn.Module):
         num_features: F.
         width: W, numbers that are known of a node.
         components: K of each mixture.
+        octaves: As of the places.
     Example:
         >>> digits, places = Digits(2, 8, 3), Places([64, 20], torch.zeros(1))
         >>> place = torch.tensor([[[3, 20], [64, 0], [0, 1], [7, 2]]])
@@ -37,14 +38,16 @@ class Digits(nn.Module):
         torch.Size([1, 4, 2])
     """
 
-    def __init__(self, num_features: int, width: int, components: int) -> None:
+    def __init__(
+        self, num_features: int, width: int, components: int, octaves: int = OCTAVES
+    ) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(num_features, width))
         self.shift = nn.Parameter(torch.zeros(num_features, width))
         self.coarse_state = _Each(num_features, width, width)
         self.coarse = _Each(num_features, width, 3 * components)
         self.fine_state = _Each(num_features, width, width)
-        self.fine_cell = _Each(num_features, WAVES, width, bias=False)
+        self.fine_cell = _Each(num_features, waves(octaves), width, bias=False)
         self.fine = _Each(num_features, width, FINE)
         with torch.no_grad():
             _, mean, log_scale = self.coarse.bias.chunk(3, dim=1)
@@ -61,11 +64,11 @@ class Digits(nn.Module):
         Returns:
             Nats, shape (B, N, F).
         """
-        number, waves, missing = (_by_feature(part) for part in places.cell(place))
+        number, seen, missing = (_by_feature(part) for part in places.cell(place))
         state = state.flatten(1, 2)  # (F, M, W)
         state = nn.functional.layer_norm(state, state.shape[-1:])
         state = torch.addcmul(self.shift.unsqueeze(1), state, self.scale.unsqueeze(1))
-        mixed = self.fine_state(state) + self.fine_cell(waves)
+        mixed = self.fine_state(state) + self.fine_cell(seen)
         logits = self.fine(nn.functional.gelu(mixed)) + missing  # (F, M, 16)
         digit = _by_feature(place % FINE).unsqueeze(-1)
         mass = torch.log_softmax(logits, dim=-1).gather(-1, digit).squeeze(-1)  # (F, M)
@@ -99,8 +102,8 @@ class Drawing:
         (coarse, self.coarse_bias), (fine, bias) = (
             part.of(feature) for part in (digits.coarse, digits.fine)
         )
-        waves, missing = places.every_cell(feature)
-        by_waves = waves @ digits.fine_cell.of(feature)[0].T  # (C, W)
+        seen, missing = places.every_cell(feature)
+        by_waves = seen @ digits.fine_cell.of(feature)[0].T  # (C, W)
         self.by_cell = torch.cat([by_waves, missing + bias], dim=1)
         self.coarse, self.fine = coarse.T, fine.T
 

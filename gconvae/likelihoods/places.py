@@ -8,19 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["FINE", "SEEN", "WAVES", "Places"]
+__all__ = ["FINE", "OCTAVES", "Places", "waves"]
 
 FINE = 16
 """Steps of the fine lattice in one of the coarse one."""
 
 OCTAVES = 6
-"""Waves by which the network sees a number; the shortest is 1/32 of its range."""
+"""Waves by which a network sees a number where nobody says; the shortest is 1/32 of its range."""
 
-WAVES = 1 + 2 * OCTAVES
-"""Numbers that stand for one."""
 
-SEEN = WAVES + FINE
-"""Numbers that a network sees of a place: waves, and which of the 16 fine digits it has."""
+def waves(octaves: int) -> int:
+    """Numbers that stand for one: itself, and a sine and a cosine of each octave."""
+    return 1 + 2 * octaves
 
 
 class Places:
@@ -34,8 +33,10 @@ class Places:
     Args:
         steps: S of each feature.
         like: Says dtype and device of the tables.
+        octaves: Waves by which a network sees a place, beside which of the 16 fine digits it has.
     Attributes:
         steps: As given.
+        waves: W, numbers that stand for one as waves.
         cells: Largest c of each feature.
         single: Whether that is 0, shape (F,).
     Example:
@@ -45,11 +46,11 @@ class Places:
         (tensor([[216, 255]]), torch.Size([1, 2, 29]))
     """
 
-    def __init__(self, steps: Sequence[int], like: Tensor) -> None:
-        self.steps = tuple(steps)
+    def __init__(self, steps: Sequence[int], like: Tensor, octaves: int = OCTAVES) -> None:
+        self.steps, self.waves = tuple(steps), waves(octaves)
         self.cells = tuple(count // FINE for count in self.steps)
-        tables = [_table(count) for count in self.steps]
-        self._seen = torch.cat([seen for seen, _ in tables]).to(like)  # (P, 29)
+        tables = [_table(count, octaves) for count in self.steps]
+        self._seen = torch.cat([seen for seen, _ in tables]).to(like)  # (P, W + 16)
         self._missing = torch.cat([missing for _, missing in tables]).to(like)  # (P, 16)
         ends = torch.tensor(self.steps, device="cpu")
         starts = torch.cumsum(ends + 1, 0) - ends - 1
@@ -79,7 +80,7 @@ class Places:
         return place.to(self._ends) / self._ends
 
     def seen(self, place: Tensor) -> Tensor:
-        """Waves and fine digit of places, shape (..., F) to (..., F, 29)."""
+        """Waves and fine digit of places, shape (..., F) to (..., F, W + 16)."""
         return _looked_up(self._seen, place + self._starts)
 
     def cell(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,12 +88,12 @@ class Places:
 
         Returns:
             The coarse digit as a number in [0, 1], shape (..., F); waves of the first place of
-            the cell, shape (..., F, 13); and 0 for each fine digit that there is in it, minus
+            the cell, shape (..., F, W); and 0 for each fine digit that there is in it, minus
             infinity for the others, shape (..., F, 16).
         """
         first = place - place % FINE
         rows = first + self._starts
-        waves = _looked_up(self._seen, rows)[..., :WAVES]
+        waves = _looked_up(self._seen, rows)[..., : self.waves]
         return first / (FINE * self._cells), waves, _looked_up(self._missing, rows)
 
     def coarse_steps(self) -> Tensor:
@@ -100,19 +101,19 @@ class Places:
         return self._cells
 
     def every(self, column: int) -> Tensor:
-        """What is seen of each place of a feature, shape (S + 1, 29)."""
+        """What is seen of each place of a feature, shape (S + 1, W + 16)."""
         return self._seen[self._rows[column]]
 
     def every_cell(self, column: int) -> tuple[Tensor, Tensor]:
-        """Of each cell of a feature the waves, shape (C, 13), and digits that are missing."""
-        return self.every(column)[::FINE, :WAVES], self._missing[self._rows[column]][::FINE]
+        """Of each cell of a feature the waves, shape (C, W), and digits that are missing."""
+        return self.every(column)[::FINE, : self.waves], self._missing[self._rows[column]][::FINE]
 
 
-def _table(steps: int) -> tuple[Tensor, Tensor]:
+def _table(steps: int, octaves: int) -> tuple[Tensor, Tensor]:
     """What is seen of each place, and the digits that are missing in its cell."""
     place = torch.arange(steps + 1, device="cpu").unsqueeze(1)
     centred = 2 * place.double() / steps - 1  # (P, 1)
-    phases = centred * math.pi * 2.0 ** torch.arange(OCTAVES, device="cpu")
+    phases = centred * math.pi * 2.0 ** torch.arange(octaves, device="cpu")
     digits = torch.arange(FINE, device="cpu")
     seen = torch.cat([centred, phases.sin(), phases.cos(), (place % FINE == digits).double()], 1)
     missing = torch.zeros(len(place), FINE, dtype=torch.float64, device="cpu")

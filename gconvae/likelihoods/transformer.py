@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
-from gconvae.likelihoods.places import FINE, WAVES, Places
+from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
 from gconvae.nn.causal import CausalBlock, Reader
 
 __all__ = ["NodeTransformer"]
@@ -27,6 +27,7 @@ class NodeTransformer(nn.Module):
         heads: Attention heads, a divisor of ``width``.
         blocks: Attention blocks before each feature of a node.
         components: Of the mixture of each feature.
+        octaves: Waves by which it sees a number, see :class:`Places`.
     """
 
     def __init__(
@@ -37,20 +38,22 @@ class NodeTransformer(nn.Module):
         heads: int,
         blocks: Sequence[int],
         components: int,
+        octaves: int = OCTAVES,
     ) -> None:
         super().__init__()
-        self.node, self.node_out = nn.Linear(num_features * WAVES, width), nn.Linear(width, width)
+        seen = waves(octaves)
+        self.node, self.node_out = nn.Linear(num_features * seen, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
         self.told = _two_layers(transforms.NUM_CHANGES + 1, width)
         self.mean = _two_layers(num_points * num_features, width)
-        self.counterpart = nn.Linear(num_features * WAVES, width)
+        self.counterpart = nn.Linear(num_features * seen, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(*(CausalBlock(width, heads) for _ in range(number))) for number in blocks
         )
         # no further feature of its own node is conditioned on the last one
-        self.values = nn.ModuleList(_Value(width) for _ in range(num_features - 1))
-        self.digits = Digits(num_features, width, components)
+        self.values = nn.ModuleList(_Value(seen, width) for _ in range(num_features - 1))
+        self.digits = Digits(num_features, width, components, octaves)
 
     def forward(self, place: Tensor, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """Log-mass of every feature of every node given the ones before it.
@@ -63,8 +66,10 @@ class NodeTransformer(nn.Module):
         Returns:
             Nats, shape (B, N, F).
         """
-        seen = places.seen(place)  # (B, N, F, 29)
-        before = self._told_on(self.node(seen[:, :-1, :, :WAVES].flatten(2)))  # (B, N - 1, W)
+        seen = places.seen(place)  # (B, N, F, waves + 16)
+        before = self._told_on(
+            self.node(seen[:, :-1, :, : places.waves].flatten(2))
+        )  # (B, N - 1, W)
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, condition, places)
         states = []
@@ -119,9 +124,9 @@ class NodeTransformer(nn.Module):
     def _added(self, feature: int, places: Places) -> Tensor:
         """What each place of a feature adds to the next node and to its own, (S + 1, W or 2 W)."""
         every = places.every(feature)
-        weight = self.node.weight[:, WAVES * feature : WAVES * (feature + 1)]
+        weight = self.node.weight.unflatten(1, (-1, places.waves))[:, feature]
         own = [layer(every) for layer in self.values[feature : feature + 1]]  # the last has none
-        return torch.cat([every[:, :WAVES] @ weight.T, *own], dim=1)
+        return torch.cat([every[:, : places.waves] @ weight.T, *own], dim=1)
 
     def _told_on(self, node: Tensor) -> Tensor:
         """What the place behind a node knows of it."""
@@ -130,21 +135,21 @@ class NodeTransformer(nn.Module):
     def _shift(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What each place knows beside the nodes, shape (B, N, W)."""
         whole = self.mean(2 * places.values(mean).flatten(1) - 1) + self.told(condition)  # (B, W)
-        waves = places.seen(mean)[..., :WAVES].flatten(2)
-        return whole.unsqueeze(1) + self.counterpart(waves) + self.places
+        seen = places.seen(mean)[..., : places.waves].flatten(2)
+        return whole.unsqueeze(1) + self.counterpart(seen) + self.places
 
 
 class _Value(nn.Module):
     """What the value of a feature adds to its node: by its waves, and by its fine digit."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, seen: int, width: int) -> None:
         super().__init__()
-        self.waves = nn.Linear(WAVES, width)
+        self.waves = nn.Linear(seen, width)
         self.digit = nn.Embedding(FINE, width)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Shape (..., 29) to (..., W)."""
-        weight = torch.cat([self.waves.weight, self.digit.weight.T], dim=1)  # (W, 29)
+        """Shape (..., waves + 16) to (..., W)."""
+        weight = torch.cat([self.waves.weight, self.digit.weight.T], dim=1)  # (W, waves + 16)
         return nn.functional.linear(seen, weight, self.waves.bias)
 
 

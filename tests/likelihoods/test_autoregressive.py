@@ -17,7 +17,7 @@ from gconvae.datasets.transforms import NUM_CHANGES
 from gconvae.likelihoods.autoregressive import CONTINUOUS_STEPS, AutoregressiveLikelihood
 from gconvae.likelihoods.places import Places
 from gconvae.randomness import initial_weights
-from gconvae.schema import CloudSchema, points
+from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, points
 
 SMALL: dict[str, Any] = {
     "num_points": 4,
@@ -231,6 +231,9 @@ def test_draws_of_one_node_are_as_frequent_as_their_masses_say(lattice: tuple[in
         (points("x", "charge mass"), (0, 1, 2)),
         (points("x y", "charge"), (1, 0, 2)),
         (points("x y z"), (2, 1, 0)),
+        (JETS, (2, 1, 0)),
+        (points("x y", "charge").replace(order=("-charge",)), (2, 1, 0)),
+        (SUPERPIXELS, (1, 0, 2)),  # an image is written line by line
     ],
 )
 def test_a_schema_says_the_order_of_drawing(schema: CloudSchema, columns: tuple[int, ...]) -> None:
@@ -297,6 +300,45 @@ def test_draws_of_a_continuous_feature_lie_anywhere_in_their_cells() -> None:
 
 def test_nodes_are_drawn_from_the_top_down() -> None:
     assert is_from_top(make().sample(means(50).float(), generator()))
+
+
+def test_particles_of_a_jet_are_drawn_hardest_first() -> None:
+    likelihood = make()
+    likelihood.set_schema(JETS)
+    drawn = likelihood.sample(means(50).float(), generator())
+    assert (drawn[..., 2].diff(dim=1) <= 0).all()
+    assert not (drawn[..., 1].diff(dim=1) <= 0).all()
+
+
+def test_a_feature_follows_those_before_it_in_the_order_of_the_schema() -> None:
+    likelihood, mean = decided((20, 17, 30), num_points=1), one_mean(1, 3, 1).float()
+    likelihood.set_schema(JETS)
+    value = torch.full((1, 1, 3), 0.5)
+    found = likelihood.log_prob(value, mean)[0, 0]
+    for column, changed in ((0, [0]), (1, [0, 1]), (2, [0, 1, 2])):
+        other = value.clone()
+        other[..., column] = 0.2
+        differs = likelihood.log_prob(other, mean)[0, 0] != found
+        assert differs.nonzero().flatten().tolist() == changed
+
+
+def test_a_density_of_crowded_nodes_is_one_of_the_unit_interval() -> None:
+    likelihood = make(num_points=1, num_features=1, temperature=1.0)
+    likelihood.set_schema(points("x"))
+    likelihood.set_ranges(torch.zeros(1), torch.ones(1))
+    unit = (0.3 + 0.02 * torch.randn(4000, 1, 1, generator=generator())).clamp(0, 1)
+    mask = torch.ones(4000, 1, dtype=torch.bool)
+    likelihood.prepare_fit(unit, mask)
+    mean = torch.full((200_000, 1, 1), 0.5)
+    drawn = likelihood.sample(mean, generator())[:, 0, 0].double().numpy()
+    value = torch.linspace(0, 1, 400_001, dtype=torch.float64)[:, None, None]
+    with torch.no_grad():
+        density = likelihood.double().log_prob(value, mean[:1].double().expand(len(value), -1, -1))
+    cumulative = np.cumsum(density.exp().flatten().numpy()) / 400_000
+    assert cumulative[-1] == pytest.approx(1.0, abs=2e-3)
+    for end in (0.1, 0.25, 0.28, 0.3, 0.31, 0.35, 0.7):
+        share = (drawn <= end).mean()
+        assert share == pytest.approx(cumulative[int(end * 400_000)], abs=5e-3)
 
 
 def test_draws_do_not_see_the_order_of_the_means_nodes() -> None:

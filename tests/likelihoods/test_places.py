@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconvae.likelihoods.places import SEEN, WAVES, Places
+from gconvae.likelihoods.places import Places
 
 LATTICES = [(432, 255), (20,), (5, 432, 16), (1, 15, 17, 1024)]
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -54,7 +54,7 @@ def test_what_is_seen_of_a_place_is_its_waves_and_its_digit(
 ) -> None:
     places, place = made(steps, dtype), each_place(steps)
     seen = places.seen(place)
-    assert seen.shape == (*place.shape, SEEN) == (*place.shape, 29)
+    assert seen.shape == (*place.shape, 29)
     for column, count in enumerate(steps):
         wanted = [seen_loop(p, count) for p in place[:, column].tolist()]
         assert_near(seen[:, column], wanted, dtype)
@@ -88,7 +88,7 @@ def test_every_cell_is_the_cells_of_all_places(steps: tuple[int, ...], dtype: to
         assert len(waves) == len(missing) == places.cells[column] + 1
         assert_near(waves, [waves_loop(first, count) for first in firsts], dtype)
         assert missing.tolist() == [missing_loop(first, count) for first in firsts]
-        assert waves.shape[1] == WAVES == 13
+        assert waves.shape[1] == places.waves == 13
 
 
 @pytest.mark.parametrize(

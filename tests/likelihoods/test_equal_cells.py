@@ -1,0 +1,104 @@
+"""Tests of the map after which nodes lie more evenly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from gconvae.likelihoods.equal_cells import KNOTS, EqualCells
+
+MAPPED = torch.tensor([True, False])
+
+
+def nodes(number: int = 5000) -> Tensor:
+    """A feature that crowds around 0.3, and an even one, shape (P, 2)."""
+    random = torch.Generator().manual_seed(0)
+    crowded = 0.3 + 0.01 * torch.randn(number, generator=random)
+    return torch.stack([crowded.clamp(0, 1), torch.rand(number, generator=random)], dim=1)
+
+
+def fitted(dtype: torch.dtype = torch.float32) -> EqualCells:
+    cells = EqualCells(2).to(dtype)
+    cells.fit(nodes().to(dtype), MAPPED)
+    return cells
+
+
+def test_before_clouds_are_seen_nothing_is_mapped() -> None:
+    unit = torch.rand(7, 3, 2)
+    cells = EqualCells(2)
+    assert cells(unit) is unit
+    assert cells.back(unit) is unit
+
+
+def test_a_feature_that_is_not_continuous_keeps_its_bits() -> None:
+    unit = torch.rand(7, 3, 2)
+    cells = fitted()
+    assert torch.equal(cells(unit)[..., 1], unit[..., 1])
+    assert torch.equal(cells.back(unit)[..., 1], unit[..., 1])
+    assert not cells.log_slope(unit)[..., 1].any()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.28, 0.3, 0.31, 0.7, 1.0])
+def test_the_map_is_half_the_distribution_and_half_the_number(value: float) -> None:
+    seen = nodes()
+    share = (seen[:, 0] <= value).double().mean().item()
+    found = fitted()(torch.tensor([[value, 0.5]]))[0, 0].item()
+    assert found == pytest.approx((share + value) / 2, abs=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_way_back_undoes_the_map(dtype: torch.dtype) -> None:
+    cells = fitted(dtype)
+    unit = torch.cat([nodes(500), torch.tensor([[0.0, 0.0], [1.0, 1.0]])]).to(dtype)
+    mapped = cells(unit)
+    assert mapped.dtype == dtype
+    assert (mapped[:-2, 0].diff().sign() == unit[:-2, 0].diff().sign()).float().mean() > 0.99
+    torch.testing.assert_close(cells.back(mapped), unit, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mapped[-2:, 0], torch.tensor([0.0, 1.0], dtype=dtype))
+
+
+def test_the_slope_is_that_of_the_map() -> None:
+    cells = fitted(torch.float64)
+    # within a piece, which is a straight line
+    middle = (cells.knots[0, 1:] + cells.knots[0, :-1]) / 2
+    unit = torch.stack([middle, middle], dim=1)
+    step = 1e-3 * cells.knots[0].diff().min()
+    ahead, behind = (cells(unit + torch.tensor([way * step, 0.0])) for way in (1, -1))
+    slope = (ahead - behind)[:, 0] / (2 * step)
+    torch.testing.assert_close(cells.log_slope(unit)[:, 0], slope.log(), rtol=1e-5, atol=1e-5)
+
+
+def test_densities_of_the_map_add_up_to_one() -> None:
+    cells = fitted(torch.float64)
+    width = cells.knots[0].diff()
+    middle = cells.knots[0, :-1] + width / 2
+    density = cells.log_slope(torch.stack([middle, middle], dim=1))[:, 0].exp()
+    assert (density * width).sum().item() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_many_nodes_with_one_value_are_no_number_less() -> None:
+    unit = torch.full((1000, 1), 0.25)
+    unit[:10, 0] = torch.linspace(0, 1, 10)
+    cells = EqualCells(1)
+    cells.fit(unit, torch.tensor([True]))
+    mapped = cells(unit)
+    assert torch.isfinite(mapped).all()
+    torch.testing.assert_close(cells.back(mapped), unit, rtol=0, atol=1e-6)
+    assert torch.isfinite(cells.log_slope(unit)).all()
+
+
+def test_numbers_beyond_the_interval_go_to_its_ends() -> None:
+    unit = torch.tensor([[-1.0, 0.5], [2.0, 0.5], [math.nan, 0.5]])
+    assert fitted()(unit)[:, 0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_saved_map_is_used_again() -> None:
+    cells, read = fitted(), EqualCells(2)
+    read.load_state_dict(cells.state_dict())
+    unit = torch.rand(20, 2)
+    assert torch.equal(read(unit), cells(unit))
+    assert not torch.equal(read(unit), unit)
+    assert read.knots.shape == (2, KNOTS + 1)
