@@ -166,6 +166,7 @@ def create(
         "latent_dim": latent_dim,
         "num_classes": num_classes,
         "ragged": ragged,
+        "weighted": bool(schema.weight),
     }
     options = {option: plain(value) for option, value in options.items() if value is not None}
     _check_options(name, chosen, options)

@@ -42,7 +42,7 @@ STANDS_ON: dict[str, set[str]] = {
     "nn": {"neighbors"},
     "losses": {"neighbors"},
     "priors": set(),
-    "likelihoods": {"nn", "losses/assignment", "datasets/transforms"},
+    "likelihoods": {"nn", "losses/assignment", "datasets/transforms", "scaling"},
     "metrics": {"neighbors", "losses/assignment"},
     # floor 4
     "autoencoder": {"scaling", "conditioning", "pieces"},

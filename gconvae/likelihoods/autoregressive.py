@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from gconvae.likelihoods.places import OCTAVES, Places
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
+from gconvae.scaling import FeatureScaling
 from gconvae.schema import CHANGES, CloudSchema
 
 __all__ = ["AutoregressiveLikelihood"]
@@ -88,7 +89,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         augmented: Share of the clouds that are changed in the first step; in the last it is a
             third of that, since it is unchanged clouds that are drawn.
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
-            a distribution that is rather too wide; 0.9 was best for eights.
+            a distribution that is rather too wide; 0.9 was best for eights, 1 for jets.
+        weighted: Whether the schema names a feature that weighs nodes, which are then told what
+            those before them add up to (:class:`RunningSums`).
     Attributes:
         columns: Columns of the features in the order in which they are drawn.
         descends: Whether the nodes descend in each of them, in the same order.
@@ -129,6 +132,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         batch_size: int = 64,
         augmented: float = 0.9,
         temperature: float = 0.9,
+        weighted: bool = False,
     ) -> None:
         super().__init__(num_features, lattice)
         check_counts(num_points=num_points, width=width, heads=heads, components=components)
@@ -145,11 +149,14 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"blocks must be one number or {num_features}, got {list(blocks)}")
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.augmented, self.temperature = augmented, temperature
-        self.octaves = octaves
+        self.octaves, self.weighted = octaves, weighted
         self.network = NodeTransformer(
-            num_points, num_features, width, heads, blocks, components, octaves
+            num_points, num_features, width, heads, blocks, components, octaves, weighted
         )
         self.cells = EqualCells(num_features)
+        self.schema: CloudSchema | None = None
+        low, high = torch.zeros(num_features), torch.ones(num_features)
+        self.units = FeatureScaling(low, high, 1.0) if weighted else None
         fineness = [STEPS_OF_POSITION, STEPS_OF_POSITION, STEPS_OF_FEATURE]
         fineness += [STEPS_OF_POSITION] * (num_features - 3)
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
@@ -170,6 +177,14 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         for column in (*reversed(range(positions)), *range(positions, schema.num_features)):
             keys.setdefault(column, False)
         self.columns, self.descends = tuple(keys), tuple(keys.values())
+        if self.network.sums is not None:
+            if not schema.weight:
+                raise ValueError("schema must name the weight of a node, got one without")
+            self.schema = schema
+            self.network.sums.weight = self.columns.index(schema.index(schema.weight))
+            self.units = FeatureScaling.of(schema.replace(extent=1.0)).to(
+                self.lattice_steps.device
+            )
         self.changes = schema.changes if positions == 2 else ()
 
     def set_ranges(self, low: Tensor, high: Tensor) -> None:
@@ -187,6 +202,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
                 while steps < FEWEST_STEPS:
                     steps *= 2
             self.lattice_steps[column] = steps
+        if self.units is not None:
+            self.units = FeatureScaling(low, high, 1.0, self.schema)
+        self._known_places = None
 
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
         """Three uniform numbers a feature, shape (B, N, F, 3), in double precision."""
@@ -255,6 +273,11 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes cells of continuous features, and the middle about which clouds are turned."""
         self.cells.fit(unit[mask], self._continuous())
+        self._known_places = None
+        if self.network.sums is not None:
+            places = self._places(unit)
+            place, order = self._sorted(self._place(unit, places), mask, places)
+            self.network.sums.fit(places.amounts(place), mask.gather(1, order))
         if self.num_features > 1:
             self.centre.copy_(unit[mask][:, :2].mean(0))
 
@@ -313,8 +336,19 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             every = self.lattice_steps.tolist()
             steps = [every[column] for column in self.columns]
             if known is None or not known.fits(steps, like):
-                known = self._known_places = Places(steps, like, self.octaves)
+                amounts = None if self.units is None else self._amounts(steps)
+                known = self._known_places = Places(steps, like, self.octaves, amounts)
         return known
+
+    def _amounts(self, steps: Sequence[int]) -> list[Tensor]:
+        """What each place is in data units, feature by feature in the order of drawing."""
+        assert self.units is not None
+        found = []
+        for column, count in zip(self.columns, steps, strict=True):
+            place = torch.arange(count + 1, device=self.cells.knots.device) / count
+            unit = self.cells.back(place.unsqueeze(1).expand(-1, self.num_features))
+            found.append(self.units.unscale(unit)[:, column])
+        return found
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
@@ -350,6 +384,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             changes = self.centre.new_zeros(len(mask), transforms.NUM_CHANGES)
         taken = mask.sum(1, keepdim=True).to(changes) / self.num_points
         return torch.cat([changes, taken], dim=1)
+
+    def _load_from_state_dict(self, *given: Any, **further: Any) -> None:
+        super()._load_from_state_dict(*given, **further)
+        self._known_places = None
 
     def _check_nodes(self, mean: Tensor) -> None:
         self._check_features(mean, "mean")

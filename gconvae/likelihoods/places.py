@@ -34,6 +34,7 @@ class Places:
         steps: S of each feature.
         like: Says dtype and device of the tables.
         octaves: Waves by which a network sees a place, beside which of the 16 fine digits it has.
+        amounts: What each place of a feature is in data units, shapes (S + 1,); None = not known.
     Attributes:
         steps: As given.
         waves: W, numbers that stand for one as waves.
@@ -46,12 +47,19 @@ class Places:
         (tensor([[216, 255]]), torch.Size([1, 2, 29]))
     """
 
-    def __init__(self, steps: Sequence[int], like: Tensor, octaves: int = OCTAVES) -> None:
+    def __init__(
+        self,
+        steps: Sequence[int],
+        like: Tensor,
+        octaves: int = OCTAVES,
+        amounts: Sequence[Tensor] | None = None,
+    ) -> None:
         self.steps, self.waves = tuple(steps), waves(octaves)
         self.cells = tuple(count // FINE for count in self.steps)
         tables = [_table(count, octaves) for count in self.steps]
         self._seen = torch.cat([seen for seen, _ in tables]).to(like)  # (P, W + 16)
         self._missing = torch.cat([missing for _, missing in tables]).to(like)  # (P, 16)
+        self._amounts = None if amounts is None else torch.cat(list(amounts)).to(like)  # (P,)
         ends = torch.tensor(self.steps, device="cpu")
         starts = torch.cumsum(ends + 1, 0) - ends - 1
         stops = starts + ends + 1
@@ -78,6 +86,11 @@ class Places:
     def values(self, place: Tensor) -> Tensor:
         """Places as numbers in [0, 1], shape (..., F)."""
         return place.to(self._ends) / self._ends
+
+    def amounts(self, place: Tensor) -> Tensor:
+        """Places in data units, shape (..., F)."""
+        assert self._amounts is not None
+        return _looked_up(self._amounts, place + self._starts)
 
     def seen(self, place: Tensor) -> Tensor:
         """Waves and fine digit of places, shape (..., F) to (..., F, W + 16)."""

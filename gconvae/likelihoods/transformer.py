@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
 from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
+from gconvae.likelihoods.running_sums import RunningSums
 from gconvae.nn.causal import CausalBlock, Reader
 
 __all__ = ["NodeTransformer"]
@@ -28,6 +29,8 @@ class NodeTransformer(nn.Module):
         blocks: Attention blocks before each feature of a node.
         components: Of the mixture of each feature.
         octaves: Waves by which it sees a number, see :class:`Places`.
+        weighted: Whether a feature weighs the nodes, which are then told what those before them
+            add up to, see :class:`RunningSums`.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class NodeTransformer(nn.Module):
         blocks: Sequence[int],
         components: int,
         octaves: int = OCTAVES,
+        weighted: bool = False,
     ) -> None:
         super().__init__()
         seen = waves(octaves)
@@ -54,6 +58,7 @@ class NodeTransformer(nn.Module):
         # no further feature of its own node is conditioned on the last one
         self.values = nn.ModuleList(_Value(seen, width) for _ in range(num_features - 1))
         self.digits = Digits(num_features, width, components, octaves)
+        self.sums = RunningSums(num_points, num_features, width) if weighted else None
 
     def forward(self, place: Tensor, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """Log-mass of every feature of every node given the ones before it.
@@ -67,9 +72,11 @@ class NodeTransformer(nn.Module):
             Nats, shape (B, N, F).
         """
         seen = places.seen(place)  # (B, N, F, waves + 16)
-        before = self._told_on(
-            self.node(seen[:, :-1, :, : places.waves].flatten(2))
-        )  # (B, N - 1, W)
+        nodes = seen[:, :-1, :, : places.waves].flatten(2)
+        before = self._told_on(self.node(nodes))  # (B, N - 1, W)
+        if self.sums is not None:
+            totals = self.sums.totals(places.amounts(place[:, :-1]))
+            before = before + self.sums(totals, slice(totals.shape[1]))
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, condition, places)
         states = []
@@ -105,8 +112,8 @@ class NodeTransformer(nn.Module):
         tables = [self._added(feature, places) for feature in features]
         numbers = uniform.permute(1, 2, 3, 0).contiguous()  # (N, F, 3, B)
         hidden = self.first.expand(len(mean), -1)  # (B, W)
-        width = hidden.shape[1]
-        drawn = []
+        width, total = hidden.shape[1], hidden.new_zeros(())
+        drawn: list[Tensor] = []
         for i in range(mean.shape[1]):
             hidden, node = hidden + shift[i], self.node.bias.expand_as(hidden)
             for feature in features:
@@ -119,6 +126,10 @@ class NodeTransformer(nn.Module):
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
             hidden = self._told_on(node)
+            if self.sums is not None:
+                last = torch.stack(drawn[-len(features) :], dim=-1)
+                total = total + self.sums.terms(places.amounts(last))
+                hidden = hidden + self.sums(total, i)
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:

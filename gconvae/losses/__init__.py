@@ -10,6 +10,7 @@ from gconvae.losses.chamfer import (
     matched_intensity_chamfer,
     third_axis_chamfer,
 )
+from gconvae.losses.jet_observables import JetMass, JetPt, set_units
 from gconvae.losses.kl import (
     free_bits,
     kl_monte_carlo,
@@ -27,6 +28,8 @@ from gconvae.losses.transport import (
 )
 
 __all__ = [
+    "JetMass",
+    "JetPt",
     "MatchedIntensityChamfer",
     "Matching",
     "Sinkhorn",
@@ -47,6 +50,7 @@ __all__ = [
     "match",
     "matched_intensity_chamfer",
     "matching_loss",
+    "set_units",
     "sinkhorn_loss",
     "sliced_wasserstein",
     "third_axis_chamfer",

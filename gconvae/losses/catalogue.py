@@ -11,8 +11,13 @@ from torch import Tensor, nn
 
 from gconvae import registry
 from gconvae.cuda_graphs import recordable
-from gconvae.losses import chamfer, sliced, transport  # noqa: F401 - each registers its losses
 from gconvae.threads import separable
+
+# the catalogue lists losses in the order in which they are registered, those of jets last
+# isort: off
+from gconvae.losses import chamfer, sliced, transport  # noqa: F401 - each registers its losses
+from gconvae.losses.jet_observables import InUnits, set_units
+# isort: on
 
 __all__ = ["Standardized", "WeightedSum", "available", "create"]
 
@@ -191,6 +196,10 @@ class Standardized(nn.Module):
         """Neighbour search of the inner loss, if it has one."""
         return getattr(self.loss, "backend", None)
 
+    def set_units(self, units: InUnits) -> None:
+        """Tells the inner loss how its units become those of the data."""
+        set_units(self.loss, _Unstandardized(self, units))
+
     def forward(self, target: Tensor, output: Tensor, *masks: Any, **options: Any) -> Tensor:
         """Per-cloud loss, shape (B,); arguments as the inner loss takes them."""
         standardized = ((side - self.mean) / self.std for side in (target, output))
@@ -199,3 +208,13 @@ class Standardized(nn.Module):
     def extra_repr(self) -> str:
         """Shown by ``print(loss)``, and kept in a run's manifest."""
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
+
+
+class _Unstandardized:
+    """The way back from standardized units to those of the data."""
+
+    def __init__(self, standardized: Standardized, units: InUnits) -> None:
+        self.standardized, self.units = standardized, units
+
+    def unscale(self, scaled: Tensor) -> Tensor:
+        return self.units.unscale(scaled * self.standardized.std + self.standardized.mean)

@@ -40,6 +40,8 @@ class CloudSchema:
         distance: Factor of each feature in distances between clouds; None = 1 / its spread in
             the real clouds, positions of one unit sharing theirs, heavy tails in their log.
         distance_unit: Unit of such a distance.
+        weight: Feature that weighs the nodes and adds up over them, such as the pT of particles or
+            a mass; empty = none does.
         changes: Random changes that keep a cloud's kind: ``"turn"``, ``"stretch"``, ``"mirror"``.
         picture: How clouds are drawn.
         classes: Names of the labels 0 to K - 1; empty = they have none.
@@ -58,6 +60,7 @@ class CloudSchema:
     extent: float = EXTENT
     distance: tuple[float, ...] | None = None
     distance_unit: str = ""
+    weight: str = ""
     changes: tuple[str, ...] = ()
     picture: Picture = Picture()
     classes: tuple[str, ...] = ()
@@ -71,9 +74,18 @@ class CloudSchema:
                 raise ValueError(f"{entry} must be a list, got {value!r}")
             if value is not None:
                 object.__setattr__(self, entry, tuple(plain(item) for item in value))
-        texts = (self.name, self.distance_unit, *self.order, *self.changes, *self.classes)
+        texts = (
+            self.name,
+            self.distance_unit,
+            self.weight,
+            *self.order,
+            *self.changes,
+            *self.classes,
+        )
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"name, unit, order, changes and classes must be texts, got {texts}")
+            raise ValueError(
+                f"name, unit, weight, order, changes and classes must be texts, got {texts}"
+            )
         names = [feature.name for feature in self.features]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"features must have names of their own, at least one, got {names}")
@@ -86,6 +98,11 @@ class CloudSchema:
         if strangers:
             raise ValueError(
                 f"order must be out of {', '.join(names)}, got {', '.join(self.order)}"
+            )
+        if self.weight and self.weight not in names[sum(is_position) :]:
+            raise ValueError(
+                f"weight must be a feature beside the positions, out of {', '.join(names)}, "
+                f"got {self.weight}"
             )
         if not is_number(self.extent) or self.extent <= 0:
             raise ValueError(f"extent must be finite and above 0, got {self.extent!r}")

@@ -79,6 +79,7 @@ JETS = CloudSchema(
     ),
     order=("-pt_rel", "phi_rel", "eta_rel"),
     distance=(1.0, 1.0, 1.0),
+    weight="pt_rel",
     changes=("mirror",),
     name="jets",
 )

@@ -81,6 +81,7 @@ def with_likelihood(
         shape = {
             "num_points": model.conditioning.num_points,
             "num_features": len(model.scaling.low),
+            "weighted": bool(model.schema.weight),
         }
         model.likelihood = _created("likelihood", likelihood, shape, seed, options)
     device = model.device

@@ -63,6 +63,7 @@ class NetworkStage(Stage):
             optimization=optimization,
         )
         self.model, self.loss, self.options = model, loss, options
+        losses.set_units(loss, model.scaling)
         self.learning_rate = options.learning_rate
         self.clouds = {"train": train, "valid": valid}
         self.orders = {

@@ -1,0 +1,87 @@
+"""What the nodes so far add up to: their weight, its centre, and its spread."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["RunningSums"]
+
+SMALLEST_SPREAD = 1e-6
+"""Of a sum over the training clouds: of one that never varies nothing is to be learned."""
+
+
+class RunningSums(nn.Module):
+    r"""Tells each node what the nodes before it add up to.
+
+    .. math:: \Big( \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
+        \Big)
+
+    w is the feature that weighs the nodes, such as the pT of particles, x are the others, all in
+    data units. So the last nodes of a cloud can balance the first ones, as momentum wants it;
+    attention alone sees means of nodes, and loses the small differences of large sums.
+
+    Each sum is standardized by what it is in training clouds before the same node.
+
+    Args:
+        num_points: N, the most nodes of a cloud.
+        num_features: F.
+        width: W, numbers that a node is told.
+    Attributes:
+        weight: Column of w.
+    Example:
+        >>> sums = RunningSums(4, 3, 8)
+        >>> nodes = torch.tensor([[[0.5, 0.1, 0.2], [0.25, 0.0, -0.4]]])
+        >>> sums.totals(nodes)[0, 1]
+        tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, num_points: int, num_features: int, width: int) -> None:
+        super().__init__()
+        self.weight = 0
+        number = 1 + 2 * (num_features - 1)
+        self.register_buffer("mean", torch.zeros(num_points, number))
+        self.register_buffer("spread", torch.ones(num_points, number))
+        self.inner, self.outer = nn.Linear(number, width), nn.Linear(width, width)
+
+    def terms(self, nodes: Tensor) -> Tensor:
+        """What each node adds, shape (..., F) to (..., 2 F - 1)."""
+        weight = self.weight
+        own = nodes[..., weight : weight + 1]
+        others = torch.cat([nodes[..., :weight], nodes[..., weight + 1 :]], dim=-1)
+        moments = own * others
+        return torch.cat([own, moments, moments * others], dim=-1)
+
+    def totals(self, nodes: Tensor) -> Tensor:
+        """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
+        return self.terms(nodes).cumsum(1)
+
+    @torch.no_grad()
+    def fit(self, nodes: Tensor, mask: Tensor) -> None:
+        """Looks at what training clouds add up to.
+
+        Args:
+            nodes: In order, masked ones last, data units, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
+        """
+        totals = self.totals(nodes.double())
+        for place in range(totals.shape[1]):
+            known = totals[mask[:, place], place]  # (b, M)
+            if len(known) > 1:
+                self.mean[place] = known.mean(0).to(self.mean)
+                self.spread[place] = known.std(0).clamp(min=SMALLEST_SPREAD).to(self.spread)
+
+    def forward(self, totals: Tensor, place: int | slice) -> Tensor:
+        """What a node is told of the sums up to it.
+
+        Args:
+            totals: Of the nodes at ``place``, shape (..., M).
+            place: Their numbers in the cloud.
+        Returns:
+            Shape (..., W).
+        """
+        standard = (totals - self.mean[place]) / self.spread[place]
+        return self.outer(nn.functional.gelu(self.inner(standard.clamp(-10, 10))))

@@ -1,0 +1,117 @@
+"""Tests of what nodes are told of the nodes before them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.likelihoods.running_sums import RunningSums
+from gconvae.scaling import FeatureScaling
+from gconvae.schema import JETS, points
+
+
+def nodes(count: int = 40, number: int = 5) -> Tensor:
+    return torch.rand(count, number, 3, generator=torch.Generator().manual_seed(0))
+
+
+def weighted(seed: int = 0, **options: object) -> AutoregressiveLikelihood:
+    """One of few places, whose weights are large enough to tell sums apart."""
+    torch.manual_seed(seed)
+    shape = {"num_points": 5, "width": 16, "heads": 2, "components": 3}
+    likelihood = AutoregressiveLikelihood(**shape | {"weighted": True} | options)  # type: ignore[arg-type]  # options of tests
+    likelihood.set_schema(JETS)
+    likelihood.set_ranges(torch.tensor([-1.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0]))
+    mask = torch.ones(40, 5, dtype=torch.bool)
+    likelihood.prepare_fit(nodes(), mask)
+    return likelihood
+
+
+def test_sums_are_those_of_all_nodes_up_to_each() -> None:
+    sums, clouds = RunningSums(5, 3, 8), nodes()
+    sums.weight = 2
+    found = sums.totals(clouds)
+    for number, cloud in enumerate(clouds.tolist()):
+        for place in range(5):
+            before = cloud[: place + 1]
+            wanted = [
+                sum(w for _, _, w in before),
+                *(sum(w * node[f] for node in before for w in node[2:]) for f in (0, 1)),
+                *(sum(w * node[f] ** 2 for node in before for w in node[2:]) for f in (0, 1)),
+            ]
+            assert found[number, place].tolist() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_sums_are_standardized_by_those_of_training_clouds() -> None:
+    sums, clouds = RunningSums(5, 3, 8), nodes()
+    mask = torch.ones(40, 5, dtype=torch.bool)
+    mask[:20, 3:] = False
+    sums.fit(clouds, mask)
+    totals = sums.totals(clouds)
+    torch.testing.assert_close(sums.mean[1], totals[:, 1].mean(0))
+    torch.testing.assert_close(sums.spread[1], totals[:, 1].std(0))
+    torch.testing.assert_close(sums.mean[4], totals[20:, 4].mean(0))  # of real nodes alone
+
+
+def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
+    sums, clouds = RunningSums(5, 3, 8), nodes()
+    mask = torch.zeros(40, 5, dtype=torch.bool)
+    mask[:, :2] = True
+    sums.fit(clouds, mask)
+    assert torch.isfinite(sums(sums.totals(clouds), slice(5))).all()
+
+
+def test_amounts_are_those_of_the_data() -> None:
+    likelihood, unit = weighted(), nodes()
+    scaling = FeatureScaling(
+        torch.tensor([-1.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0]), 1.0, JETS
+    )
+    places = likelihood._places(unit)
+    found = places.amounts(likelihood._place(unit, places))  # pT, phi, eta
+    wanted = scaling.unscale(unit)[..., [2, 1, 0]]
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
+
+
+def test_draws_are_told_what_the_masses_are_told() -> None:
+    likelihood, unit = weighted().double(), nodes().double()
+    network, places = likelihood.network, likelihood._places(unit)
+    sums, mean = network.sums, likelihood._place(unit, places)
+    assert sums is not None
+    seen: list[Tensor] = []
+
+    def told(totals: Tensor, place: int | slice) -> Tensor:
+        seen.append(totals)
+        return RunningSums.forward(sums, totals, place)
+
+    sums.forward = told  # type: ignore[method-assign]  # to look at what it is called with
+    uniform = torch.rand(40, 5, 3, 3, dtype=torch.float64)
+    with torch.no_grad():
+        drawn = network.draw(mean, torch.zeros(40, 7).double(), uniform, places, 1.0)
+        one_by_one, at_once = torch.stack(seen[:-1], dim=1), seen
+        at_once.clear()
+        network(drawn, mean, torch.zeros(40, 7).double(), places)
+    torch.testing.assert_close(one_by_one, at_once[0], rtol=1e-9, atol=1e-9)
+
+
+def test_the_sums_say_something() -> None:
+    likelihood, mean, value = weighted(), nodes(1), nodes(2)[1:]
+    found = likelihood.log_prob(value, mean)
+    assert likelihood.network.sums is not None
+    with torch.no_grad():
+        likelihood.network.sums.outer.weight.mul_(3)
+    assert not torch.equal(likelihood.log_prob(value, mean), found)
+
+
+def test_a_saved_likelihood_knows_its_units() -> None:
+    likelihood, read = weighted(), weighted(seed=1)
+    read.set_ranges(torch.zeros(3), torch.full((3,), 9.0))
+    mean = nodes()
+    assert not torch.equal(read.log_prob(mean, mean), likelihood.log_prob(mean, mean))
+    read.load_state_dict(likelihood.state_dict())
+    assert torch.equal(read.log_prob(mean, mean), likelihood.log_prob(mean, mean))
+
+
+def test_a_schema_without_a_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="schema must name the weight of a node"):
+        weighted().set_schema(points("x y", "z"))
