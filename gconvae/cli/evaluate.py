@@ -34,7 +34,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--against",
         type=str | None,
-        help="file of real clouds; by default the test clouds of the run, or the bundled ones",
+        help="file of real clouds, or jets:gluon and the like for bundled jets; by default the "
+        "test clouds of the run, or the bundled ones",
     )
     parser.add_argument(
         "--digit", type=int | list[int] | None, default=8, help="bundled digit for a file"
@@ -131,12 +132,11 @@ def _drawn(run: Path, options: SampleOptions, processes: Processes) -> CloudData
 
 def _held_out(run: Path, against: str | None) -> dict[str, Any]:
     """What the clouds of a run's model are compared with."""
-    from gconvae import datasets
     from gconvae.studies.experiment import Experiment
     from gconvae.training import run_folder
 
     if against is not None:
-        return {"real": datasets.from_file(against)}
+        return _named(against)
     manifest = run_folder.read_manifest(run)
     try:
         experiment = Experiment.from_config(manifest["config"])
@@ -172,10 +172,20 @@ def _origin(options: Namespace, made: Path) -> str:
 
 def _real_clouds(options: Namespace) -> dict[str, Any]:
     """What the clouds of a file are compared with."""
-    from gconvae import datasets
     from gconvae.studies.experiment import Experiment
 
     if options.against is not None:
-        return {"real": datasets.from_file(options.against)}
+        return _named(options.against)
     _, valid, test = Experiment(DataOptions(digit=options.digit)).splits
     return {"real": test, "reference": valid}
+
+
+def _named(against: str) -> dict[str, Any]:
+    """Real clouds of a file, or bundled jets."""
+    from gconvae import datasets
+    from gconvae.datasets.jets import bundled_kinds
+
+    kinds = bundled_kinds(against)
+    if kinds is None:
+        return {"real": datasets.from_file(against)}
+    return {"real": datasets.Jets(kinds, "test"), "reference": datasets.Jets(kinds, "valid")}

@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from gconvae import __version__
-from gconvae.cli import evaluate, reproduce, sample, sweep, train
+from gconvae.cli import evaluate, jets, reproduce, sample, sweep, train
 from gconvae.cli.command import Command
 
 __all__ = ["main", "parser", "with_underscores"]
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate.COMMAND,
     "sweep": sweep.COMMAND,
     "reproduce": reproduce.COMMAND,
+    "jets": jets.COMMAND,
 }
 
 WRONG_INPUT = (
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "the same command goes on" if words[0] == "sweep" else "--resume RUN goes on"
+        again = words[0] in ("sweep", "jets")
+        hint = "the same command goes on" if again else "--resume RUN goes on"
         print(f"gconvae: stopped; {hint}", file=sys.stderr)
         return 130
 

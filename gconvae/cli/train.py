@@ -99,7 +99,8 @@ def free_run_folder(options: Namespace) -> Path:
     from gconvae.training.run_folder import free_folder
 
     if options.data is not None:
-        return free_folder(Path("runs") / Path(options.data).stem)
+        # jets:gluon is a name; a colon is no good in that of a folder
+        return free_folder(Path("runs") / Path(options.data).stem.replace(":", "-"))
     if options.digit is None:
         return free_folder(Path("runs") / "digits")
     digits = [options.digit] if isinstance(options.digit, int) else options.digit

@@ -1,4 +1,4 @@
-"""Where clouds come from: bundled digits, arrays, files, PyG graphs; splits and transforms."""
+"""Where clouds come from: bundled digits and jets, arrays, files, graphs; splits, transforms."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gconvae.datasets.conversion import as_dataset
     from gconvae.datasets.files import from_file
     from gconvae.datasets.graphs import from_pyg
+    from gconvae.datasets.jets import Jets
     from gconvae.datasets.mnist import SuperpixelMNIST
     from gconvae.datasets.npz import NpzStream, npz_stream
     from gconvae.datasets.shuffling import chunked_order
@@ -27,6 +28,7 @@ __all__ = [
     "CloudDataset",
     "CloudFile",
     "CloudSummary",
+    "Jets",
     "NpzStream",
     "SuperpixelMNIST",
     "affine",
@@ -47,6 +49,7 @@ _HOMES = {
     "CloudDataset": "cloud_dataset",
     "CloudFile": "cloud_file",
     "CloudSummary": "summary",
+    "Jets": "jets",
     "NpzStream": "npz",
     "SuperpixelMNIST": "mnist",
     "affine": "transforms",

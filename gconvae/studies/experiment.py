@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
+from gconvae.datasets.jets import bundled_kinds
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.schema import CloudSchema
 from gconvae.training.fit import fit
@@ -86,10 +87,15 @@ class Experiment:
 
     @cached_property
     def splits(self) -> Splits:
-        """The clouds; the split into training and validation is a function of the seed."""
-        seed = self.training.seed
+        """The clouds; the split into training and validation is a function of the seed.
+
+        The bundled jets come in three parts, the same for every seed.
+        """
         train, test = train_and_test(self.data)
-        return Splits(*datasets.split(train, VALID_FRACTION, seed=seed), test)
+        kinds = _jet_kinds(self.data)
+        if kinds is not None:  # they come in three parts
+            return Splits(train, datasets.Jets(kinds, "valid"), test)
+        return Splits(*datasets.split(train, VALID_FRACTION, seed=self.training.seed), test)
 
     def untrained(self, train: CloudDataset | CloudFile) -> VAE:
         """The model before its training, for clouds like these.
@@ -152,17 +158,22 @@ class Experiment:
 def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
     """The clouds to learn from and those that only judge, whatever the seed of a training.
 
-    The bundled digits come in MNIST's own two parts; of a file, a random fifth is the test set.
+    The bundled digits come in MNIST's own two parts, the bundled jets (``"jets:gluon"``) in three,
+    of which two are given; of a file, a random fifth is the test set.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a digit is unknown, or the file is damaged or holds too few clouds.
+        ValueError: If a digit or a kind of jets is unknown, or the file is damaged or holds too
+            few clouds.
     """
     if options.data is None:
         return (
             datasets.SuperpixelMNIST(options.digit, "train"),
             datasets.SuperpixelMNIST(options.digit, "test"),
         )
+    kinds = _jet_kinds(options)
+    if kinds is not None:
+        return datasets.Jets(kinds, "train"), datasets.Jets(kinds, "test")
     data: Any = datasets.from_file(options.data)
     if len(data) < SMALLEST_FILE:
         raise ValueError(
@@ -171,6 +182,11 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
         )
     # the same for every seed: what judges one training must not choose in another
     return datasets.split(data, TEST_FRACTION, seed=0)
+
+
+def _jet_kinds(options: DataOptions) -> list[str] | None:
+    """Kinds of the bundled jets, where they are asked for."""
+    return None if options.data is None else bundled_kinds(options.data)
 
 
 def _is_bundled(train: Any) -> bool:

@@ -1,0 +1,65 @@
+"""``gconvae jets``: makes jets by simulation."""
+
+from __future__ import annotations
+
+import os
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae.cli.command import Command
+
+__all__ = ["COMMAND"]
+
+KINDS = {"g": "g", "gluon": "g", "q": "q", "quark": "q", "t": "t", "top": "t"}
+"""What a kind may be called, and what the simulation calls it."""
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Makes jets by simulation with Pythia 8 and FastJet, in the layout of "
+        "JetNet's files. A stopped command goes on where it is started again.",
+        exit_on_error=False,
+    )
+    parser.add_argument("action", type=str, help="make")
+    parser.add_argument(
+        "--kind",
+        type=str,
+        default="g",
+        help="gluon or g, quark or q (light quark), top or t",
+    )
+    parser.add_argument("--count", type=int, default=10_000, help="how many jets to make")
+    parser.add_argument("--out", type=str | None, help="new HDF5 file; by default KIND.hdf5")
+    parser.add_argument(
+        "--particles", type=int, default=30, help="hardest particles kept of a jet, 1 to 150"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same jets")
+    parser.add_argument(
+        "--processes",
+        type=int | None,
+        help="how many make jets side by side; by default one a core. The jets are the same",
+    )
+    parser.add_argument("--progress", type=bool, default=True, help="show a bar")
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    if options.action != "make":
+        raise ValueError(f"action must be make, got {options.action!r}")
+    if options.kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {options.kind!r}")
+    from gconvae.datasets.simulation import make_jets
+
+    kind = KINDS[options.kind]
+    written = make_jets(
+        kind,
+        options.count,
+        f"{kind}.hdf5" if options.out is None else options.out,
+        num_particles=options.particles,
+        seed=options.seed,
+        processes=(os.cpu_count() or 1) if options.processes is None else options.processes,
+        progress=options.progress,
+    )
+    print(f"{options.count} jets: {written}")
+
+
+COMMAND = Command(_run, _parser, "makes jets by simulation")
