@@ -33,8 +33,8 @@ class Jets(CloudDataset):
     12,000 + 4,000 + 4,000 jets (train, valid, test) of each kind, made by this project's
     simulation of proton collisions at 13 TeV: :doc:`/jets-data`. Coordinates are JetNet's,
     eta_rel, phi_rel and pt_rel, on a lattice of 1/4096, 1/4096 and, in the logarithm of pt_rel,
-    1/1024. Labels are indices of the classes ``g``, ``q``, ``t``, whatever kinds are chosen. Jets of one
-    collision are in one split.
+    1/1024. Labels are indices of the classes ``g``, ``q``, ``t``, whatever kinds are chosen. Jets
+    of one collision are in one split.
 
     Args:
         kind: ``"gluon"`` or ``"g"``, ``"quark"`` or ``"q"`` (light quark: u, d, s), ``"top"`` or

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "KINDS", "MAX_PARTICLES", "SETTINGS", "SimulatedJet", "engines", "generator_seed", "jets"
+    "COMMON", "JET_ETA", "JET_PT", "KINDS", "MAX_PARTICLES", "PARTICLE_ETA", "RADIUS", "SETTINGS",
+    "SimulatedJet", "engines", "generator_seed", "jets", "started",
 ]  # fmt: skip
 
 KINDS = ("g", "q", "t")
@@ -117,13 +118,7 @@ def jets(kind: str, seed: int) -> Iterator[SimulatedJet]:
         | Particle Cloud Generation with Message Passing Generative Adversarial Networks
           (Kansal et al., 2021), arXiv:2106.11535
     """
-    pythia8, fastjet = engines()
-    pythia = pythia8.Pythia("", False)  # its data lie in the package; no banner
-    for setting in (*COMMON, *SETTINGS[kind], f"Random:seed = {seed}"):
-        if not pythia.readString(setting):
-            raise RuntimeError(f"Pythia refused {setting!r}")
-    if not pythia.init():
-        raise RuntimeError("Pythia did not start")
+    pythia, fastjet = started(kind, seed), engines()[1]
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     event = 0
     while True:
@@ -133,6 +128,25 @@ def jets(kind: str, seed: int) -> Iterator[SimulatedJet]:
         for particles, features in found:
             yield SimulatedJet(particles, features, event)
         event += bool(found)
+
+
+def started(kind: str, seed: int) -> Any:
+    """Pythia, ready for collisions of a kind.
+
+    Args:
+        kind: ``"g"``, ``"q"`` or ``"t"``.
+        seed: 1 to 900,000,000.
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+        RuntimeError: If it refuses a setting or does not start.
+    """
+    pythia = engines()[0].Pythia("", False)  # its data lie in the package; no banner
+    for setting in (*COMMON, *SETTINGS[kind], f"Random:seed = {seed}"):
+        if not pythia.readString(setting):
+            raise RuntimeError(f"Pythia refused {setting!r}")
+    if not pythia.init():
+        raise RuntimeError("Pythia did not start")
+    return pythia
 
 
 def _leading(

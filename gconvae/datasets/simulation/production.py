@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -153,12 +154,13 @@ def _fill(
         tqdm(total=sum(sizes), initial=made, unit="jet", disable=not progress) as bar,
     ):
         futures: dict[Future[None], int] = {
-            pool.submit(_make_chunk, chunks, i, sizes[i], settings): sizes[i] for i in missing
+            pool.submit(_make_chunk, _path(chunks, i), i, sum(sizes[:i]), sizes[i], settings): i
+            for i in missing
         }
         try:
             for future in as_completed(futures):
                 future.result()
-                bar.update(futures[future])
+                bar.update(sizes[futures[future]])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -168,6 +170,8 @@ def _prepare() -> None:
     """Makes a process silent, and ends it with the one that started it, however that ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)  # FastJet prints a banner from C++
+    # Ctrl-C reaches all processes of a terminal: the chunks that were begun are kept
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -178,13 +182,13 @@ def _prepare() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _make_chunk(chunks: Path, index: int, size: int, settings: dict[str, Any]) -> None:
-    """Makes the first jets of a chunk and writes them."""
+def _make_chunk(path: Path, index: int, start: int, size: int, settings: dict[str, Any]) -> None:
+    """Makes the first jets of a chunk, which is that from jet ``start`` on, and writes them."""
     kind, num_particles = settings["kind"], settings["num_particles"]
     source = jets(kind, generator_seed(settings["seed"], kind, index))
     arrays = _arrays(islice(source, size), size, num_particles)
-    arrays["event"] += index * CHUNK  # a chunk has at most as many collisions as jets
-    with files.whole(_path(chunks, index)) as temporary:
+    arrays["event"] += start  # a chunk has at most as many collisions as jets
+    with files.whole(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the names for its flag
 
 
