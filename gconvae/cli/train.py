@@ -57,6 +57,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     if options.resume is not None:
         options = _as_begun(options.resume, explicit)
     else:
+        if "recipe" not in explicit:
+            options.recipe = recipes.usual(options.data)
         follow_recipe(options, explicit)
     # before the slow imports: both check their values
     training = options_of(TrainingOptions, options)

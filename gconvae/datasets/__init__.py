@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gconvae.datasets.shuffling import chunked_order
     from gconvae.datasets.sources import from_points
     from gconvae.datasets.splits import split
+    from gconvae.datasets.sum_matching import matched_sums
     from gconvae.datasets.summary import CloudSummary
     from gconvae.datasets.transforms import NUM_CHANGES, Augmented, affine
     from gconvae.datasets.writing import to_file, to_file_in_parts
@@ -37,6 +38,7 @@ __all__ = [
     "from_file",
     "from_points",
     "from_pyg",
+    "matched_sums",
     "npz_stream",
     "split",
     "to_file",
@@ -58,6 +60,7 @@ _HOMES = {
     "from_file": "files",
     "from_points": "sources",
     "from_pyg": "graphs",
+    "matched_sums": "sum_matching",
     "npz_stream": "npz",
     "split": "splits",
     "to_file": "writing",
