@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,3 +65,23 @@ def ragged_sizes(num_clouds: int, largest: int, seed: int = 0) -> list[int]:
     sizes[0] = 1
     sizes[-1] = largest
     return sizes
+
+
+def jets(num_jets: int, seed: int, *, num_particles: int = 12) -> tuple[Tensor, Tensor]:
+    """Jets as a parton shower makes them, roughly: a few prongs, soft and collinear particles.
+
+    Points (B, N, 3) of eta_rel, phi_rel, pt_rel in float64, the hardest first, and their mask: a
+    third of the jets have fewer particles.
+    """
+    rng = np.random.default_rng([seed, 17])
+    shape = (num_jets, num_particles)
+    share = rng.gamma(0.5, size=shape) + 1e-4
+    share = -np.sort(-0.9 * share / share.sum(1, keepdims=True), axis=1)
+    prongs = rng.uniform(-0.3, 0.3, size=(num_jets, 3, 2))
+    centre = np.take_along_axis(prongs, rng.integers(3, size=shape)[..., None], 1)
+    angles = centre + rng.uniform(0, 0.1, (*shape, 1)) * rng.normal(size=(*shape, 2))
+    fewer = rng.integers(num_particles // 2, num_particles + 1, num_jets)
+    number = np.where(rng.random(num_jets) < 1 / 3, fewer, num_particles)
+    mask = np.arange(num_particles) < number[:, None]
+    points = np.concatenate([angles, share[..., None]], axis=-1) * mask[..., None]
+    return torch.from_numpy(points), torch.from_numpy(mask)

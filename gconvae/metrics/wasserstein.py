@@ -12,7 +12,7 @@ from gconvae.clouds import Clouds, as_sample
 from gconvae.metrics.geometry import check_alike, resolved, wrapped
 from gconvae.metrics.resampling import Array, Index, Statistic
 
-__all__ = ["feature_w1", "w1_statistic"]
+__all__ = ["feature_w1", "values_w1_statistic", "w1_statistic"]
 
 CHUNK = 2**16
 """Nodes whose weights are summed at a time: they stay in the cache, and memory stays small."""
@@ -64,6 +64,30 @@ def w1_statistic(samples: Sequence[Clouds]) -> Statistic:
         per_feature = [column.absolute_area(weights) / scale for column in columns]
         area = sizes.absolute_area(a * len(second) - b * len(first))
         return np.array([*per_feature, area / (float(len(first)) * len(second))])
+
+    return statistic
+
+
+def values_w1_statistic(values: Array) -> Statistic:
+    """W1 of each of K numbers that a cloud has, between clouds of all samples.
+
+    Args:
+        values: One row a cloud, numbered one sample after another, shape (B, K).
+    Returns:
+        A function of two index arrays, values (K,) in the units of the numbers.
+    Example:
+        >>> statistic = values_w1_statistic(np.array([[0.0], [1.0], [5.0]]))
+        >>> statistic(np.array([0, 1]), np.array([2]))
+        array([4.5])
+    """
+    clouds = np.arange(len(values))
+    columns = [_Column(column, clouds) for column in values.T]
+
+    def statistic(first: Index, second: Index) -> Array:
+        a, b = (np.bincount(part, minlength=len(clouds)) for part in (first, second))
+        weights = a * len(second) - b * len(first)  # in whole numbers, so that nothing rounds
+        scale = float(len(first)) * len(second)
+        return np.array([column.absolute_area(weights) / scale for column in columns])
 
     return statistic
 

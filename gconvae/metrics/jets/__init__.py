@@ -1,0 +1,29 @@
+"""Physics of jets: masses, energy flow, and the distances that the field reports."""
+
+from __future__ import annotations
+
+from gconvae.metrics.jets.energy_flow import GRAPHS, PRIMES_OF_FOUR, energy_flow_polynomials
+from gconvae.metrics.jets.energy_mover import cov_mmd, energy_movers_distances
+from gconvae.metrics.jets.momenta import four_momenta, mass, multiplicity, pt
+from gconvae.metrics.jets.particlenet import fpnd
+from gconvae.metrics.jets.physics_distances import fpd, kpd
+from gconvae.metrics.jets.wasserstein import BatchedW1, w1efp, w1m, w1p
+
+__all__ = [
+    "GRAPHS",
+    "PRIMES_OF_FOUR",
+    "BatchedW1",
+    "cov_mmd",
+    "energy_flow_polynomials",
+    "energy_movers_distances",
+    "four_momenta",
+    "fpd",
+    "fpnd",
+    "kpd",
+    "mass",
+    "multiplicity",
+    "pt",
+    "w1efp",
+    "w1m",
+    "w1p",
+]
