@@ -43,7 +43,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--metrics",
         type=str | None,
-        help="of features, sets, frechet, kernel, classifier, memorization, with commas; "
+        help="of features, sets, frechet, kernel, classifier, memorization, jets, with commas; "
         "by default all that apply",
     )
     parser.add_class_arguments(SampleOptions)

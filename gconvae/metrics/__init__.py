@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gconvae.metrics import jets
 from gconvae.metrics.classifier import NUM_FEATURES, ReferenceClassifier, card, features, load
 from gconvae.metrics.comparison import GROUPS, as_sample, compare, feature_w1
 from gconvae.metrics.distances import DISTANCES, cross_matrix
@@ -12,6 +13,7 @@ from gconvae.metrics.embeddings import (
     frechet_extrapolated,
     kernel_distance,
 )
+from gconvae.metrics.groups import groups_of
 from gconvae.metrics.memorization import CopyTest, copy_test, nearest_distances
 from gconvae.metrics.report import BETTER, Report, Row, badness
 from gconvae.metrics.sets import (
@@ -47,6 +49,8 @@ __all__ = [
     "features",
     "frechet_distance",
     "frechet_extrapolated",
+    "groups_of",
+    "jets",
     "kernel_distance",
     "load",
     "minimum_matching_distance",

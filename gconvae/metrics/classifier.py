@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from importlib import resources
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_weights
 from torch import Tensor, nn
 
 from gconvae.caller_state import neutral
 from gconvae.clouds import Clouds, as_clouds
+from gconvae.metrics.attention import AttentionBlock, mean_and_highest
+from gconvae.metrics.bundled_weights import DATA, read_card, read_weights
 from gconvae.randomness import initial_weights
 from gconvae.schema import SUPERPIXELS, CloudSchema
 
@@ -34,7 +32,7 @@ FREQUENCIES = (0.5 * math.pi, math.pi, 2.0 * math.pi, 4.0 * math.pi)
 CHUNK = 1000
 """Clouds that go through the network at a time, so that memory does not grow with the sample."""
 
-_FOLDER = resources.files("gconvae").joinpath("data")
+_FOLDER = DATA
 
 
 class ReferenceClassifier(nn.Module):
@@ -71,7 +69,7 @@ class ReferenceClassifier(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(num_values, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH)
         )
-        self.blocks = nn.ModuleList(_Block() for _ in range(DEPTH))
+        self.blocks = nn.ModuleList(AttentionBlock(WIDTH, HEADS) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(WIDTH)
         self.reduce = nn.Sequential(nn.Linear(2 * WIDTH, NUM_FEATURES), nn.GELU())
         self.standardize = nn.BatchNorm1d(NUM_FEATURES, affine=False)
@@ -97,10 +95,8 @@ class ReferenceClassifier(nn.Module):
         for block in self.blocks:
             nodes = block(nodes, clouds.mask)
         nodes = self.norm(nodes)
-        is_masked = ~clouds.mask.unsqueeze(-1)  # (B, N, 1)
-        mean = nodes.masked_fill(is_masked, 0.0).sum(1) / clouds.mask.sum(1, keepdim=True)
-        highest = nodes.masked_fill(is_masked, -math.inf).amax(1)
-        return self.standardize(self.reduce(torch.cat([mean, highest], dim=1)))  # (B, D)
+        pooled = torch.cat(mean_and_highest(nodes, clouds.mask), dim=1)  # (B, 2 W)
+        return self.standardize(self.reduce(pooled))  # (B, D)
 
     def forward(self, points: Any, mask: Any = None) -> Tensor:
         """Logits of the digits 0 to 9.
@@ -119,28 +115,6 @@ class ReferenceClassifier(nn.Module):
         return Clouds(clouds.points.to(self.centre), clouds.mask.to(self.centre.device))
 
 
-class _Block(nn.Module):
-    """Attention of every node to all real nodes, then a dense layer for each node."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm_attention, self.norm_dense = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.queries_keys_values = nn.Linear(WIDTH, 3 * WIDTH)
-        self.out = nn.Linear(WIDTH, WIDTH)
-        self.dense = nn.Sequential(
-            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
-        )
-
-    def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """Nodes (B, N, W) and mask (B, N) to nodes (B, N, W)."""
-        triple = self.queries_keys_values(self.norm_attention(nodes))  # (B, N, 3 W)
-        triple = triple.unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = triple.unbind()  # (B, H, N, W / H) each
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, mask[:, None, None])
-        nodes = nodes + self.out(seen.transpose(1, 2).flatten(2))
-        return nodes + self.dense(self.norm_dense(nodes))
-
-
 def load(device: str | torch.device = "cpu") -> ReferenceClassifier:
     """The trained classifier, ready to judge; never runs code from a file.
 
@@ -153,16 +127,10 @@ def load(device: str | torch.device = "cpu") -> ReferenceClassifier:
         >>> load().features(points).shape
         torch.Size([2, 32])
     """
-    content = _FOLDER.joinpath("reference.safetensors").read_bytes()
-    found, wanted = hashlib.sha256(content).hexdigest(), card()["sha256"]
-    if found != wanted:
-        raise ValueError(
-            f"reference.safetensors must have the SHA-256 {wanted} of its card, got {found}: "
-            "the file is damaged, install gconvae again"
-        )
+    weights = read_weights(_FOLDER, "reference")
     with initial_weights(0):  # they are replaced, but the caller's generator is left alone
         model = ReferenceClassifier()
-    model.load_state_dict(load_weights(content))
+    model.load_state_dict(weights)
     return model.requires_grad_(False).to(device).eval()
 
 
@@ -192,7 +160,7 @@ def card() -> dict[str, Any]:
         >>> card()["accuracy"]["test"] >= 0.98
         True
     """
-    return json.loads(_FOLDER.joinpath("reference.json").read_text())
+    return read_card(_FOLDER, "reference")
 
 
 def features(points: Any, mask: Any = None) -> Tensor:

@@ -10,10 +10,11 @@ import numpy as np
 
 from gconvae.clouds import Clouds, as_sample
 from gconvae.metrics.geometry import check_alike, resolved, wrapping
-from gconvae.metrics.groups import PARTS, Part
+from gconvae.metrics.groups import PARTS, groups_of
 from gconvae.metrics.progress import Progress
 from gconvae.metrics.reading import opened
 from gconvae.metrics.report import Report, Row
+from gconvae.metrics.rows import Part
 from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
@@ -23,8 +24,8 @@ from gconvae.schema import CloudSchema
 
 __all__ = ["GROUPS", "Report", "Row", "as_sample", "compare", "feature_w1"]
 
-GROUPS = ("features", "sets", "frechet", "kernel", "classifier", "memorization")
-"""What :func:`compare` can compute, in the order of the report."""
+GROUPS = ("features", "sets", "frechet", "kernel", "classifier", "memorization", "jets")
+"""What :func:`compare` can compute, in the order of the report; ``"jets"`` of jets only."""
 
 _SMALLEST_SAMPLE = 2
 """One cloud can neither be resampled nor split."""
@@ -69,14 +70,18 @@ def compare(
     - ``"frechet"``, ``"kernel"``, ``"classifier"``: ``Frechet``, its ``Frechet limit`` for endless
       samples, ``kernel`` and ``AUC`` (:mod:`gconvae.metrics`) of an embedding, which the name of
       the row says: ``own embedding``, what ``embedding`` makes of a cloud; ``embedding``, the
-      features of the bundled classifier, for clouds that it knows; ``trained embedding`` for all
-      others, a small set network trained on ``training`` or, without it, on a third of the real
+      features of a bundled classifier, of digits or of jets; ``trained embedding`` for all other
+      clouds, a small set network trained on ``training`` or, without it, on a third of the real
       clouds, which these rows then leave out
       (:func:`gconvae.metrics.trained_embedding`). ``"classifier"`` also of ``points``, the nodes
       of a cloud in the canonical order, one after another.
     - ``"memorization"``: ``memorization``, the chance that a generated cloud lies closer to its
       nearest training cloud, in the embedding, than a real one does. Near 1 where training
       clouds are repeated; all other rows are blind to that.
+    - ``"jets"``, for features named eta_rel, phi_rel, pt_rel: ``W1`` of ``mass`` and ``pT`` of a
+      jet, in units of its pT, and of ``EFP``, the mean over five energy-flow polynomials;
+      ``FPD`` and ``KPD`` of ``EFP``; ``coverage``, ``MMD`` and ``1-NNA`` under ``EMD``, the energy
+      mover's distance, of 100 jets on each side; these need POT (:mod:`gconvae.metrics.jets`).
 
     A periodic feature is looked at within half a period of the circular mean of the real nodes,
     by all metrics: 0.1 and 6.2 radians are near each other.
@@ -99,10 +104,12 @@ def compare(
     - They look at n or 1,000 random clouds on each side, whichever is less, the same for all.
       Clouds that cannot be nearest neighbours in any resampling are not matched, which changes no
       value.
-    - Costly floors have fewer splits: 100, for ``Frechet limit`` 20, for ``AUC`` 8, whose 95 % are
-      those of Student's t.
+    - ``FPD`` and ``KPD`` look at n jets, at most 50,000.
+    - Costly floors have fewer splits: 100, for ``Frechet limit``, ``FPD`` and ``KPD`` 20, for
+      ``AUC`` 8, whose 95 % are those of Student's t.
     - The errors of sets and kernel are over halves of both samples, drawn without replacement:
-      a cloud drawn twice would be its own neighbour. ``Frechet limit`` and ``AUC`` bring theirs.
+      a cloud drawn twice would be its own neighbour. ``Frechet limit``, ``FPD``, ``KPD`` and
+      ``AUC`` bring theirs.
 
     Of a sample of more than 100,000 clouds a random 100,000 are looked at, by W1 too: n, errors
     and floors are for these. Readable clouds, such as those of a large file, are read as far as
@@ -122,7 +129,8 @@ def compare(
             made from the numbers of ``real`` (:func:`gconvae.schema.from_numbers`).
         embedding: A function of points (B, N, F) in data units and mask (B, N), on the CPU, that
             returns vectors (B, E); None = see above.
-        metrics: Name or names out of ``GROUPS``; None = all that these clouds allow.
+        metrics: Name or names out of ``GROUPS``; None = all that these clouds allow
+            (:func:`gconvae.metrics.groups_of`).
         seed: Of all draws; the same seed gives the same numbers, whichever groups are computed.
         num_splits: Splits behind each floor, at least 2.
         num_bootstrap: Resamplings behind each error, at least 2.
@@ -164,6 +172,8 @@ def compare(
     samples = {name: sample.looked_at for name, sample in whole.items()}
     _check_samples(samples, schema)
     common = resolved(samples) if schema is None else schema
+    if metrics is None:
+        groups = [group for group in groups if group in groups_of(common)]
     wrap = wrapping(samples["real"], common)
     processes = processes or Processes()
     comparison = Comparison(

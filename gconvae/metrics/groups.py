@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,71 +14,41 @@ from gconvae import schema as schemas
 from gconvae.metrics import embeddings, expected, sets
 from gconvae.metrics.embeddings import Estimate
 from gconvae.metrics.geometry import bent, diameter, real_nodes
+from gconvae.metrics.jets.particles import are_jets
+from gconvae.metrics.jets.rows import JET_PARTS
 from gconvae.metrics.report import Row
 from gconvae.metrics.resampling import (
     Array,
     Draws,
     Index,
-    Pair,
-    Statistic,
     bootstraps,
-    evaluate,
     halves,
-    splits,
-    subsets,
+)
+from gconvae.metrics.rows import (
+    Label,
+    Part,
+    cut_pairs,
+    cut_rows,
+    estimated_row,
+    evaluation,
+    resampled,
+    whole_rows,
 )
 from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.set_distances import set_distances
 from gconvae.metrics.wasserstein import w1_statistic
 from gconvae.schema import CloudSchema
 
-__all__ = ["PARTS", "Part"]
-
-_FEW = 20
-"""Splits below which 95 % is not counted but taken from Student's t, with 0.5 for the mean."""
-
+__all__ = ["PARTS", "groups_of"]
 
 _ROWS = 64
 """Vectors whose distances to training clouds are held at a time."""
 
 
-class _Label(NamedTuple):
-    """What a row says of itself, as in :class:`~gconvae.metrics.Row`."""
-
-    name: str
-    metric: str
-    unit: str = ""
-    better: str = "lower"
-
-
-class _Resampled(NamedTuple):
-    """The resamplings that a row of the cut is made of."""
-
-    value: Draws
-    spread: Draws
-    floor: Draws
-
-    @property
-    def number(self) -> int:
-        return sum(len(draws.first) for draws in self)
-
-
 def _w1_rows(c: Comparison) -> list[Row]:
     samples = [sample for name, sample in c.samples.items() if name != "training"]
     statistic = w1_statistic(samples)
-    share = 1 / (2 * c.num_splits + c.num_bootstrap)
-
-    def evaluated(pairs: Iterator[Pair]) -> Array:
-        return evaluate(statistic, c.progress.followed(pairs, share))
-
-    floor = evaluated(splits(c.pool, c.num_clouds, c.num_splits, c.stream(0)))
-    parts = subsets(c.real, c.generated, c.num_clouds, c.num_splits, c.stream(1))
-    value = evaluated(parts).mean(0)
-    draws = bootstraps(c.real, c.generated, c.num_bootstrap, c.stream(2))
-    error = evaluated(draws).std(0, ddof=1)
-    labels = _labels(c.schema)
-    columns = zip(labels, value, error, floor.T, strict=True)
-    return [_row(*column, num_clouds=c.num_clouds) for column in columns]
+    return whole_rows(c, _labels(c.schema), statistic)
 
 
 def _set_rows(c: Comparison) -> list[Row]:
@@ -90,18 +59,18 @@ def _set_rows(c: Comparison) -> list[Row]:
     farthest = diameter(schema, factors, nodes)
     if not math.isfinite(farthest * farthest):
         raise UnfitError(TOO_LARGE)
-    draws = _resampled(c, halves)
+    draws = resampled(c, halves)
     matrices = set_distances(
         cut, c.size, draws, factors=factors, missing_cost=farthest, progress=c.progress
     )
     unit, rows = c.schema.distance_unit, []
     for distance, power in (("chamfer", 2), ("matching", 1)):
         labels = [
-            _Label(distance, "coverage", better="higher"),
-            _Label(distance, "MMD", f"{unit}^2" if unit and power == 2 else unit),
-            _Label(distance, "1-NNA", better="0.5"),
+            Label(distance, "coverage", better="higher"),
+            Label(distance, "MMD", f"{unit}^2" if unit and power == 2 else unit),
+            Label(distance, "1-NNA", better="0.5"),
         ]
-        rows += _rows(c, labels, partial(_set_values, matrices[distance]), draws)
+        rows += cut_rows(c, labels, partial(_set_values, matrices[distance]), draws)
     return rows
 
 
@@ -116,10 +85,10 @@ def _frechet_rows(c: Comparison) -> list[Row]:
         pair = values[first], values[second]
         return embeddings.frechet_extrapolated(*pair, seed=c.seed)
 
-    draws = _resampled(c, bootstraps)
-    plain = _rows(c, [_Label(name, "Frechet")], _evaluation(c, distance, draws, 0.1), draws)
-    label = _Label(name, "Frechet limit", better="0")
-    return [*plain, _estimated_row(c, label, limit, 20, share=0.9)]
+    draws = resampled(c, bootstraps)
+    plain = cut_rows(c, [Label(name, "Frechet")], evaluation(c, distance, draws, 0.1), draws)
+    label = Label(name, "Frechet limit", better="0")
+    return [*plain, estimated_row(c, label, limit, cut_pairs(c, 20), share=0.9)]
 
 
 def _kernel_rows(c: Comparison) -> list[Row]:
@@ -129,8 +98,8 @@ def _kernel_rows(c: Comparison) -> list[Row]:
     def distances(draws: Draws) -> Array:
         return embeddings.kernel_distances(values, *draws)[:, None]  # (R, 1)
 
-    label = _Label(name, "kernel", better="0")
-    return _rows(c, [label], distances, _resampled(c, halves))
+    label = Label(name, "kernel", better="0")
+    return cut_rows(c, [label], distances, resampled(c, halves))
 
 
 def _embedding_auc_row(c: Comparison) -> list[Row]:
@@ -149,7 +118,7 @@ def _auc_row(c: Comparison, name: str, values: Array) -> list[Row]:
     def auc(first: Index, second: Index) -> Estimate:
         return embeddings.classifier_auc(values[first], values[second], seed=c.seed)
 
-    return [_estimated_row(c, _Label(name, "AUC", better="0.5"), auc, 8)]
+    return [estimated_row(c, Label(name, "AUC", better="0.5"), auc, cut_pairs(c, 8))]
 
 
 def _memorization_rows(c: Comparison) -> list[Row]:
@@ -169,22 +138,8 @@ def _memorization_rows(c: Comparison) -> list[Row]:
         below, up_to = (ordered.searchsorted(nearest[second], s) for s in ("left", "right"))
         return np.array([1.0 - (below + up_to).mean() / (2 * len(ordered))])  # ties count half
 
-    label, draws = _Label(name, "memorization", better="0.5"), _resampled(c, bootstraps)
-    return _rows(c, [label], _evaluation(c, closer, draws, 0.1), draws)
-
-
-class Part(NamedTuple):
-    """Rows that are computed together.
-
-    Attributes:
-        name: What a report calls them if they are left out.
-        rows: Computes them.
-        seconds: How long that takes, about, on one core.
-    """
-
-    name: str
-    rows: Callable[[Comparison], list[Row]]
-    seconds: Callable[[Comparison], float]
+    label, draws = Label(name, "memorization", better="0.5"), resampled(c, bootstraps)
+    return cut_rows(c, [label], evaluation(c, closer, draws, 0.1), draws)
 
 
 PARTS: dict[str, tuple[Part, ...]] = {
@@ -197,80 +152,20 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part("AUC of points", _points_auc_row, expected.classifier),
     ),
     "memorization": (Part("memorization", _memorization_rows, expected.memorization),),
+    "jets": JET_PARTS,
 }
-"""Group to its parts."""
+"""Group to its parts, in the order of a report."""
 
 
-def _resampled(
-    c: Comparison,
-    resample: Callable[[Index, Index, int, np.random.Generator], Iterator[Pair]],
-) -> _Resampled:
-    """Both sides of the cut, resamplings of them, and splits of its real clouds."""
-    return _Resampled(
-        Draws.of([c.sides]),
-        Draws.of(resample(*c.sides, c.num_bootstrap, c.stream(2))),
-        c.cut_splits(100),
-    )
+def groups_of(schema: CloudSchema) -> tuple[str, ...]:
+    """The groups of metrics that clouds of a schema have.
 
-
-def _evaluation(
-    c: Comparison, statistic: Statistic, draws: _Resampled, share: float
-) -> Callable[[Draws], Array]:
-    """A statistic of many draws; all of ``draws`` are a share of the part."""
-    each = share / draws.number
-    return lambda part: evaluate(statistic, c.progress.followed(part.pairs, each))
-
-
-def _rows(
-    c: Comparison,
-    labels: Sequence[_Label],
-    statistic: Callable[[Draws], Array],
-    draws: _Resampled,
-) -> list[Row]:
-    """Rows of M metrics; ``statistic`` gives their values (R, M) for draws from the cut."""
-    value = statistic(draws.value)[0]  # (M,)
-    spread = statistic(draws.spread)  # (R, M)
-    floor = statistic(draws.floor)  # (R, M)
-    columns = zip(labels, value, spread.std(0, ddof=1), floor.T, strict=True)
-    return [_row(*column, num_clouds=c.size) for column in columns]
-
-
-def _estimated_row(
-    c: Comparison,
-    label: _Label,
-    estimate: Callable[[Index, Index], Estimate],
-    splits: int,
-    share: float = 1.0,
-) -> Row:
-    """Row of a metric that brings its own error."""
-    pairs = [c.sides, *c.cut_splits(splits).pairs]
-    found = [estimate(*pair) for pair in c.progress.followed(pairs, share / len(pairs))]
-    value, error = found[0]
-    floor = np.array([estimate.value for estimate in found[1:]])
-    return _row(label, value, error, floor, num_clouds=c.size)
-
-
-def _row(label: _Label, value: float, error: float, floor: Array, *, num_clouds: int) -> Row:
-    from scipy.stats import t
-
-    if label.better == "0.5" and len(floor) < _FEW:
-        worst = 0.5 + t.ppf(0.975, len(floor)) * np.sqrt(np.mean((floor - 0.5) ** 2))
-    elif label.better == "0.5":
-        worst = 0.5 + np.percentile(np.abs(floor - 0.5), 95)
-    else:
-        worst = np.percentile(floor, 5 if label.better == "higher" else 95)
-    return Row(
-        name=label.name,
-        metric=label.metric,
-        unit=label.unit,
-        value=float(value),
-        error=float(error),
-        floor=float(floor.mean()),
-        floor_95=float(worst),
-        better=label.better,
-        num_clouds=num_clouds,
-        num_splits=len(floor),
-    )
+    Example:
+        >>> from gconvae.schema import JETS, SUPERPIXELS
+        >>> set(groups_of(JETS)) - set(groups_of(SUPERPIXELS))
+        {'jets'}
+    """
+    return tuple(group for group in PARTS if group != "jets" or are_jets(schema))
 
 
 def _set_values(matrix: NDArray[np.float32], draws: Draws) -> Array:
@@ -282,8 +177,8 @@ def _some(values: Array) -> Iterator[Array]:
     return (values[first : first + _ROWS] for first in range(0, len(values), _ROWS))
 
 
-def _labels(schema: CloudSchema) -> list[_Label]:
+def _labels(schema: CloudSchema) -> list[Label]:
     labels = [
-        _Label(name, "W1", unit) for name, unit in zip(schema.names, schema.units, strict=True)
+        Label(name, "W1", unit) for name, unit in zip(schema.names, schema.units, strict=True)
     ]
-    return [*labels, _Label("nodes", "W1", "nodes")]
+    return [*labels, Label("nodes", "W1", "nodes")]

@@ -100,7 +100,7 @@ class Report:
         left_out: Metric to the reason why it could not be had.
         schema: What the features of the clouds are; None in reports of earlier versions.
         embedding: What the rows of vectors are of: ``own embedding``, the caller's; ``embedding``,
-            the bundled classifier; ``trained embedding``, a network trained on real clouds. None
+            a bundled classifier; ``trained embedding``, a network trained on real clouds. None
             where the report has no such rows.
     """
 

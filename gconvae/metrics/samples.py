@@ -13,6 +13,8 @@ from torch import Tensor
 
 from gconvae.clouds import Clouds
 from gconvae.metrics import vectors
+from gconvae.metrics.jets.energy_flow import polynomials_of
+from gconvae.metrics.jets.particles import particles_of
 from gconvae.metrics.progress import Progress
 from gconvae.metrics.reading import PIECE, Sample
 from gconvae.metrics.resampling import Array, Draws, Index, splits
@@ -99,6 +101,11 @@ class Comparison:
         """Clouds on each side, the most that allow a floor."""
         return min(len(self.pool) // 2, len(self.real), len(self.generated))
 
+    @property
+    def numbered(self) -> tuple[str, ...]:
+        """Names of the samples whose clouds are numbered one after another."""
+        return tuple(k for k in ("real", "generated", "reference") if k in self.samples)
+
     def stream(self, purpose: int) -> np.random.Generator:
         """The numbers of a purpose, from their beginning, so that no group changes another's."""
         return np.random.default_rng([self.seed, purpose])
@@ -115,9 +122,7 @@ class Comparison:
         real = rng.permutation(self.real)[:size]
         others = rng.permutation(np.setdiff1d(self.pool, real))[:size]
         generated = rng.permutation(self.generated)[:size]
-        everything = _joined(
-            [self.samples[k] for k in ("real", "generated", "reference") if k in self.samples]
-        )
+        everything = _joined([self.samples[name] for name in self.numbered])
         kept = torch.from_numpy(np.concatenate([real, others, generated]))
         return everything.subset(kept)
 
@@ -130,6 +135,12 @@ class Comparison:
         """Splits of the real clouds of the cut, at most ``most``."""
         number = min(self.num_splits, most)
         return Draws.of(splits(np.arange(2 * self.size), self.size, number, self.stream(0)))
+
+    @cached_property
+    def energy_flow(self) -> Array:
+        """Energy-flow polynomials of all jets, shape (B, 36)."""
+        samples = (self.samples[name] for name in self.numbered)
+        return np.concatenate([polynomials_of(particles_of(sample)) for sample in samples])
 
     def training_pieces(self, share: float) -> Iterator[Clouds]:
         """All training clouds, some at a time; they are a share of the progress of a part."""

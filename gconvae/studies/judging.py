@@ -46,7 +46,7 @@ def judge(
     clouds = metrics.as_sample(generated, "generated")
     reports: list[Report] = []
     left_out: dict[str, str] = {}
-    for group in metrics.GROUPS:
+    for group in metrics.groups_of(splits.test.schema):
         if group not in groups:
             continue
         most = SET_CLOUDS if group == "sets" else len(clouds.points)

@@ -30,18 +30,24 @@ KINDS = {
     "kernel": ("kernel", "0"),
     "AUC": ("classifier", "0.5"),
     "memorization": ("memorization", "0.5"),
+    "FPD": ("jets", "0"),
+    "KPD": ("jets", "0"),
 }
 """Metrics of a report: their group in :func:`gconvae.metrics.compare`, and what is better."""
 
 EMBEDDINGS = ("embedding", "own embedding", "trained embedding")
 """What the rows of an embedding may be called."""
 
+JET_NAMES = ("mass", "pT", "EFP", "EMD")
+"""What rows of jets may be of, whatever their metric."""
+
 NAMES = {
-    "sets": sets.DISTANCES,
+    "sets": (*sets.DISTANCES, "EMD"),
     "frechet": EMBEDDINGS,
     "kernel": EMBEDDINGS,
     "classifier": (*EMBEDDINGS, "points"),
     "memorization": EMBEDDINGS,
+    "jets": ("EFP",),
 }
 """What the metrics of a group are of; W1 is of any feature of the clouds."""
 
@@ -175,6 +181,7 @@ class Plan:
         seeds: Of the trainings of every setting.
         metric: What settings are compared by.
         better: Which values of it are, out of :data:`gconvae.metrics.BETTER`.
+        group: Of :func:`gconvae.metrics.compare` that it is in; empty for a column of a history.
         has_range: Whether a sampler chooses settings.
         grid: Every setting of a grid; of ranges, their corners.
         size: Number of settings.
@@ -196,7 +203,7 @@ class Plan:
         is_row = metric is not None and metric not in HISTORY
         self.better = KINDS[row_name(str(metric))[1]][1] if is_row else "lower"
         self.space = {name: _checked_values(name, values) for name, values in space.items()}
-        self.base, self.metric = experiment, metric or ""
+        self.base, self.metric, self.group = experiment, metric or "", ""
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be one or more different numbers, got {seeds!r}")
@@ -299,8 +306,10 @@ class Plan:
         if self.metric in HISTORY:
             return
         few, (name, kind) = valid[:TRIED], row_name(self.metric)
+        is_of_jets = name in JET_NAMES and name not in train.schema.names
+        self.group = "jets" if is_of_jets else KINDS[kind][0]
         report = metrics.compare(
-            few, few, training=train, metrics=KINDS[kind][0], num_splits=2, num_bootstrap=2
+            few, few, training=train, metrics=self.group, num_splits=2, num_bootstrap=2
         )
         if all((row.name, row.metric) != (name, kind) for row in report.rows):
             why = "; ".join(report.left_out.values()) or "there is no such feature"

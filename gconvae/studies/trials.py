@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gconvae import metrics
 from gconvae.metrics.report import Report, badness
 from gconvae.randomness import derive_seed
-from gconvae.studies.search_space import HISTORY, KINDS, Plan, Range, row_name
+from gconvae.studies.search_space import HISTORY, Plan, Range, row_name
 from gconvae.studies.settings import Setting, in_words
 from gconvae.studies.signs_of_life import Watch
 from gconvae.training import run_folder
@@ -211,13 +211,12 @@ def _measured(
         return history[plan.metric][history["epoch"].index(best)], None
     name, kind = row_name(plan.metric)
     saved = place / "report_valid.json"  # the features of nodes only
-    if KINDS[kind][0] == "features" and saved.exists():
+    if plan.group == "features" and saved.exists():
         report = Report.load(saved)
     else:
         train, valid = plan.clouds(seed)
         made = run_folder.load(place).sample(len(valid), seed=seed)
-        group = KINDS[kind][0]
-        report = metrics.compare(valid, made, training=train, metrics=group, seed=seed)
+        report = metrics.compare(valid, made, training=train, metrics=plan.group, seed=seed)
     row = report.row(name, kind)
     return row.value, row.floor
 

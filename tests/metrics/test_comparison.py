@@ -17,7 +17,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from gconvae import clouds, datasets, metrics
-from gconvae.metrics import classifier, distances, embeddings, groups, sets
+from gconvae.metrics import classifier, distances, embeddings, groups, rows, sets
 from gconvae.metrics import samples as comparison_samples
 from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, points, superpixels
 
@@ -427,10 +427,10 @@ def test_bad_side_of_a_floor_is_below_for_coverage_and_away_from_a_half_for_accu
 
 
 def test_95_percent_of_few_splits_are_those_of_students_t() -> None:
-    label, floor = groups._Label("points", "AUC", better="0.5"), np.array([0.4, 0.6, 0.6, 0.4])
-    row = groups._row(label, 0.7, 0.1, floor, num_clouds=10)
+    label, floor = rows.Label("points", "AUC", better="0.5"), np.array([0.4, 0.6, 0.6, 0.4])
+    row = rows.floor_row(label, 0.7, 0.1, floor, num_clouds=10)
     assert row.floor_95 == pytest.approx(0.5 + 2.776 * 0.1, abs=1e-4)  # t table: 4 degrees, 0.975
-    many = groups._row(label, 0.7, 0.1, np.tile(floor, 5), num_clouds=10)
+    many = rows.floor_row(label, 0.7, 0.1, np.tile(floor, 5), num_clouds=10)
     assert many.floor_95 == pytest.approx(0.6, abs=1e-9)
 
 
