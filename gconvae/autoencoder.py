@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from gconvae.conditioning import Conditioning
 from gconvae.pieces import pieces, resized
 from gconvae.randomness import standard_noise
 from gconvae.scaling import FeatureScaling
-from gconvae.schema import CloudSchema, usual
+from gconvae.schema import CloudSchema, Feature, usual
 
 __all__ = ["Autoencoder", "as_posterior"]
 
@@ -39,6 +40,7 @@ class Autoencoder(nn.Module):
         latent_dim: L.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = none.
         ragged: Whether the decoder is conditioned on the number of nodes.
+        conditions: Names of the conditions of a cloud that it is conditioned on too.
         schema: What the features are, also of bare clouds that it is trained on; None =
             :func:`gconvae.schema.usual` until a training.
     """
@@ -52,17 +54,22 @@ class Autoencoder(nn.Module):
         num_classes: int = 0,
         ragged: bool = False,
         schema: CloudSchema | None = None,
+        conditions: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.given_schema = schema
         self.schema = usual(len(scaling.low)) if schema is None else schema
+        named = () if schema is None else schema.conditions
+        if tuple(condition.name for condition in named) != tuple(conditions):
+            self.schema = self.schema.replace(conditions=tuple(map(Feature, conditions)))
         self.encoder, self.decoder, self.scaling = encoder, decoder, scaling
         nodes = getattr(decoder, "num_points", None)
         if nodes is None:  # a decoder that does not say N shows it
-            z = scaling.low.new_zeros(1, latent_dim + num_classes + int(ragged))
+            context = num_classes + int(ragged) + len(conditions)
+            z = scaling.low.new_zeros(1, latent_dim + context)
             with torch.no_grad():
                 nodes = decoder(z).shape[1]
-        self.conditioning = Conditioning(int(nodes), num_classes, ragged)
+        self.conditioning = Conditioning(int(nodes), num_classes, ragged, conditions)
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +100,7 @@ class Autoencoder(nn.Module):
             )
         mask = clouds.mask.to(self.device)
         points, mask = sort_nodes(clouds.points.to(self.device), mask, self.schema)
-        return self.fitted(Clouds(points, mask, clouds.labels, clouds.schema), name)
+        return self.fitted(clouds._replace(points=points, mask=mask), name)
 
     def fitted(
         self, clouds: Clouds, name: str | None = "points", *, is_inside: bool = False
@@ -115,7 +122,9 @@ class Autoencoder(nn.Module):
         labels = None if clouds.labels is None else clouds.labels.to(self.device)
         if self.conditioning.num_classes:
             labels = relabelled(labels, clouds.schema, self.schema)
-        return Clouds(points, mask, labels, self.schema)
+        conditions = self.conditioning.chosen(clouds)
+        conditions = None if conditions is None else conditions.to(self.device)
+        return Clouds(points, mask, labels, self.schema, conditions)
 
     def class_indices(self, labels: Any) -> Any:
         """Labels that may be called by the names of the schema's classes, as their indices."""
@@ -148,17 +157,26 @@ class Autoencoder(nn.Module):
         return torch.cat([self.posterior(self.scaled(part), part.mask).mean for part in parts])
 
     @full_precision
-    def decode(self, z: Tensor, labels: Any = None, mask: Tensor | None = None) -> Tensor:
+    def decode(
+        self,
+        z: Tensor,
+        labels: Any = None,
+        mask: Tensor | None = None,
+        conditions: Any = None,
+    ) -> Tensor:
         """The mean clouds of given latents, differentiable.
 
         Args:
             z: Shape (B, L), in any form.
             labels: One for all, or one each, by name or number; needed where the model has labels.
             mask: True for the real nodes, the first n of each cloud, shape (B, N); None = all.
+            conditions: In data units, (C,) for all or (B, C), in the order of the schema's;
+                needed where the model has conditions.
         Returns:
             Data units, shape (B, N, F), in the canonical node order; masked nodes are 0.
         """
-        unit = self.decode_unit(self.latents(z), self.class_indices(labels), mask)
+        z, labels = self.latents(z), self.class_indices(labels)
+        unit = self.decode_unit(z, labels, mask, conditions=conditions)
         decoded = self.scaling.unscale(self.scaling.from_unit(unit))
         return self.leave(sort_nodes(decoded, mask, self.schema)[0], mask)
 
@@ -191,13 +209,14 @@ class Autoencoder(nn.Module):
         noise: Tensor | None = None,
         *,
         full: bool | None = None,
+        conditions: Any = None,
     ) -> Tensor:
         """The decoder's own output, which training compares: units of [0, 1], its own order.
 
         Arguments as those of :meth:`decode`; ``noise`` for a decoder that takes some; ``full``
         says that every node is real, None = ``mask`` is looked at, except on a GPU.
         """
-        context = self.conditioning.context(len(z), labels, mask)
+        context = self.conditioning.context(len(z), labels, mask, conditions)
         latent_dim = getattr(self.decoder, "latent_dim", z.shape[-1] + self.conditioning.dim)
         latent_dim -= self.conditioning.dim
         if z.dim() != 2 or z.shape[1] != latent_dim:

@@ -54,6 +54,8 @@ class Inferable(Protocol):
         labels: Tensor | None = None,
         mask: Tensor | None = None,
         noise: Tensor | None = None,
+        *,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """The decoder's own output, shape (B, L) to (B, N, F)."""
 
@@ -71,7 +73,7 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
 
     Args:
         model: What has a density.
-        clouds: Prepared, in data units, with labels where the model has labels.
+        clouds: Prepared, in data units, with labels and conditions where the model has such.
         samples: K, at least 2.
         seed: Of the draws.
     Raises:
@@ -86,8 +88,9 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
             "model.with_likelihood('gaussian', data) and ('autoregressive', data) have one"
         )
     labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
+    conditions = model.conditioning.check_conditions(clouds.conditions, len(clouds.points))
     weights = []
-    clouds = clouds._replace(labels=labels)
+    clouds = clouds._replace(labels=labels, conditions=conditions)
     # blocks of one size on any device, each with its own noise: no cloud depends on others
     for number, rows in enumerate(torch.arange(len(clouds.points), device="cpu").split(CHUNK)):
         part = clouds.subset(rows.to(clouds.points.device))
@@ -102,7 +105,7 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
     """Logarithms of w, in double precision, shape (K, b)."""
     posterior = model.posterior(model.scaled(part), part.mask)
     mean, stddev = posterior.mean, posterior.base_dist.stddev  # (b, L)
-    context = model.conditioning.context(len(mean), part.labels, part.mask)
+    context = model.conditioning.context(len(mean), part.labels, part.mask, part.conditions)
     context = None if context is None else context.to(mean)
     nodes = model.conditioning.nodes(part.mask)  # (b, N)
     missing = nodes.shape[1] - part.points.shape[1]
@@ -116,7 +119,7 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
         z = mean + stddev * noise.to(mean)
         numbers = model.node_noise(CHUNK, random)
         numbers = None if numbers is None else numbers[: len(z)]
-        unit = model.decode_unit(z, part.labels, nodes, numbers)
+        unit = model.decode_unit(z, part.labels, nodes, numbers, conditions=part.conditions)
         ends = model.scaling.low, model.scaling.high
         x = model.likelihood.dequantize(points[whole], random, *ends, mask[whole])[: len(z)]
         log_q = posterior.log_prob(z)

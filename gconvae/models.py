@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from gconvae import registry
 from gconvae.caller_state import neutral
-from gconvae.conditioning import Conditioning
+from gconvae.conditioning import Conditioning, checked_names, chosen_conditions
 from gconvae.likelihoods.base import Likelihood
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - they register parts
 from gconvae.plain import plain
@@ -93,6 +93,7 @@ def create(
     num_classes: int = 0,
     ragged: bool = False,
     schema: CloudSchema | None = None,
+    conditions: Sequence[str] | None = None,
     **options: Any,
 ) -> VAE:
     """An untrained model: one of the catalogue, or with other parts in its place.
@@ -118,6 +119,8 @@ def create(
         ragged: Whether decoder and prior are told the number of nodes of a cloud.
         schema: What the features are, also of bare arrays that it is trained on; a data set says
             its own. None = :func:`gconvae.schema.usual` until a training.
+        conditions: Names of the conditions of a cloud, such as a jet's mass, that decoder and
+            prior are told, out of ``schema.conditions`` of the training clouds; None = none.
         options: Given to encoder and decoder, as far as they take an option of that name; None =
             their own default.
     Raises:
@@ -142,6 +145,9 @@ def create(
         raise ValueError(
             f"num_features must be that of the schema, {schema.num_features}, got {num_features}"
         )
+    names = checked_names(conditions) if conditions else ()
+    if given_schema is not None:
+        schema = schema.replace(conditions=chosen_conditions(schema, names, "schema"))
     ready = _READY[name]
     wanted = {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}
     for kind, part in wanted.items():
@@ -158,7 +164,7 @@ def create(
         for kind in KINDS
         if kind not in modules
     }
-    shape = {
+    shape: dict[str, Any] = {
         "num_points": num_points,
         "num_features": schema.num_features,
         "num_positions": schema.num_positions,
@@ -168,14 +174,17 @@ def create(
         "ragged": ragged,
         "weighted": bool(schema.weight),
     }
+    if names:
+        shape["num_conditions"] = len(names)
     options = {option: plain(value) for option, value in options.items() if value is not None}
     _check_options(name, chosen, options)
-    context = Conditioning(num_points, num_classes, ragged).dim
+    context = Conditioning(num_points, num_classes, ragged, names).dim
     with initial_weights(seed):
         created = {
             kind: _create(kind, text, shape, options, context) for kind, text in chosen.items()
         }
-    model = _assemble(created | modules, schema, num_classes, ragged, int(plain(seed)))
+    seed = int(plain(seed))
+    model = _assemble(created | modules, schema, num_classes, ragged, seed, names)
     model.given_schema = given_schema
     return model
 
@@ -198,10 +207,12 @@ def describe(model: VAE) -> dict[str, Any]:
                 "or train with out=None"
             )
         described[kind] = {"name": term.name, "options": term.options}
-    conditions = model.conditioning
+    told = model.conditioning
+    if told.names:
+        described["conditions"] = list(told.names)
     return described | {
-        "num_classes": conditions.num_classes,
-        "ragged": conditions.ragged,
+        "num_classes": told.num_classes,
+        "ragged": told.ragged,
         "schema": model.schema.to_dict(),
     }
 
@@ -229,7 +240,9 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
             for kind in KINDS
         }
     schema = CloudSchema.from_dict(description["schema"])
-    return _assemble(made, schema, description["num_classes"], description["ragged"], seed)
+    names = description.get("conditions") or ()
+    names = checked_names(names) if names else ()
+    return _assemble(made, schema, description["num_classes"], description["ragged"], seed, names)
 
 
 def _assemble(
@@ -238,6 +251,7 @@ def _assemble(
     num_classes: int,
     ragged: bool,
     initial_seed: int | None,
+    conditions: Sequence[str],
 ) -> VAE:
     prior, likelihood = made["prior"], made["likelihood"]
     for kind, part, base in (
@@ -261,6 +275,7 @@ def _assemble(
         ragged,
         initial_seed,
         schema,
+        conditions,
     )
 
 

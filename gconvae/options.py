@@ -52,6 +52,8 @@ class ModelOptions:
             if your own clouds have labels of several classes.
         ragged: Tell the network the number of nodes of a cloud; by default, if clouds differ in
             it.
+        conditions: Tell the network these numbers of a cloud as a whole, such as [mass, pt], by
+            the names that the data have for them; by default none.
         latent_dim: Latent dimensions L.
         num_points: Nodes N of a generated cloud; by default those of the largest training cloud.
         channels: Channels of each layer, in encoder and decoder if they have this option; by
@@ -75,6 +77,7 @@ class ModelOptions:
     hidden: int | None = None
     padding: int | None = None
     kernel: int | None = None
+    conditions: list[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def joined(parts: Sequence[Clouds]) -> Clouds:
     """
     points, masks, labels = zip(*parts, strict=True)
     together = None if labels[0] is None else torch.cat(labels)
-    return Clouds(torch.cat(points), torch.cat(masks), together, parts[0].schema)
+    known = [part.conditions for part in parts if part.conditions is not None]
+    conditions = torch.cat(known) if known else None
+    return Clouds(torch.cat(points), torch.cat(masks), together, parts[0].schema, conditions)
 
 
 def resized(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,11 @@ class Generative(Protocol):
         """Points relative to the schema's offsets in data units."""
 
     def decode(
-        self, z: Tensor, labels: Tensor | None = None, mask: Tensor | None = None
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        mask: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """Mean clouds in data units, shape (B, N, F)."""
 
@@ -84,6 +88,7 @@ class Generative(Protocol):
         noise: Tensor | None = None,
         *,
         full: bool | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """The decoder's own output, shape (B, L) to (B, N, F)."""
 
@@ -95,11 +100,13 @@ class Given(NamedTuple):
         labels: Shape (B,).
         latents: Shape (B, L).
         mask: Shape (B, N), as the decoder takes it.
+        conditions: Data units, shape (B, C).
     """
 
     labels: Tensor | None = None
     latents: Tensor | None = None
     mask: Tensor | None = None
+    conditions: Tensor | None = None
 
 
 class _Kind(NamedTuple):
@@ -112,7 +119,11 @@ class _Kind(NamedTuple):
 
 
 def wanted(
-    model: Generative, num_samples: int | None, label: Any = None, z: Any = None
+    model: Generative,
+    num_samples: int | None,
+    label: Any = None,
+    z: Any = None,
+    conditions: Any = None,
 ) -> tuple[int, Given]:
     """How many clouds are asked for, and what of each is given.
 
@@ -121,9 +132,10 @@ def wanted(
         num_samples: B; None where ``z`` says it.
         label: One for all, or one each; a class's name, or its number where none is named so.
         z: Latents, shape (B, L), in any form, or None.
+        conditions: (C,) for all or (B, C), in any form, or None.
     Raises:
-        ValueError: If the number is below 1 or given twice, latents have another shape, there is
-            no such class, or no training cloud was of it.
+        ValueError: If the number is below 1 or given twice, latents or conditions have another
+            shape, there is no such class, or no training cloud was of it.
     """
     if z is not None and num_samples is not None:
         raise ValueError(f"num_samples must be left out where z says it, got {num_samples}")
@@ -136,7 +148,9 @@ def wanted(
         each = [label] if isinstance(label, str) or np.ndim(label) == 0 else label
         found = torch.tensor([name_of(one) for one in each], device="cpu")
         label = found if len(found) > 1 or np.ndim(label) else found[0]
-    return count, Given(model.conditioning.check_wanted(label, count), z)
+    labels = model.conditioning.check_wanted(label, count)
+    rows = model.conditioning.check_conditions(conditions, count, wanted=True)
+    return count, Given(labels, z, conditions=None if rows is None else rows.cpu())
 
 
 def samples(
@@ -150,7 +164,7 @@ def samples(
 
     .. math:: x_i = f(\text{seed}, i, y_i, z_i)
 
-    with label, number of nodes, z and the noise of the likelihood drawn where they are not given.
+    with label, number of nodes, conditions, z and the likelihood's noise drawn where not given.
     Cloud i does not depend on how many are drawn, before it or after, nor on the sizes of pieces.
 
     Args:
@@ -196,19 +210,25 @@ def reconstructions(model: Generative, clouds: Clouds, seed: int | None) -> Clou
 
     Args:
         model: What encodes and decodes.
-        clouds: Prepared, in data units; with labels where the model has labels.
+        clouds: Prepared, in data units; with labels and conditions where the model has such.
         seed: Draw around the decoder's mean with this seed; None = the mean itself.
     """
     labels = model.conditioning.check_labels(clouds.labels, len(clouds.points))
+    conditions = model.conditioning.check_conditions(clouds.conditions, len(clouds.points))
     z, nodes = model.means(clouds), model.conditioning.nodes(clouds.mask)
     nodes = torch.ones_like(nodes) if model.conditioning.always_full else nodes
-    latents = Clouds(z, nodes, labels, model.schema)
+    latents = Clouds(z, nodes, labels, model.schema, conditions)
     return _decoded(model, latents) if seed is None else _around(model, latents, seed)
 
 
 @torch.no_grad()
 def interpolations(
-    model: Generative, first: Clouds, second: Clouds, steps: int, labels: Tensor | None
+    model: Generative,
+    first: Clouds,
+    second: Clouds,
+    steps: int,
+    labels: Tensor | None,
+    conditions: Any = None,
 ) -> Clouds:
     """Clouds decoded from straight lines between the posteriors' means of two clouds each.
 
@@ -218,6 +238,7 @@ def interpolations(
         second: Where they end, as many.
         steps: Clouds of a line, at least 2.
         labels: Of each line, shape (B,); None = those of both ends.
+        conditions: Of each line, (C,) or (B, C); None = in a straight line between the ends'.
     Returns:
         One line after another, B * steps clouds.
     Raises:
@@ -235,12 +256,19 @@ def interpolations(
         if labels is None or ends[1] is None or not torch.equal(labels, ends[1]):
             raise ValueError("labels must be given where those of first and second differ")
     labels = model.conditioning.check_labels(labels, count)
+    check = model.conditioning.check_conditions
+    if conditions is not None:
+        rows = [check(conditions, count, wanted=True)] * 2
+    else:
+        rows = [check(each.conditions, count) for each in (first, second)]
     share = torch.linspace(0, 1, steps, device=model.device, dtype=model.scaling.low.dtype)
 
     def line(a: Tensor, b: Tensor) -> Tensor:
         return torch.lerp(a.unsqueeze(1), b.unsqueeze(1), share.unsqueeze(-1)).flatten(0, 1)
 
     z = line(model.means(first), model.means(second))  # (B * steps, L)
+    known = [each.to(share) for each in rows if each is not None]
+    conditions = line(*known).float() if known else None
     counts = [each.mask.sum(1, keepdim=True).to(share) for each in (first, second)]
     sizes = line(*counts).round().clamp(max=model.conditioning.num_points)  # (B * steps, 1)
     if model.conditioning.always_full:
@@ -248,19 +276,22 @@ def interpolations(
     nodes = torch.arange(model.conditioning.num_points, device=model.device) < sizes
     if labels is not None:
         labels = labels.to(model.device).repeat_interleave(steps)
-    return _decoded(model, Clouds(z, nodes, labels, model.schema))
+    return _decoded(model, Clouds(z, nodes, labels, model.schema, conditions))
 
 
 def _decoded(model: Generative, latents: Clouds) -> Clouds:
     """Mean clouds of latents."""
     parts = pieces(latents, latents.mask.shape[1])
-    decoded = [model.decode(part.points, part.labels, part.mask) for part in parts]
+    decoded = [
+        model.decode(part.points, part.labels, part.mask, conditions=part.conditions)
+        for part in parts
+    ]
     return latents._replace(points=torch.cat(decoded))
 
 
 def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     """Draws around the mean clouds of latents."""
-    given = Given(latents.labels, latents.points, latents.mask)
+    given = Given(latents.labels, latents.points, latents.mask, latents.conditions)
     return joined(list(samples(model, len(latents.points), seed, given)))
 
 
@@ -306,9 +337,9 @@ def _piece(
         numbers = [draw(generator(seed, purpose, step=block)) for block in blocks]
         return _filled(torch.cat(numbers), kind.rows)
 
-    labels, mask = _conditions(seed, blocks, given, kind)
+    labels, mask, conditions = _conditions(seed, blocks, given, kind)
     if given.latents is None:
-        context = kind.conditioning.context(kind.rows, labels, mask)
+        context = kind.conditioning.context(kind.rows, labels, mask, conditions)
         context = None if context is None else context.to(model.scaling.low)
         numbers = noise("sample", lambda random: model.prior.noise(BLOCK, random))
         # on the CPU, so that every device makes the same choices of it
@@ -317,6 +348,7 @@ def _piece(
         z = _filled(given.latents, kind.rows)
     z = sent(z, model.device).to(model.scaling.low.dtype)  # (R, L)
     labels = None if labels is None else sent(labels, model.device)
+    conditions = None if conditions is None else sent(conditions, model.device)
     wanted = None if kind.always_full else sent(mask, model.device)
     nodes = kind.conditioning.num_points
     decoded: Tensor | None = None
@@ -324,7 +356,9 @@ def _piece(
         shape = (BLOCK, nodes, width)
         numbers = noise("node noise of samples", lambda random: standard_noise(shape, random))
         decoded = sent(numbers, model.device)
-    mean = model.decode_unit(z, labels, wanted, decoded, full=kind.always_full)  # (R, N, F)
+    mean = model.decode_unit(
+        z, labels, wanted, decoded, full=kind.always_full, conditions=conditions
+    )  # (R, N, F)
     each = (BLOCK, nodes, mean.shape[-1])
     numbers = noise("observation", lambda random: model.likelihood.noise(each, random))
     unit = draw(mean, sent(numbers, model.device), wanted)
@@ -334,28 +368,33 @@ def _piece(
     points, nodes_first = sort_nodes(drawn, wanted, model.schema)
     points = model.leave(points, nodes_first)[:count]
     labels = None if labels is None else labels[:count]
-    return Clouds(points, nodes_first[:count], labels, model.schema)
+    conditions = None if conditions is None else conditions[:count]
+    return Clouds(points, nodes_first[:count], labels, model.schema, conditions)
 
 
 def _conditions(
     seed: int, blocks: range, given: Given, kind: _Kind
-) -> tuple[Tensor | None, Tensor]:
-    """Labels and masks, on the CPU unless they are given, of as many clouds as there are rows."""
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Labels, masks and conditions, on the CPU unless given, of as many clouds as rows."""
+    count = kind.rows if given.mask is not None else len(blocks) * BLOCK
+    labels, wanted = (
+        None if each is None else _filled(each, count) for each in (given.labels, given.conditions)
+    )
     if given.mask is not None:
-        labels = None if given.labels is None else _filled(given.labels, kind.rows)
-        return labels, _filled(given.mask, kind.rows)
-    labels = None if given.labels is None else _filled(given.labels, len(blocks) * BLOCK)
+        return labels, _filled(given.mask, kind.rows), wanted
     drawn = []
     for number, block in enumerate(blocks):
         rows = slice(number * BLOCK, (number + 1) * BLOCK)
         random = generator(seed, "conditions", step=block)
-        drawn.append(
-            kind.conditioning.draw(BLOCK, random, None if labels is None else labels[rows])
-        )
+        asked = (None if each is None else each[rows] for each in (labels, wanted))
+        drawn.append(kind.conditioning.draw(BLOCK, random, *asked))
     if labels is None and drawn[0].labels is not None:
         labels = torch.cat([each.labels for each in drawn if each.labels is not None])
     mask = torch.cat([each.mask for each in drawn])
-    return None if labels is None else _filled(labels, kind.rows), _filled(mask, kind.rows)
+    made = [each.conditions for each in drawn if each.conditions is not None]
+    conditions = _filled(torch.cat(made), kind.rows) if made else None
+    labels = None if labels is None else _filled(labels, kind.rows)
+    return labels, _filled(mask, kind.rows), conditions
 
 
 def _filled(part: Tensor, rows: int) -> Tensor:

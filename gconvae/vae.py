@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,7 +32,8 @@ class VAE(Autoencoder):
         z \sim p(z|y, n), \quad x \sim p(x|\hat x)
 
     Decoder and prior are conditioned on label y and number of nodes n, where the model has labels
-    or ragged clouds. Every method takes padded points (B, N, F) with an optional mask, a data set,
+    or ragged clouds, and on those conditions of a cloud, such as a jet's mass, that it asks for.
+    Every method takes padded points (B, N, F) with an optional mask, a data set,
     ``Clouds``, or a PyG ``Batch`` or list of ``Data``, and puts nodes in canonical order first.
 
     Args:
@@ -48,6 +49,7 @@ class VAE(Autoencoder):
         ragged: Whether decoder and prior are conditioned on the number of nodes.
         initial_seed: Seed of the weights before any training, for the manifest; None = not known.
         schema: What the features are; training takes that of the clouds.
+        conditions: Names of the conditions of a cloud that decoder and prior are told too.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
     Example:
@@ -67,8 +69,12 @@ class VAE(Autoencoder):
         ragged: bool = False,
         initial_seed: int | None = None,
         schema: CloudSchema | None = None,
+        conditions: Sequence[str] = (),
     ) -> None:
-        super().__init__(encoder, decoder, scaling, prior.latent_dim, num_classes, ragged, schema)
+        latent_dim = prior.latent_dim
+        super().__init__(
+            *(encoder, decoder, scaling, latent_dim, num_classes, ragged, schema, conditions)
+        )
         self.prior = prior
         self.likelihood = likelihood or MeanLikelihood(len(scaling.low))
         self.initial_seed = initial_seed
@@ -83,6 +89,7 @@ class VAE(Autoencoder):
         draw: bool = False,
         seed: int = 0,
         as_data: bool = False,
+        conditions: Any = None,
     ) -> Any:
         """Decodes the posterior's mean of each cloud, or draws around that.
 
@@ -96,24 +103,40 @@ class VAE(Autoencoder):
                 both can be compared; else the decoder's mean, not rounded.
             seed: Of these draws.
             as_data: Return a list of PyG ``Data``; given graphs, graphs come back in any case.
+            conditions: (C,) for all or (B, C); None = those that came with the clouds.
         Returns:
             Data units, shape (B, N, F); ``Clouds``, with their mask, where clouds may have fewer
             than N nodes; or a list of ``Data``.
         """
-        clouds = self.reconstruct_clouds(points, mask, labels, draw, seed)
+        clouds = self.reconstruct_clouds(points, mask, labels, draw, seed, conditions)
         return self._returned(clouds, as_data or holds_graphs(points))
 
     def reconstruct_clouds(
-        self, points: Any, mask: Any = None, labels: Any = None, draw: bool = False, seed: int = 0
+        self,
+        points: Any,
+        mask: Any = None,
+        labels: Any = None,
+        draw: bool = False,
+        seed: int = 0,
+        conditions: Any = None,
     ) -> Clouds:
         """:meth:`reconstruct`, always as ``Clouds`` with mask and perhaps labels."""
         clouds = self.prepare(points, mask)
         if labels is not None:
             clouds = clouds._replace(labels=self.class_indices(labels))
+        if conditions is not None:
+            rows = self.conditioning.check_conditions(conditions, clouds.num_clouds, wanted=True)
+            clouds = clouds._replace(conditions=rows)
         return sampling.reconstructions(self, clouds, seed if draw else None)
 
     def interpolate(
-        self, first: Any, second: Any, steps: int = 8, *, labels: Any = None
+        self,
+        first: Any,
+        second: Any,
+        steps: int = 8,
+        *,
+        labels: Any = None,
+        conditions: Any = None,
     ) -> Tensor | Clouds:
         r"""Decodes straight lines in z between the posteriors' means of two clouds each.
 
@@ -125,12 +148,14 @@ class VAE(Autoencoder):
             second: Clouds b, likewise.
             steps: Clouds of a line, both ends among them, at least 2.
             labels: Of each line, shape (B,); None = those of both ends, which must be the same.
+            conditions: Of each line, (C,) or (B, C); None = in straight lines too.
         Returns:
             Data units, shape (B, steps, N, F). ``Clouds`` of B * steps clouds, line after line,
             where clouds may have fewer than N nodes: their number goes in a straight line too.
         """
         ends = self.prepare(first, name="first"), self.prepare(second, name="second")
-        lines = sampling.interpolations(self, *ends, steps, self.class_indices(labels))
+        labels = self.class_indices(labels)
+        lines = sampling.interpolations(self, *ends, steps, labels, conditions)
         if not self.conditioning.always_full:
             return lines
         return lines.points.unflatten(0, (-1, steps))
@@ -144,11 +169,12 @@ class VAE(Autoencoder):
         seed: int = 0,
         label: Any = None,
         as_data: bool = False,
+        conditions: Any = None,
     ) -> Any:
         """New clouds: z from the prior, decoded, with the noise of the likelihood.
 
-        Cloud i is a function of the seed and i, and of its label and z where they are given:
-        ``sample(50)`` is the first half of ``sample(100)``.
+        Cloud i is a function of the seed and i, and of its label, z and conditions where they are
+        given: ``sample(50)`` is the first half of ``sample(100)``.
 
         Args:
             num_samples: How many, at least 1; None where ``z`` says it.
@@ -156,17 +182,29 @@ class VAE(Autoencoder):
             seed: The same seed gives the same clouds.
             label: By name or number, one for all or one each; None = as often as in training.
             as_data: Return a list of PyG ``Data`` instead of a tensor.
+            conditions: In data units, (C,) for all or (B, C), in the order of the model's
+                ``schema.conditions``; None = those of training clouds, with their label and size.
         Raises:
-            ValueError: If ``num_samples`` is below 1, or no training cloud had that label.
+            ValueError: If ``num_samples`` is below 1, no training cloud had that label, or the
+                model has no conditions.
         """
-        clouds = self.sample_clouds(num_samples, z=z, seed=seed, label=label)
+        clouds = self.sample_clouds(
+            num_samples, z=z, seed=seed, label=label, conditions=conditions
+        )
         return self._returned(clouds, as_data)
 
     def sample_clouds(
-        self, num_samples: int | None = None, *, z: Any = None, seed: int = 0, label: Any = None
+        self,
+        num_samples: int | None = None,
+        *,
+        z: Any = None,
+        seed: int = 0,
+        label: Any = None,
+        conditions: Any = None,
     ) -> Clouds:
-        """:meth:`sample`, always as ``Clouds`` with mask and, if the model has them, labels."""
-        return joined(list(self.iter_samples(num_samples, z=z, seed=seed, label=label)))
+        """:meth:`sample`, always as ``Clouds``, with the labels and conditions of the model."""
+        asked = {"z": z, "seed": seed, "label": label, "conditions": conditions}
+        return joined(list(self.iter_samples(num_samples, **asked)))
 
     def iter_samples(
         self,
@@ -176,6 +214,7 @@ class VAE(Autoencoder):
         seed: int = 0,
         label: Any = None,
         part: tuple[int, int] = (0, 1),
+        conditions: Any = None,
     ) -> Iterator[Clouds]:
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
 
@@ -188,12 +227,12 @@ class VAE(Autoencoder):
             >>> [len(part.points) for part in model.iter_samples(600, seed=0)]
             [256, 256, 88]
         """
-        count, given = sampling.wanted(self, num_samples, label, z)
+        count, given = sampling.wanted(self, num_samples, label, z, conditions)
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
         return sampling.samples(self, count, seed, given, part)
 
     def log_likelihood(self, data: Any, *, samples: int = 100, seed: int = 0) -> LogLikelihood:
-        r"""Importance-weighted bound on log p(x) of each cloud, given its label and size.
+        r"""Importance-weighted bound on log p(x) of each cloud, given label, size, conditions.
 
         .. math:: \log p(x) \ge E\left[\log \frac1K \sum_{k=1}^{K}
             \frac{p(x|z_k) \, p(z_k)}{q(z_k|x)}\right], \quad z_k \sim q(z|x)
@@ -202,7 +241,7 @@ class VAE(Autoencoder):
         of a density in data units, in cells of a lattice averaged over the cell (Gaussian).
 
         Args:
-            data: Clouds in any form, with labels where the model has labels.
+            data: Clouds in any form, with labels and conditions where the model has such.
             samples: K, at least 2.
             seed: Of the draws from q(z|x).
         Returns:
@@ -246,5 +285,5 @@ class VAE(Autoencoder):
     def _returned(self, clouds: Clouds, as_data: bool) -> Any:
         """What a user gets: graphs, or bare points where these say all."""
         if as_data:
-            return to_data(*clouds, schema=self.schema)
+            return to_data(*clouds, schema=self.schema, conditions=clouds.conditions)
         return clouds.points if self.conditioning.always_full else clouds

@@ -9,7 +9,13 @@ from gconvae.clouds.labels import Labels, as_labels, relabelled
 from gconvae.clouds.order import in_order, sort_nodes
 from gconvae.clouds.padded import Clouds, Packed, pack, unpack
 from gconvae.clouds.readable import ReadableClouds
-from gconvae.clouds.validation import as_clouds, as_sample, described, joined_samples
+from gconvae.clouds.validation import (
+    as_clouds,
+    as_conditions,
+    as_sample,
+    described,
+    joined_samples,
+)
 
 __all__ = [
     "Clouds",
@@ -19,6 +25,7 @@ __all__ = [
     "Packed",
     "ReadableClouds",
     "as_clouds",
+    "as_conditions",
     "as_labels",
     "as_sample",
     "as_tensor",

@@ -1,4 +1,4 @@
-"""Clouds as PyG graphs: ``pos`` holds the positions, ``x`` the other features, ``y`` the label."""
+"""Clouds as PyG graphs: ``pos`` positions, ``x`` other features, ``y`` label, ``conditions``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class Graphs(NamedTuple):
         points: Positions and features, shape (B, N, F).
         mask: Shape (B, N).
         labels: In the form of ``y``: a tensor (B,) or (B, K), a list of texts, or None.
+        conditions: Shape (B, C), or None.
     """
 
     points: Tensor
     mask: Tensor
     labels: Any
+    conditions: Tensor | None = None
 
 
 def to_data(
@@ -38,14 +40,18 @@ def to_data(
     labels: Tensor | None = None,
     *,
     schema: CloudSchema | None = None,
+    conditions: Tensor | None = None,
 ) -> list[Data]:
     """Padded clouds to PyG ``Data``: ``pos`` (N, D), ``x`` (N, F - D), label ``y`` (1,).
+
+    Where clouds have conditions, ``conditions`` (1, C).
 
     Args:
         points: Shape (B, N, F).
         mask: Shape (B, N), or None for all real.
         labels: Shape (B,), or None.
         schema: Says D; None = the first two features are positions.
+        conditions: Shape (B, C), or None.
     Returns:
         One graph a cloud; without ``x`` where all features are positions.
     Example:
@@ -62,6 +68,8 @@ def to_data(
         graph = Data(**further, pos=nodes[:, :positions].clone())
         if labels is not None:
             graph.y = labels[i : i + 1].clone()
+        if conditions is not None:
+            graph.conditions = conditions[i : i + 1].clone()
         graphs.append(graph)
     return graphs
 
@@ -72,7 +80,7 @@ def from_data(data: Any, num_nodes: int | None = None) -> Graphs:
     Args:
         data: One graph, a ``Batch`` or a sequence of graphs; each with ``pos`` (N, D), perhaps
             ``x`` (N, F - D) or (N,), and a label ``y`` on all or none: a number, a text or a
-            one-hot row.
+            one-hot row; likewise ``conditions`` (1, C) or (C,).
         num_nodes: N of the result; None = the size of the largest cloud.
     Raises:
         ValueError: If a graph lacks ``pos``, attributes do not match, or one graph has none of
@@ -96,7 +104,7 @@ def from_data(data: Any, num_nodes: int | None = None) -> Graphs:
         raise ValueError(f"data must have a real node in every cloud, cloud {empty} has none")
     batch = torch.arange(len(nodes), device="cpu").repeat_interleave(sizes).to(nodes[0].device)
     points, mask = unpack(torch.cat(nodes), batch, len(nodes), num_nodes)
-    return Graphs(points, mask, _labels(graphs))
+    return Graphs(points, mask, _labels(graphs), _conditions(graphs))
 
 
 def num_positions_of(data: Any) -> int:
@@ -182,6 +190,24 @@ def _labels(graphs: list[Any]) -> Any:
         return torch.stack(labels)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"data must have labels y of one shape, got a mixture: {error}") from None
+
+
+def _conditions(graphs: list[Any]) -> Tensor | None:
+    """The conditions of each graph, shape (B, C), if they have any."""
+    given = [getattr(graph, "conditions", None) for graph in graphs]
+    if all(each is None for each in given):
+        return None
+    without = sum(each is None for each in given)
+    if without:
+        raise ValueError(
+            f"data must have conditions on every graph or on none, {without} of {len(given)} "
+            "have none"
+        )
+    rows = [as_floats(each, f"data[{i}].conditions").reshape(-1) for i, each in enumerate(given)]
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1:
+        raise ValueError(f"data must have as many conditions on every graph, got {lengths}")
+    return torch.stack(rows)
 
 
 def _label(label: Any, name: str) -> Any:

@@ -22,13 +22,16 @@ class _Tensors(NamedTuple):
 class Clouds(_Tensors):
     """Padded clouds that were checked once and may be trusted afterwards.
 
-    A tuple of three tensors, ``points, mask, labels = clouds``, that knows its schema beside.
+    A tuple of three tensors, ``points, mask, labels = clouds``, that knows schema and conditions
+    beside.
 
     Args:
         points: Features in the schema's order, shape (B, N, F); masked nodes hold 0.
         mask: True where a node is real, shape (B, N).
         labels: One integer a cloud, shape (B,), or None.
         schema: What the features are; None = not known.
+        conditions: Numbers of each cloud as a whole, those of ``schema.conditions``, float32 of
+            shape (B, C), or None.
     Example:
         >>> clouds = Clouds(torch.rand(8, 25, 3), torch.ones(8, 25, dtype=torch.bool))
         >>> clouds.num_clouds, clouds.subset(torch.tensor([1, 2])).points.shape
@@ -36,6 +39,7 @@ class Clouds(_Tensors):
     """
 
     schema: CloudSchema | None
+    conditions: Tensor | None
 
     def __new__(
         cls,
@@ -43,10 +47,11 @@ class Clouds(_Tensors):
         mask: Tensor,
         labels: Tensor | None = None,
         schema: CloudSchema | None = None,
+        conditions: Tensor | None = None,
     ) -> Clouds:
-        """The tuple of three, with the schema beside."""
+        """The tuple of three, with schema and conditions beside."""
         clouds = super().__new__(cls, points, mask, labels)
-        clouds.schema = schema
+        clouds.schema, clouds.conditions = schema, conditions
         return clouds
 
     @property
@@ -63,19 +68,23 @@ class Clouds(_Tensors):
         """Some of the clouds: an index tensor, a slice or a mask, on any device."""
         rows = rows.to(self.mask.device) if isinstance(rows, Tensor) else rows
         labels = None if self.labels is None else self.labels[rows]
-        return Clouds(self.points[rows], self.mask[rows], labels, self.schema)
+        conditions = None if self.conditions is None else self.conditions[rows]
+        return Clouds(self.points[rows], self.mask[rows], labels, self.schema, conditions)
 
     def to(self, device: torch.device | str) -> Clouds:
         """On a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Clouds(self.points.to(device), self.mask.to(device), labels, self.schema)
+        conditions = None if self.conditions is None else self.conditions.to(device)
+        points, mask = self.points.to(device), self.mask.to(device)
+        return Clouds(points, mask, labels, self.schema, conditions)
 
-    def _replace(self, **changes: Any) -> Clouds:  # the schema stays too
-        given = {**self._asdict(), "schema": self.schema, **changes}
+    def _replace(self, **changes: Any) -> Clouds:  # what stands beside the tuple stays too
+        beside = {"schema": self.schema, "conditions": self.conditions}
+        given = {**self._asdict(), **beside, **changes}
         return Clouds(**given)
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return (*self, self.schema)
+        return (*self, self.schema, self.conditions)
 
 
 class Packed(NamedTuple):

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from gconvae import schema as schemas
-from gconvae.clouds.arrays import as_padded, as_tensor
+from gconvae.clouds.arrays import as_floats, as_padded, as_tensor
 from gconvae.clouds.graphs import from_data, holds_graphs, num_positions_of
 from gconvae.clouds.items import columns_of, is_map_style, unloaded
 from gconvae.clouds.labels import as_labels, relabelled
 from gconvae.clouds.padded import Clouds
 from gconvae.schema import CloudSchema
 
-__all__ = ["as_clouds", "as_sample", "described", "joined_samples"]
+__all__ = ["as_clouds", "as_conditions", "as_sample", "described", "joined_samples"]
 
 
 def as_clouds(
@@ -28,6 +28,7 @@ def as_clouds(
     name: str = "points",
     num_features: int | None = None,
     schema: CloudSchema | None = None,
+    conditions: Any = None,
 ) -> Clouds:
     """Checks clouds where they enter the library, and returns them as tensors.
 
@@ -40,11 +41,12 @@ def as_clouds(
         name: What error messages call ``points``.
         num_features: The F that is required, or None for any.
         schema: What the features are; None = not known.
+        conditions: Numbers of each cloud as a whole, shape (B, C), or None.
     Returns:
         The clouds, on the device and in the dtype of ``points``, with masked nodes set to 0.
     Raises:
         ValueError: If a shape or dtype is wrong, a real node is not finite, a cloud has no real
-            node, there is no cloud, or the schema has another number of features.
+            node, there is no cloud, or the schema has another number of features or conditions.
     Example:
         >>> as_clouds([[[1.0, 2.0, 0.5], [3.0, 4.0, 0.25]]]).points.shape
         torch.Size([1, 2, 3])
@@ -78,7 +80,44 @@ def as_clouds(
     if found.classes and schema is not None:
         schema = schema.with_classes(found.classes)
     indices = None if found.indices is None else found.indices.to(points.device)
-    return Clouds(points, mask, indices, schema)
+    known = as_conditions(conditions, num_clouds)
+    known = None if known is None else known.to(points.device)
+    if schema is not None:
+        schema = schema.with_conditions(0 if known is None else known.shape[1])
+    return Clouds(points, mask, indices, schema, known)
+
+
+def as_conditions(conditions: Any, num_clouds: int) -> Tensor | None:
+    """Checks numbers that each cloud has as a whole, such as a jet's mass.
+
+    Args:
+        conditions: Shape (B, C) with C at least 1, or None.
+        num_clouds: B.
+    Returns:
+        float32, on their own device, without a gradient; None where there are none.
+    Raises:
+        ValueError: If a shape or dtype is wrong, or a number is not finite in float32.
+    Example:
+        >>> as_conditions([[170, 1.2], [80, 0.9]], 2)
+        tensor([[170.0000,   1.2000],
+                [ 80.0000,   0.9000]])
+    """
+    if conditions is None:
+        return None
+    numbers = as_floats(conditions, "conditions").detach()
+    if numbers.dim() != 2 or len(numbers) != num_clouds or numbers.shape[1] == 0:
+        raise ValueError(
+            f"conditions must have shape ({num_clouds}, C) with C at least 1, "
+            f"got {tuple(numbers.shape)}"
+        )
+    numbers = numbers.float()
+    bad = (~torch.isfinite(numbers).all(1)).nonzero()
+    if len(bad):
+        cloud = int(bad[0])
+        raise ValueError(
+            f"conditions must be finite, got {numbers[cloud].tolist()} of cloud {cloud}"
+        )
+    return numbers
 
 
 def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = None) -> Clouds:
@@ -102,13 +141,18 @@ def as_sample(sample: Any, name: str = "sample", schema: CloudSchema | None = No
         sample = sample.in_memory()
     if hasattr(sample, "points") and hasattr(sample, "mask"):
         own = getattr(sample, "schema", None)
-        labels = getattr(sample, "labels", None)
+        labels, conditions = (getattr(sample, each, None) for each in ("labels", "conditions"))
+        schema = schema if own is None else own
         return as_clouds(
-            sample.points, sample.mask, labels, name=name, schema=schema if own is None else own
+            *(sample.points, sample.mask, labels),
+            name=name,
+            schema=schema,
+            conditions=conditions,
         )
     if holds_graphs(sample):
         try:
-            clouds = as_clouds(*from_data(sample), name=name, schema=schema)
+            *nodes, conditions = from_data(sample)
+            clouds = as_clouds(*nodes, name=name, schema=schema, conditions=conditions)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         positions = num_positions_of(sample)
@@ -141,11 +185,15 @@ def described(clouds: Clouds, num_positions: int = 2) -> Clouds:
     if clouds.schema is not None:
         return clouds
     nodes = clouds.points[clouds.mask].detach().cpu().numpy()
-    return clouds._replace(schema=schemas.from_numbers(nodes, num_positions))
+    count = 0 if clouds.conditions is None else clouds.conditions.shape[1]
+    schema = schemas.from_numbers(nodes, num_positions).with_conditions(count)
+    return clouds._replace(schema=schema)
 
 
 def joined_samples(parts: Sequence[Clouds], name: str) -> Clouds:
     """All clouds, padded to the largest number of nodes, with the classes of all.
+
+    Conditions are kept where all parts have the same ones.
 
     Args:
         parts: One after another.
@@ -172,7 +220,20 @@ def joined_samples(parts: Sequence[Clouds], name: str) -> Clouds:
     labels = [relabelled(part.labels, part.schema, schema) for part in parts]
     known = [part for part in labels if part is not None]
     joined = torch.cat(known) if len(known) == len(parts) else None
-    return Clouds(torch.cat(points), torch.cat(masks), joined, schema)
+    conditions = _joined_conditions(parts)
+    if schema is not None and conditions is None:
+        schema = schema.with_conditions(0)
+    return Clouds(torch.cat(points), torch.cat(masks), joined, schema, conditions)
+
+
+def _joined_conditions(parts: Sequence[Clouds]) -> Tensor | None:
+    known = [part.conditions for part in parts if part.conditions is not None]
+    named = {
+        None if part.schema is None else tuple(c.label for c in part.schema.conditions)
+        for part in parts
+    }
+    is_same = len(named) == 1 and len({each.shape[1] for each in known}) == 1
+    return torch.cat(known) if len(known) == len(parts) and is_same else None
 
 
 def _check_nodes(points: Tensor, mask: Tensor, name: str) -> None:

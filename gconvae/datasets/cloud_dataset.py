@@ -64,9 +64,10 @@ class CloudDataset(InMemoryDataset):
         if positions < nodes.shape[1]:
             self._data = Data(x=nodes[:, positions:], pos=nodes[:, :positions])
             self.slices = {"x": ends, "pos": ends}
-        if clouds.labels is not None:
-            self._data.y = clouds.labels
-            self.slices["y"] = torch.arange(len(clouds.labels) + 1, device="cpu")
+        each = torch.arange(clouds.num_clouds + 1, device="cpu")
+        for name, rows in (("y", clouds.labels), ("conditions", clouds.conditions)):
+            if rows is not None:
+                self._data[name], self.slices[name] = rows, each
 
     @property
     def clouds(self) -> Clouds:
@@ -113,6 +114,11 @@ class CloudDataset(InMemoryDataset):
         """The class of each cloud, shape (B,), or None; ``schema.classes`` has their names."""
         return self.clouds.labels
 
+    @property
+    def conditions(self) -> Tensor | None:
+        """Numbers of each cloud as a whole, those of ``schema.conditions``, (B, C), or None."""
+        return self.clouds.conditions
+
     def copy(self, idx: Any = None) -> CloudDataset:
         """A data set of its own, of all clouds or of those that an index, slice or mask names."""
         chosen = self if idx is None else self.index_select(idx)
@@ -123,9 +129,10 @@ class CloudDataset(InMemoryDataset):
         return CloudDataset(stored, transform=self.transform)
 
     def checksum(self) -> str:
-        """SHA-256 of points, mask and labels: the same for the same clouds on every machine."""
+        """SHA-256 of points, mask, labels, conditions: the same for equal clouds everywhere."""
         digest = hashlib.sha256()
-        for tensor in self.clouds:
+        clouds = self.clouds
+        for tensor in (*clouds, clouds.conditions):
             if tensor is not None:
                 digest.update(str(tuple(tensor.shape)).encode())
                 digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
@@ -139,21 +146,26 @@ def _changed(
     if transform is None and keep is None:
         return clouds
     schema = clouds.schema
-    graphs = to_data(*clouds, schema=schema)
+    graphs = to_data(*clouds, schema=schema, conditions=clouds.conditions)
     if keep is not None:
         graphs = [graph for graph in graphs if keep(graph)]
         if not graphs:
             raise ValueError("pre_filter must keep at least one graph, it keeps none")
     if transform is None:
-        made = as_clouds(*from_data(graphs), name="the filtered clouds", schema=schema)
-        return made
-    made = as_clouds(*from_data([transform(graph) for graph in graphs]), name="transformed clouds")
+        *kept, rows = from_data(graphs)
+        return as_clouds(*kept, name="the filtered clouds", schema=schema, conditions=rows)
+    *changed, rows = from_data([transform(graph) for graph in graphs])
+    made = as_clouds(*changed, name="transformed clouds", conditions=rows)
     nodes = made.points[made.mask]  # (P, F)
     inferred = schemas.from_numbers(nodes.numpy())
     if schema is not None and schema.num_features == inferred.num_features:
         inferred = _called_alike(inferred, schema)
+    count = 0 if made.conditions is None else made.conditions.shape[1]
+    known = () if schema is None else schema.conditions
+    inferred = inferred.replace(conditions=known if len(known) == count else ())
+    inferred = inferred.with_conditions(count)
     points, mask = sort_nodes(made.points, made.mask, inferred)
-    return Clouds(points, mask, made.labels, inferred)
+    return Clouds(points, mask, made.labels, inferred, made.conditions)
 
 
 def _called_alike(inferred: CloudSchema, original: CloudSchema) -> CloudSchema:

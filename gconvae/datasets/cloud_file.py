@@ -75,7 +75,8 @@ class CloudFile(Dataset["Data"]):
         known = layout.schema if schema is None else schema
         classes = () if known is None else known.classes
         self._label_names = LabelNames(self._source, classes)
-        self._schema = _found_schema(self._source, known).with_classes(self._label_names.classes)
+        found = _found_schema(self._source, known).with_classes(self._label_names.classes)
+        self._schema = found.with_conditions(layout.num_conditions)
 
     @property
     def path(self) -> Path:
@@ -118,7 +119,7 @@ class CloudFile(Dataset["Data"]):
     def __getitems__(self, rows: list[int]) -> list[Data]:
         """Several graphs by one read, as a loader asks for them."""
         clouds = self.take(torch.tensor(rows, dtype=torch.long, device="cpu"))
-        return to_data(*clouds, schema=self.schema)
+        return to_data(*clouds, schema=self.schema, conditions=clouds.conditions)
 
     def take(self, rows: Tensor) -> Clouds:
         """Clouds by number, checked, their nodes in canonical order.
@@ -161,7 +162,7 @@ class CloudFile(Dataset["Data"]):
         return self._summary
 
     def checksum(self) -> str:
-        """SHA-256 of points, mask and labels, as of a :class:`~gconvae.datasets.CloudDataset`."""
+        """That of a :class:`~gconvae.datasets.CloudDataset` of the same clouds."""
         return self.summary().checksum
 
     def _read(self, rows: range | NDArray[np.int64]) -> Clouds:
@@ -182,7 +183,9 @@ class CloudFile(Dataset["Data"]):
             device="cpu",
         )
         labels = torch.zeros(0, dtype=torch.long, device="cpu") if self.has_labels else None
-        return Clouds(points, points.bool()[..., 0], labels, self._schema)
+        count = self._source.layout.num_conditions
+        conditions = torch.zeros((0, count), dtype=torch.float32, device="cpu") if count else None
+        return Clouds(points, points.bool()[..., 0], labels, self._schema, conditions)
 
     def _chosen(self, index: Any) -> NDArray[np.int64]:
         """Numbers in the file of an index tensor, array or list, or of a mask."""

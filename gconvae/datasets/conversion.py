@@ -73,7 +73,7 @@ def as_dataset(
         if not _is_sample(data):
             return from_points(data, schema=schema, name=name)
         clouds = as_sample(data, name, schema)
-        return from_points(*clouds, schema=clouds.schema, name=name)
+        return from_points(*clouds, schema=clouds.schema, name=name, conditions=clouds.conditions)
     return _of_items(data, name, schema)
 
 

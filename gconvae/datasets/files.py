@@ -54,11 +54,12 @@ def from_file(
 
     Never runs code from a file: pickled arrays are refused. Files end in
 
-    - ``.npz``: arrays ``points`` (B, N, F), perhaps ``mask``, ``labels``, ``schema``;
+    - ``.npz``: arrays ``points`` (B, N, F), perhaps ``mask``, ``labels``, ``schema`` and
+      ``conditions`` (B, C), numbers of each cloud as a whole;
     - ``.npy``: points alone;
     - ``.h5``, ``.hdf5``: datasets of the same names, or those of JetNet's published files;
     - ``.parquet``: a row a cloud, its nodes in a column ``points`` of lists of nodes, or in a
-      column of numbers for each feature; perhaps ``labels`` or ``label``.
+      column of numbers for each feature; perhaps ``labels`` or ``label``, and ``conditions``.
 
     Args:
         path: The file, as :func:`gconvae.datasets.to_file`, numpy, h5py or pyarrow write it; ``~``
@@ -105,7 +106,8 @@ def _read(source: Source, schema: CloudSchema | None) -> CloudDataset:
     layout = source.layout
     known = layout.schema if schema is None else schema
     stored = source.span(0, layout.num_clouds)
-    data = from_points(stored.points, stored.mask, stored.labels, schema=known)
+    points, mask, labels, conditions = stored
+    data = from_points(points, mask, labels, schema=known, conditions=conditions)
     if known is not None or not layout.names:
         return data
     clouds = data.clouds
@@ -121,7 +123,8 @@ def _read_arrays(path: Path, schema: CloudSchema | None) -> CloudDataset:
         )
     if schema is None and "schema" in arrays:
         schema = read_schema(arrays["schema"], path)
-    return from_points(arrays["points"], arrays.get("mask"), arrays.get("labels"), schema=schema)
+    mask, labels, conditions = (arrays.get(name) for name in ("mask", "labels", "conditions"))
+    return from_points(arrays["points"], mask, labels, schema=schema, conditions=conditions)
 
 
 def _arrays(path: Path) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def from_pyg(
     the schema is that of the bundled digits. Graphs of other data sets are taken as they are.
 
     Args:
-        dataset: Graphs with ``pos`` (N, D), perhaps ``x`` (N, F - D) or (N,), and ``y``: a data
-            set, a list, a ``Batch``, or a loader of batches.
+        dataset: Graphs with ``pos`` (N, D), perhaps ``x`` (N, F - D) or (N,), ``y`` and
+            ``conditions`` (1, C): a data set, a list, a ``Batch``, or a loader of batches.
         digit: The labels to keep, for digits; None = all.
         num_points: The most nodes kept of each cloud, the first in canonical order; None = all,
             of ``MNISTSuperpixels`` 25.
@@ -63,7 +63,7 @@ def from_pyg(
     if not graphs:
         raise ValueError(f"dataset must hold at least one graph of digit {digit}, got none")
     largest = max(graph.num_nodes or 0 for graph in graphs)
-    points, mask, labels = from_data(graphs, num_nodes=max(largest, num_points or 0))
+    points, mask, labels, conditions = from_data(graphs, num_nodes=max(largest, num_points or 0))
     if positions == "yx" or (positions == "auto" and is_mnist):
         points = points[..., [1, 0, *range(2, points.shape[-1])]]
     if is_mnist:
@@ -76,7 +76,7 @@ def from_pyg(
     num_positions = num_positions_of(graphs)
     if schema is None and num_positions != min(2, points.shape[-1]):
         schema = from_numbers(points[mask].detach().cpu().numpy(), num_positions)
-    return from_points(points, mask, labels, schema=schema)
+    return from_points(points, mask, labels, schema=schema, conditions=conditions)
 
 
 def _digit(graph: Data) -> int | None:

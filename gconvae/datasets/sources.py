@@ -29,6 +29,7 @@ def from_points(
     *,
     schema: CloudSchema | None = None,
     name: str = "points",
+    conditions: Any = None,
 ) -> CloudDataset:
     """Any clouds of your own.
 
@@ -41,6 +42,8 @@ def from_points(
         schema: What the features are, see :mod:`gconvae.schema`; None = found from the numbers:
             the first two are positions, a heavy tail is looked for, and nothing else is assumed.
         name: What messages call ``points``.
+        conditions: Numbers of each cloud as a whole that a model may be conditioned on, such as
+            a jet's mass, shape (B, C); ``schema.conditions`` names them. None = none.
     Warns:
         UserWarning: If a heavy tail was found, or rows of zeros without a mask, or an array that
             looks like (B, F, N); or numbers so far from 0 that float32 cannot tell nodes apart:
@@ -55,13 +58,16 @@ def from_points(
         (tensor([1, 2]), ('cat', 'dog'))
     """
     was_masked = mask is not None
-    clouds = as_clouds(points, mask, schema=schema, name=name)
+    clouds = as_clouds(points, mask, schema=schema, name=name, conditions=conditions)
+    if schema is not None:
+        schema = clouds.schema
     if schema is None:
         _warn_of_transposed(clouds, name)
     if not was_masked and clouds.is_full:
         _warn_of_padding(clouds, name)
     found = as_labels(labels, clouds.num_clouds, schema)
-    schema = _schema_of(clouds, schema)
+    rows = None if clouds.conditions is None else clouds.conditions.cpu()
+    schema = _schema_of(clouds, schema).with_conditions(0 if rows is None else rows.shape[1])
     if found.classes:
         schema = schema.with_classes(found.classes)
     kept = clouds.points.detach().cpu()
@@ -74,7 +80,7 @@ def from_points(
             )
     kept, real = sort_nodes(kept, clouds.mask.cpu(), schema)
     indices = None if found.indices is None else found.indices.cpu()
-    return CloudDataset(Clouds(kept, real, indices, schema))
+    return CloudDataset(Clouds(kept, real, indices, schema, rows))
 
 
 def _schema_of(clouds: Clouds, schema: CloudSchema | None) -> CloudSchema:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gconvae.clouds import Clouds, as_labels, in_order, sort_nodes
+from gconvae.clouds import Clouds, as_conditions, as_labels, in_order, sort_nodes
 from gconvae.clouds.labels import MOST_UNNAMED, label_values
 from gconvae.datasets.storage.source import Source, StoredRows
 from gconvae.schema import CloudSchema
@@ -92,7 +92,8 @@ def clouds_of_rows(
         wrong = (~is_ordered).nonzero().squeeze(1)
         points[wrong], mask[wrong] = sort_nodes(points[wrong], mask[wrong], schema)
     labels = None if stored.labels is None else names.indices(stored.labels, schema)
-    return Clouds(points, mask, labels, schema)
+    conditions = as_conditions(stored.conditions, len(points))
+    return Clouds(points, mask, labels, schema, conditions)
 
 
 def _as_floats(points: NDArray[Any]) -> NDArray[Any]:

@@ -34,7 +34,7 @@ class CloudSummary:
         label_counts: How many clouds have label 0, 1, ...; None = no labels.
         joint_counts: How many clouds have each label, one row where there are none, and each
             number of nodes, shape (labels, N + 1).
-        checksum: SHA-256 of points, mask and labels, that of
+        checksum: SHA-256 of points, mask, labels and conditions, that of
             :meth:`~gconvae.datasets.CloudDataset.checksum`.
     """
 
@@ -57,13 +57,15 @@ def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> Clou
     """
     lows, highs = [], []
     counts = torch.zeros(0, num_nodes + 1, dtype=torch.long)
-    has_labels = False
+    has_labels, num_conditions = False, 0
     with (
         tempfile.SpooledTemporaryFile(IN_MEMORY) as sizes_file,
         tempfile.SpooledTemporaryFile(IN_MEMORY) as labels_file,
+        tempfile.SpooledTemporaryFile(IN_MEMORY) as conditions_file,
     ):
         digest = hashlib.sha256()
-        for number, (points, mask, labels) in enumerate(pieces):
+        for number, piece in enumerate(pieces):
+            points, mask, labels = piece
             if number == 0:
                 digest.update(str((num_clouds, *points.shape[1:])).encode())
             digest.update(np.ascontiguousarray(points.numpy()).data)
@@ -77,12 +79,20 @@ def summarize(pieces: Iterable[Clouds], num_clouds: int, num_nodes: int) -> Clou
             if labels is not None:
                 has_labels = True
                 labels_file.write(labels.numpy().astype(np.int32).tobytes())
-        # masks and labels come after all points, and masks in order are as good as sizes
+            if piece.conditions is not None:
+                num_conditions = piece.conditions.shape[1]
+                conditions_file.write(np.ascontiguousarray(piece.conditions.numpy()).data)
+        # all else comes after the points, and masks in order are as good as sizes
         _hash_masks(digest, sizes_file, (num_clouds, num_nodes))
         if has_labels:
             digest.update(str((num_clouds,)).encode())
             for part in _integers(labels_file):
                 digest.update(part.astype(np.int64).tobytes())
+        if num_conditions:
+            digest.update(str((num_clouds, num_conditions)).encode())
+            conditions_file.seek(0)
+            while content := conditions_file.read(4 * COPIED):
+                digest.update(content)
     return CloudSummary(
         num_clouds=num_clouds,
         low=tuple(torch.stack(lows).amin(0).tolist()),

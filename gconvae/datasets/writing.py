@@ -29,7 +29,7 @@ PIECE = 2**13
 """Clouds of a data set in memory that are written together."""
 
 Arrays = dict[str, NDArray[Any]]
-"""``points``, ``mask`` and perhaps ``labels`` of some clouds."""
+"""``points``, ``mask`` and perhaps ``labels`` and ``conditions`` of some clouds."""
 
 
 def to_file(data: CloudDataset | CloudFile, path: str | os.PathLike[str]) -> Path:
@@ -65,8 +65,8 @@ def to_file_in_parts(
     Nothing is compressed in npz and HDF5 files, see :func:`gconvae.datasets.npz_stream`.
 
     Args:
-        parts: At least one; all with the same number of nodes and features, all with labels or
-            none.
+        parts: At least one; all with the same number of nodes, features and conditions, all with
+            labels or none.
         path: Must end in ``.npz``, ``.h5``, ``.hdf5`` or ``.parquet``; an older file there is
             replaced, whole or not at all.
         schema: What the features are; None = that of the first piece.
@@ -119,10 +119,14 @@ class _CheckedParts:
             if self.schema is None and isinstance(part, Clouds):
                 self.schema = part.schema
             points, mask, labels = part
-            clouds = as_clouds(points, mask, schema=self.schema)
+            rows = getattr(part, "conditions", None)
+            clouds = as_clouds(points, mask, schema=self.schema, conditions=rows)
+            self.schema = clouds.schema
             arrays = {"points": clouds.points.cpu().numpy(), "mask": clouds.mask.cpu().numpy()}
             if labels is not None:
                 arrays["labels"] = self._indices(labels, clouds.num_clouds)
+            if clouds.conditions is not None:
+                arrays["conditions"] = clouds.conditions.cpu().numpy()
             self._check_kinds(arrays)
             yield arrays
 
@@ -160,6 +164,8 @@ def _arrays_of(clouds: Clouds) -> Arrays:
     arrays = {"points": clouds.points.numpy(), "mask": clouds.mask.numpy()}
     if clouds.labels is not None:
         arrays["labels"] = clouds.labels.numpy()
+    if clouds.conditions is not None:
+        arrays["conditions"] = clouds.conditions.numpy()
     return arrays
 
 

@@ -23,8 +23,8 @@ class Latents(NamedTuple):
         mean: Means, shape (B, L).
         stddev: Standard deviations, shape (B, L).
         context: What a prior may depend on, shape (B, C): the label, one-hot, where there are
-            classes, then the share n/N of the nodes that are real, where clouds are ragged; None
-            where there is neither.
+            classes, then the share n/N of the nodes that are real, where clouds are ragged, then
+            standardized conditions; None where there is none of them.
     """
 
     mean: Tensor
@@ -50,11 +50,12 @@ class Prior(nn.Module, ABC):
     Args:
         latent_dim: L, at least 1.
         num_classes: Labels that the context tells apart, one column each; 0 = no label.
-        ragged: Whether the context's last column is the share n/N of real nodes.
+        ragged: Whether the context's next column is the share n/N of real nodes.
+        num_conditions: Its last columns, standardized numbers of a cloud as a whole.
     Attributes:
         context_dim: C, the columns of the context.
     Raises:
-        ValueError: If ``latent_dim`` is below 1 or ``num_classes`` below 0.
+        ValueError: If ``latent_dim`` is below 1, or ``num_classes`` or ``num_conditions`` below 0.
     """
 
     fit_steps: int | None = None
@@ -63,13 +64,21 @@ class Prior(nn.Module, ABC):
     batch_size: int = 256
     """Latents a step."""
 
-    def __init__(self, latent_dim: int = 10, num_classes: int = 0, ragged: bool = False) -> None:
+    def __init__(
+        self,
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        ragged: bool = False,
+        num_conditions: int = 0,
+    ) -> None:
         super().__init__()
         check_counts(latent_dim=latent_dim)
-        if num_classes < 0:
-            raise ValueError(f"num_classes must be at least 0, got {num_classes}")
+        for name, count in (("num_classes", num_classes), ("num_conditions", num_conditions)):
+            if count < 0:
+                raise ValueError(f"{name} must be at least 0, got {count}")
         self.latent_dim, self.num_classes, self.ragged = latent_dim, num_classes, ragged
-        self.context_dim = num_classes + int(ragged)
+        self.num_conditions = num_conditions
+        self.context_dim = num_classes + int(ragged) + num_conditions
 
     def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """The random numbers of draws, a row each; normal ones unless a prior says others.
@@ -198,6 +207,7 @@ class StandardNormal(Prior):
         latent_dim: L, at least 1.
         num_classes: See :class:`Prior`.
         ragged: See :class:`Prior`.
+        num_conditions: See :class:`Prior`.
     Raises:
         ValueError: If ``latent_dim`` is below 1.
     References:

@@ -34,6 +34,7 @@ class Flow(Prior):
         ragged: See :class:`gconvae.priors.Prior`.
         transforms: Transformations in a row.
         hidden: Widths of the dense layers inside each.
+        num_conditions: See :class:`gconvae.priors.Prior`.
         options: Further ones of zuko's flow.
     Raises:
         ValueError: If a width or ``transforms`` is not a whole number of at least 1.
@@ -58,9 +59,10 @@ class Flow(Prior):
         ragged: bool,
         transforms: int,
         hidden: Sequence[int],
+        num_conditions: int = 0,
         **options: Any,
     ) -> None:
-        super().__init__(latent_dim, num_classes, ragged)
+        super().__init__(latent_dim, num_classes, ragged, num_conditions)
         check_counts(transforms=transforms)
         check_widths("hidden", hidden)
         made = getattr(_zuko_flows(), self.family)(
@@ -112,6 +114,7 @@ class RealNVP(Flow):
         ragged: See :class:`gconvae.priors.Prior`.
         transforms: Coupling layers in a row.
         hidden: Widths of the dense layers inside each.
+        num_conditions: See :class:`gconvae.priors.Prior`.
     References:
         | Density Estimation Using Real NVP (Dinh et al., 2016), arXiv:1605.08803
     Example:
@@ -128,8 +131,9 @@ class RealNVP(Flow):
         ragged: bool = False,
         transforms: int = 6,
         hidden: Sequence[int] = (64, 64),
+        num_conditions: int = 0,
     ) -> None:
-        super().__init__(latent_dim, num_classes, ragged, transforms, hidden)
+        super().__init__(latent_dim, num_classes, ragged, transforms, hidden, num_conditions)
 
 
 @register("prior", "maf")
@@ -144,6 +148,7 @@ class MaskedAutoregressiveFlow(Flow):
         ragged: See :class:`gconvae.priors.Prior`.
         transforms: Autoregressive layers in a row; the order of the latents turns round in each.
         hidden: Widths of the dense layers inside each.
+        num_conditions: See :class:`gconvae.priors.Prior`.
     References:
         | Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017),
           arXiv:1705.07057
@@ -161,8 +166,9 @@ class MaskedAutoregressiveFlow(Flow):
         ragged: bool = False,
         transforms: int = 4,
         hidden: Sequence[int] = (128, 128),
+        num_conditions: int = 0,
     ) -> None:
-        super().__init__(latent_dim, num_classes, ragged, transforms, hidden)
+        super().__init__(latent_dim, num_classes, ragged, transforms, hidden, num_conditions)
 
 
 @register("prior", "nsf")
@@ -178,6 +184,7 @@ class NeuralSplineFlow(Flow):
         transforms: Autoregressive layers in a row; the order of the latents turns round in each.
         hidden: Widths of the dense layers inside each.
         bins: Pieces of a spline.
+        num_conditions: See :class:`gconvae.priors.Prior`.
     References:
         | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
     Example:
@@ -195,9 +202,11 @@ class NeuralSplineFlow(Flow):
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
+        num_conditions: int = 0,
     ) -> None:
         check_counts(bins=bins)
-        super().__init__(latent_dim, num_classes, ragged, transforms, hidden, bins=bins)
+        shape = latent_dim, num_classes, ragged, transforms, hidden, num_conditions
+        super().__init__(*shape, bins=bins)
 
 
 def _undone(step: Any, made: Tensor, context: Tensor | None) -> Tensor:

@@ -37,7 +37,7 @@ class GaussianMixture(Prior):
     .. math:: \log p(z|y) = \log \sum_k w_{yk}\, N(z; \mu_{yk}, (A_{yk}^T A_{yk})^{-1})
 
     On the latents of an autoencoder this beat GANs, so it is what a flow has to be better than.
-    The share of real nodes in the context is not used.
+    The share of real nodes and the conditions in the context are not used.
 
     Weights w, means and the lower triangular factors A of the precisions are parameters, fitted by
     scikit-learn's EM algorithm or trained jointly; ``factors`` holds the logarithms of A's
@@ -49,6 +49,7 @@ class GaussianMixture(Prior):
         ragged: See :class:`Prior`.
         components: K; None = out of 1, 2, 4, ..., 64 the best on held-out latents, found by
             :meth:`fit` for each label, and 16 without a fit.
+        num_conditions: See :class:`Prior`.
     Raises:
         ValueError: If ``components`` is not a whole number of at least 1.
     References:
@@ -68,8 +69,9 @@ class GaussianMixture(Prior):
         num_classes: int = 0,
         ragged: bool = False,
         components: int | None = None,
+        num_conditions: int = 0,
     ) -> None:
-        super().__init__(latent_dim, num_classes, ragged)
+        super().__init__(latent_dim, num_classes, ragged, num_conditions)
         if components is not None:
             check_counts(components=components)
         self.components = components

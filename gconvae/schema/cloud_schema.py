@@ -46,6 +46,8 @@ class CloudSchema:
         picture: How clouds are drawn.
         classes: Names of the labels 0 to K - 1; empty = they have none.
         name: Of the schema; empty = made from numbers.
+        conditions: Numbers of a whole cloud that a model may be conditioned on, such as a jet's
+            mass; empty = clouds have none.
     Raises:
         ValueError: If names repeat, positions do not come first, or an entry is out of range.
     Example:
@@ -65,10 +67,11 @@ class CloudSchema:
     picture: Picture = Picture()
     classes: tuple[str, ...] = ()
     name: str = ""
+    conditions: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what contradicts itself; lists become tuples."""
-        for entry in ("features", "order", "changes", "classes", "distance"):
+        for entry in ("features", "order", "changes", "classes", "distance", "conditions"):
             value = plain(getattr(self, entry))
             if isinstance(value, str) or not isinstance(value, Sequence | None):
                 raise ValueError(f"{entry} must be a list, got {value!r}")
@@ -119,6 +122,9 @@ class CloudSchema:
             )
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must have names of their own, got {list(self.classes)}")
+        conditions = [condition.name for condition in self.conditions]
+        if len(set(conditions)) < len(conditions):
+            raise ValueError(f"conditions must have names of their own, got {conditions}")
 
     @property
     def num_features(self) -> int:
@@ -170,6 +176,29 @@ class CloudSchema:
     def with_classes(self, classes: Sequence[str]) -> CloudSchema:
         """A copy whose labels have these names."""
         return self.replace(classes=tuple(classes))
+
+    def with_conditions(self, count: int) -> CloudSchema:
+        """A copy for clouds that have so many conditions, of which the schema may know nothing.
+
+        Args:
+            count: C. 0 leaves none; those that have no name are called by their number.
+        Raises:
+            ValueError: If the schema names another number of them.
+        Example:
+            >>> from gconvae.schema import points
+            >>> [condition.name for condition in points("x y").with_conditions(2).conditions]
+            ['condition 1', 'condition 2']
+        """
+        if count == len(self.conditions):
+            return self
+        if count and self.conditions:
+            known = ", ".join(condition.label for condition in self.conditions)
+            raise ValueError(
+                f"conditions must have {len(self.conditions)} columns ({known}), got {count}"
+            )
+        return self.replace(
+            conditions=tuple(Feature(f"condition {n}") for n in range(1, count + 1))
+        )
 
     def difference(self, other: CloudSchema) -> str:
         """What the nodes of two schemas first differ in, in one line; empty if in nothing.
@@ -246,7 +275,10 @@ class CloudSchema:
 
     def to_json(self) -> str:
         """One line of JSON; :meth:`from_json` reads it back, floats to the last bit."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+        content = dataclasses.asdict(self)
+        if not self.conditions:  # so that earlier versions read it too
+            del content["conditions"]
+        return json.dumps(content, allow_nan=False)
 
     @classmethod
     def from_dict(cls, content: Any) -> CloudSchema:
@@ -259,7 +291,8 @@ class CloudSchema:
             raise ValueError(f"schema must hold features, got {content!r:.100}")
         try:
             entries = dict(content)
-            entries["features"] = tuple(_feature(entry) for entry in content["features"])
+            for kind in {"features", "conditions"} & content.keys():
+                entries[kind] = tuple(_feature(entry) for entry in content[kind])
             entries["picture"] = _picture(content.get("picture", {}))
             return cls(**entries)
         except (TypeError, KeyError, AttributeError, ValueError) as error:

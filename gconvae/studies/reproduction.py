@@ -214,7 +214,9 @@ def _network_of(model: VAE, *, with_prior: bool) -> VAE:
     model = copy.deepcopy(model)
     prior, likelihood = model.prior, model.likelihood
     if not with_prior:
-        model.prior = StandardNormal(prior.latent_dim, prior.num_classes, prior.ragged)
+        model.prior = StandardNormal(
+            prior.latent_dim, prior.num_classes, prior.ragged, prior.num_conditions
+        )
     model.likelihood = MeanLikelihood(likelihood.num_features, likelihood.lattice)
     return model
 

@@ -140,8 +140,14 @@ def loader(
         sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
+        collate_fn=as_it_is,
         generator=generator(seed, "loader"),
     )
+
+
+def as_it_is(block: Any) -> Any:
+    """A block itself: torch would make a tuple of three anew, without what stands beside it."""
+    return block
 
 
 def split(block: Clouds, batch_size: int) -> Iterator[Clouds]:
@@ -151,11 +157,8 @@ def split(block: Clouds, batch_size: int) -> Iterator[Clouds]:
         block: From a :func:`loader`.
         batch_size: That of the loader.
     """
-    points, mask, labels = (None if part is None else part.split(batch_size) for part in block)
-    assert points is not None
-    assert mask is not None
-    for number in range(len(points)):
-        yield Clouds(points[number], mask[number], None if labels is None else labels[number])
+    for start in range(0, len(block.points), batch_size):
+        yield block.subset(slice(start, start + batch_size))
 
 
 class Steps(Sampler[int | list[int]]):

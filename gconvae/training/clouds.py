@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gconvae.autoencoder import Autoencoder
 from gconvae.clouds import Clouds, relabelled
-from gconvae.conditioning import Conditioning
+from gconvae.conditioning import Conditioning, chosen_conditions
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.randomness import generator
@@ -71,20 +71,24 @@ class CloudsInMemory:
             clouds.labels, len(clouds.points), f"labels of {name}"
         )
         labels = None if labels is None else labels.cpu()
+        rows = model.conditioning.check_conditions(
+            clouds.conditions, len(clouds.points), f"conditions of {name}"
+        )
+        rows = None if rows is None else rows.cpu()
         points, mask = clouds.points.cpu(), clouds.mask.cpu()
-        self.in_data_units = Clouds(points, mask, labels)
-        self.in_scaled_units = Clouds(model.scaled(clouds).cpu(), mask, labels)
+        self.in_data_units = Clouds(points, mask, labels, conditions=rows)
+        self.in_scaled_units = Clouds(model.scaled(clouds).cpu(), mask, labels, conditions=rows)
 
     def __len__(self) -> int:
         return len(self.in_data_units.points)
 
     def scaled(self, rows: Tensor) -> Clouds:
         """See :class:`TrainingClouds`."""
-        return _rows(self.in_scaled_units, rows)
+        return self.in_scaled_units.subset(rows)
 
     def prepared(self, rows: Tensor) -> Clouds:
         """See :class:`TrainingClouds`."""
-        return _rows(self.in_data_units, rows)
+        return self.in_data_units.subset(rows)
 
     def is_full(self, num_points: int) -> bool:
         """See :class:`TrainingClouds`."""
@@ -100,10 +104,8 @@ class CloudsInMemory:
         if torch.device(device).type == "cpu":
             return self
         moved = object.__new__(CloudsInMemory)
-        moved.in_data_units, moved.in_scaled_units = (
-            Clouds(*(None if part is None else part.to(device) for part in clouds[:3]))  # type: ignore[arg-type]  # points and mask are there
-            for clouds in (self.in_data_units, self.in_scaled_units)
-        )
+        moved.in_data_units = self.in_data_units.to(device)
+        moved.in_scaled_units = self.in_scaled_units.to(device)
         return moved
 
 
@@ -135,6 +137,7 @@ class CloudsOnDisk:
         self.is_inside = torch.equal(held, extremes)
         self._check_sizes(name)
         model.conditioning.check_labels(*self._labels(), f"labels of {name}")
+        chosen_conditions(file.schema, model.conditioning.names, name)
 
     @property
     def chunk(self) -> int | None:
@@ -147,14 +150,12 @@ class CloudsOnDisk:
     def scaled(self, rows: Tensor) -> Clouds:
         """See :class:`TrainingClouds`."""
         clouds = self.prepared(rows)
-        return Clouds(self.units.scaled(clouds), clouds.mask, clouds.labels)
+        return clouds._replace(points=self.units.scaled(clouds))
 
     def prepared(self, rows: Tensor) -> Clouds:
         """See :class:`TrainingClouds`."""
-        points, mask, labels = self.units.fitted(
-            self.file.take(rows.cpu()), None, is_inside=self.is_inside
-        )
-        return Clouds(points, mask, labels)
+        taken = self.file.take(rows.cpu())
+        return self.units.fitted(taken, None, is_inside=self.is_inside)._replace(schema=None)
 
     def is_full(self, num_points: int) -> bool:
         """See :class:`TrainingClouds`."""
@@ -214,6 +215,7 @@ class Units(Autoencoder):
             model.conditioning.num_classes,
             model.conditioning.ragged,
             model.schema,
+            model.conditioning.names,
         )
 
 
@@ -249,9 +251,3 @@ def seen_rows(num_clouds: int, seed: int) -> Tensor:
     ends = torch.arange(MOST_SEEN + 1, device="cpu") * num_clouds // MOST_SEEN
     places = torch.rand(MOST_SEEN, generator=random, device="cpu", dtype=torch.float64)
     return ends[:-1] + (places * ends.diff()).long()
-
-
-def _rows(clouds: Clouds, rows: Tensor) -> Clouds:
-    points, mask, labels = clouds[:3]
-    rows = rows.to(points.device)
-    return Clouds(points[rows], mask[rows], None if labels is None else labels[rows])

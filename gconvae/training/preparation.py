@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gconvae import datasets, losses
+from gconvae.conditioning import chosen_conditions
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.conversion import as_dataset
@@ -79,7 +80,8 @@ def describe(model: VAE, train: CloudDataset | CloudFile, scaling: Scaling) -> N
             f"data must have {wanted} features a node like the model, got {given}; "
             f"models.create(num_features={given}) makes one for them"
         )
-    model.schema = train.schema
+    conditions = chosen_conditions(train.schema, model.conditioning.names)
+    model.schema = train.schema.replace(conditions=conditions)
     model.likelihood.set_schema(train.schema)
     if scaling == "keep":
         return
@@ -103,6 +105,7 @@ def look_at(model: VAE, clouds: TrainingClouds, seed: int) -> None:
     """
     clouds.count(model.conditioning)
     seen = clouds.prepared(seen_rows(len(clouds), seed))
+    model.conditioning.fit_conditions(seen._replace(schema=model.schema), seed)
     model.likelihood.set_lattice(seen.points, seen.mask)
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
 

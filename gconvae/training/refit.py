@@ -47,11 +47,13 @@ def with_prior(
     if isinstance(prior, Prior):
         model.prior = copy.deepcopy(prior)
     else:
-        shape = {
+        shape: dict[str, Any] = {
             "latent_dim": model.prior.latent_dim,
             "num_classes": model.conditioning.num_classes,
             "ragged": model.conditioning.ragged,
         }
+        if model.conditioning.names:
+            shape["num_conditions"] = len(model.conditioning.names)
         model.prior = _created("prior", prior, shape, seed, options)
     device = model.device
     model.prior.to(model.scaling.low).eval()

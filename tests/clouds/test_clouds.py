@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,20 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from gconvae.clouds import as_clouds, from_data, in_order, order, pack, sort_nodes, to_data, unpack
-from gconvae.schema import JETS, CloudSchema, default_order_keys
+from gconvae.clouds import (
+    Clouds,
+    as_clouds,
+    as_sample,
+    from_data,
+    in_order,
+    joined_samples,
+    order,
+    pack,
+    sort_nodes,
+    to_data,
+    unpack,
+)
+from gconvae.schema import JETS, CloudSchema, Feature, default_order_keys
 from gconvae.schema import points as plain_points
 
 MASK = torch.tensor([[True, False, True, True], [False, True, False, False]])
@@ -469,3 +483,93 @@ def test_wrong_graphs_are_refused(graphs: list[Data], message: str) -> None:
 def test_a_graph_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="num_nodes must hold the largest cloud"):
         from_data([graph(5)], num_nodes=4)
+
+
+# conditions
+
+
+def conditioned() -> Clouds:
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    named = plain_points("x y").replace(conditions=(Feature("mass", "GeV"), Feature("eta")))
+    return as_clouds(torch.rand(3, 2, 2), mask, [0, 1, 0], schema=named, conditions=rows)
+
+
+def test_conditions_stand_beside_the_tuple_of_three() -> None:
+    clouds = conditioned()
+    _, _, labels = clouds
+    assert labels is not None
+    assert clouds.conditions is not None
+    assert clouds.conditions.dtype == torch.float32
+    assert clouds.conditions.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda clouds: clouds.subset(torch.tensor([0, 1, 2])),
+        lambda clouds: clouds.to("cpu"),
+        lambda clouds: clouds._replace(points=clouds.points + 1),
+        lambda clouds: pickle.loads(pickle.dumps(clouds)),
+        lambda clouds: as_sample(clouds),
+        lambda clouds: joined_samples([clouds.subset(slice(2)), clouds.subset(slice(2, 3))], "a"),
+        lambda clouds: as_clouds(
+            *(graphs := from_data(to_data(*clouds, conditions=clouds.conditions)))[:3],
+            schema=clouds.schema,
+            conditions=graphs.conditions,
+        ),
+    ],
+    ids=["subset", "to", "_replace", "pickle", "as_sample", "joined_samples", "graphs"],
+)
+def test_what_keeps_clouds_keeps_their_conditions(same: Callable[[Clouds], Clouds]) -> None:
+    clouds = conditioned()
+    kept = same(clouds)
+    assert kept.conditions is not None
+    assert clouds.conditions is not None
+    assert torch.equal(kept.conditions, clouds.conditions)
+    assert kept.schema == clouds.schema
+
+
+def test_joined_clouds_of_which_some_have_no_conditions_have_none() -> None:
+    clouds = conditioned()
+    bare = as_clouds(clouds.points, clouds.mask, clouds.labels, schema=clouds.schema)
+    joined = joined_samples([clouds, bare], "data")
+    assert joined.conditions is None
+    assert joined.schema is not None
+    assert joined.schema.conditions == ()
+
+
+def test_a_graph_holds_its_conditions_as_a_row() -> None:
+    clouds = conditioned()
+    graph = to_data(*clouds, conditions=clouds.conditions)[1]
+    assert graph.conditions.tolist() == [[3.0, 4.0]]
+
+
+def test_graphs_must_all_have_conditions_or_none() -> None:
+    clouds = conditioned()
+    graphs = to_data(*clouds, conditions=clouds.conditions)
+    del graphs[1].conditions
+    with pytest.raises(ValueError, match="conditions on every graph or on none, 1 of 3"):
+        from_data(graphs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([1.0, 2.0, 3.0], r"must have shape \(3, C\)"),
+        ([[1.0], [2.0]], r"must have shape \(3, C\) .* got \(2, 1\)"),
+        ([[1.0], [float("inf")], [2.0]], "must be finite, got .inf. of cloud 1"),
+        ([["a"], ["b"], ["c"]], "must be a tensor or an array of numbers"),
+    ],
+)
+def test_conditions_that_are_no_numbers_of_each_cloud_are_refused(rows: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"conditions {message}"):
+        as_clouds(torch.rand(3, 2, 2), conditions=rows)
+
+
+def test_conditions_that_the_schema_does_not_know_are_refused() -> None:
+    named = plain_points("x y").replace(conditions=(Feature("mass", "GeV"),))
+    with pytest.raises(
+        ValueError, match=r"conditions must have 1 columns \(mass \(GeV\)\), got 2"
+    ):
+        as_clouds(torch.rand(3, 2, 2), schema=named, conditions=torch.rand(3, 2))

@@ -430,7 +430,7 @@ def test_a_file_that_is_cut_after_it_was_opened_is_one_line(tmp_path: Path) -> N
 
 def test_bytes_of_other_numbers_than_its_header_says_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", points=np.zeros((4, 3, 2)), mask=np.ones((5, 3), dtype=bool))
-    with pytest.raises(ValueError, match="mask and labels must have 4 rows"):
+    with pytest.raises(ValueError, match="mask, labels and conditions must have 4 rows"):
         from_file(tmp_path / "a.npz", in_memory=False)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, from_file, from_points, to_file, to_file_in_parts
-from gconvae.schema import SUPERPIXELS, CloudSchema
+from gconvae.schema import SUPERPIXELS, CloudSchema, Feature, Tail
 
 SUFFIXES = ("npz", "h5", "hdf5", "parquet")
 
@@ -162,3 +163,71 @@ def test_other_libraries_read_the_files(tmp_path: Path) -> None:
     assert table["labels"].to_pylist() == data.labels.tolist()
     for row, cloud, real in zip(table["points"].to_pylist(), data.points, data.mask, strict=True):
         assert torch.equal(torch.tensor(row), cloud[real])
+
+
+# conditions
+
+
+def conditioned() -> CloudDataset:
+    plain = ragged()
+    mass = Feature("mass", "GeV", tail=Tail("log", 1.0))
+    named = plain.schema.replace(conditions=(mass, Feature("eta")))
+    rows = torch.rand(12, 2, generator=torch.Generator().manual_seed(1))
+    return from_points(plain.points, plain.mask, plain.labels, schema=named, conditions=rows)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_conditions_come_back_with_names_and_checksum(path: Path, in_memory: bool) -> None:
+    data = conditioned()
+    to_file_in_parts([data[:5].clouds, data[5:].clouds], path)
+    read = from_file(path, in_memory=in_memory)
+    assert read.schema == data.schema
+    assert read.checksum() == data.checksum() != ragged().checksum()
+    assert data.conditions is not None
+    assert torch.equal(read[4:6][1].conditions, data.conditions[5:6])
+    if not in_memory:
+        taken = read.take(torch.tensor([7, 0, 7])).conditions
+        assert taken is not None
+        assert torch.equal(taken, data.conditions[[7, 0, 7]])
+
+
+def test_a_data_set_in_memory_keeps_its_conditions_in_a_file(path: Path) -> None:
+    data = conditioned()
+    assert from_file(to_file(data, path)).checksum() == data.checksum()
+
+
+def test_conditions_that_a_file_does_not_name_have_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", points=rng.random((9, 4, 2)), conditions=rng.random((9, 2)))
+    for in_memory in (True, False):
+        schema = from_file(tmp_path / "a.npz", in_memory=in_memory).schema
+        assert [condition.name for condition in schema.conditions] == [
+            "condition 1",
+            "condition 2",
+        ]
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 0), (8, 2)])
+def test_conditions_of_a_file_are_a_row_for_each_cloud(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    np.savez(tmp_path / "a.npz", points=np.ones((9, 4, 2)), conditions=np.ones(shape))
+    with pytest.raises(ValueError, match="conditions must have"):
+        from_file(tmp_path / "a.npz")
+
+
+def test_a_transform_and_a_filter_keep_conditions() -> None:
+    data = conditioned()
+    assert data.conditions is not None
+
+    def moved(graph: Data) -> Data:
+        graph.pos = graph.pos + 1
+        return graph
+
+    changed = CloudDataset(data.clouds, transform=moved)
+    assert changed.conditions is not None
+    assert torch.equal(changed.conditions, data.conditions)
+    assert changed.schema.conditions == data.schema.conditions
+    kept = CloudDataset(data.clouds, pre_filter=lambda graph: int(graph.y) > 8)
+    assert kept.conditions is not None
+    assert torch.equal(kept.conditions, data.conditions[9:])

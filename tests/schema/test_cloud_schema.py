@@ -26,6 +26,7 @@ READY = [
     superpixels(64),
     JETS.with_classes(["g", "t"]),
     points("x y"),
+    points("x y").replace(conditions=(Feature("mass", "GeV", tail=Tail("log", 1.0)),)),
     points("x y z", unit="mm"),
     points("x y z", "charge time"),
     usual(1),
@@ -256,3 +257,24 @@ def test_lists_and_numbers_of_numpy_become_plain() -> None:
 
 def test_a_class_that_is_none_has_no_name_of_another() -> None:
     assert JETS.with_classes(["gluon", "top"]).class_name(-1) == "-1"
+
+
+# conditions
+
+
+def test_a_schema_without_conditions_is_written_as_before_there_were_any() -> None:
+    assert "conditions" not in points("x y").to_dict()
+    assert CloudSchema.from_dict(points("x y").to_dict()).conditions == ()
+
+
+def test_conditions_have_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match="conditions must have names of their own"):
+        points("x y").replace(conditions=(Feature("mass"), Feature("mass")))
+
+
+def test_conditions_of_clouds_that_have_none_are_dropped() -> None:
+    named = points("x y").replace(conditions=(Feature("mass"),))
+    assert named.with_conditions(1) == named
+    assert named.with_conditions(0) == points("x y")
+    with pytest.raises(ValueError, match=r"conditions must have 1 columns \(mass\), got 3"):
+        named.with_conditions(3)

@@ -42,8 +42,8 @@ class ChunkedSource(Source):
             begin = int(self._starts[number])
             rows = slice(max(0, start - begin), stop - begin)
             parts.append(_cut(self._chunk(number), rows))
-        points, masks, labels = zip(*parts, strict=True)
-        return StoredRows(np.concatenate(points), _joined(masks), _joined(labels))
+        points, *others = zip(*parts, strict=True)
+        return StoredRows(np.concatenate(points), *map(_joined, others))
 
     def rows(self, rows: NDArray[np.int64]) -> StoredRows:
         """Clouds by number, each chunk decoded once."""
@@ -51,7 +51,7 @@ class ChunkedSource(Source):
         ascending = rows[order]
         numbers = np.searchsorted(self._starts, ascending, side="right") - 1
         breaks = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-        result: list[NDArray[Any] | None] = [None, None, None]
+        result: list[NDArray[Any] | None] = [None] * len(StoredRows._fields)
         for first, last in zip(breaks[:-1], breaks[1:], strict=True):
             number = int(numbers[first])
             within = ascending[first:last] - self._starts[number]
@@ -79,9 +79,8 @@ class ChunkedSource(Source):
 
 
 def _cut(chunk: StoredRows, rows: slice) -> StoredRows:
-    points, mask, labels = chunk
-    cut = (None if array is None else array[rows] for array in (mask, labels))
-    return StoredRows(points[rows], *cut)
+    points, *others = chunk
+    return StoredRows(points[rows], *(None if array is None else array[rows] for array in others))
 
 
 def _joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:

@@ -18,6 +18,7 @@ from gconvae.datasets.storage.source import (
     StoredRows,
     optional_package,
     read_schema,
+    width_of,
 )
 from gconvae.schema import JETS, CloudSchema
 
@@ -28,7 +29,7 @@ OWN, JETNET = "points", "particle_features"
 
 
 class Hdf5Source(ChunkedSource):
-    """Datasets ``points``, perhaps ``mask``, ``labels``, ``schema``; or JetNet's.
+    """Datasets ``points``, perhaps ``mask``, ``labels``, ``conditions``, ``schema``; or JetNet's.
 
     JetNet's published files hold ``particle_features`` (B, N, 4): eta_rel, phi_rel, pt_rel, mask.
 
@@ -63,6 +64,9 @@ class Hdf5Source(ChunkedSource):
                 has_labels=not self._is_jetnet and "labels" in file,
                 chunk=chunk,
                 schema=JETS if self._is_jetnet else _schema_of(file, path),
+                num_conditions=width_of(file["conditions"].shape, path)
+                if not self._is_jetnet and "conditions" in file
+                else 0,
             )
         super().__init__(np.append(np.arange(0, num_clouds, chunk), num_clouds))
 
@@ -76,7 +80,8 @@ class Hdf5Source(ChunkedSource):
                 return StoredRows(np.ascontiguousarray(features[..., :-1]), features[..., -1])
             mask = file["mask"][start:stop] if self.layout.has_mask else None
             labels = self.labels(start, stop) if self.layout.has_labels else None
-            return StoredRows(file[OWN][start:stop], mask, labels)
+            rows = file["conditions"][start:stop] if self.layout.num_conditions else None
+            return StoredRows(file[OWN][start:stop], mask, labels, rows)
 
     def labels(self, start: int, stop: int) -> NDArray[Any]:
         """Labels of consecutive clouds, texts as texts."""
@@ -140,7 +145,7 @@ class Hdf5Writer:
 
 def _check(file: Any, points: Any, path: Path) -> None:
     """Refuses datasets that are no clouds."""
-    for name in {points.name.removeprefix("/"), "mask", "labels"} & set(file):
+    for name in {points.name.removeprefix("/"), "mask", "labels", "conditions"} & set(file):
         dataset = file[name]
         if not hasattr(dataset, "shape") or not dataset.shape:
             raise ValueError(f"{name} must be a dataset with a row for each cloud, in {path}")

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from gconvae.datasets.storage.positioned_file import PositionedFile
 from gconvae.datasets.storage.read_plan import ReadPlan
-from gconvae.datasets.storage.source import CHUNK_BYTES, Layout, Source, StoredRows, read_schema
+from gconvae.datasets.storage.source import (
+    CHUNK_BYTES,
+    Layout,
+    Source,
+    StoredRows,
+    read_schema,
+    width_of,
+)
 from gconvae.schema import CloudSchema
 
 __all__ = [
@@ -92,6 +99,7 @@ class ArraySource(Source):
         mask: (B, N), or None.
         labels: B rows, or None.
         schema: What the file says of the features, or None.
+        conditions: (B, C), or None.
     Raises:
         ValueError: If the shapes do not fit, or the file ends before the arrays do.
     """
@@ -103,10 +111,11 @@ class ArraySource(Source):
         mask: ArrayPlace | None = None,
         labels: ArrayPlace | None = None,
         schema: CloudSchema | None = None,
+        conditions: ArrayPlace | None = None,
     ) -> None:
         self.path = path
-        _check_places(path, points, mask, labels)
-        self._places = (points, mask, labels)
+        _check_places(path, points, mask, labels, conditions)
+        self._places = (points, mask, labels, conditions)
         self._file = PositionedFile(path)
         num_clouds, num_nodes, num_features = points.shape
         self.layout = Layout(
@@ -118,6 +127,7 @@ class ArraySource(Source):
             has_labels=labels is not None,
             chunk=max(1, CHUNK_BYTES // max(1, points.row_bytes)),
             schema=schema,
+            num_conditions=0 if conditions is None else width_of(conditions.shape, path),
         )
 
     def span(self, start: int, stop: int) -> StoredRows:
@@ -165,7 +175,7 @@ def open_npy(path: Path) -> ArraySource:
 
 
 def open_npz(path: Path) -> ArraySource:
-    """Arrays ``points``, perhaps ``mask``, ``labels`` and ``schema`` of an npz file.
+    """Arrays ``points``, perhaps ``mask``, ``labels``, ``conditions``, ``schema`` of an npz file.
 
     Raises:
         PackedArraysError: If they are compressed, or lie column by column.
@@ -180,7 +190,7 @@ def open_npz(path: Path) -> ArraySource:
             )
         places = {
             name: _member_at(file, members[name], path, name)
-            for name in ("points", "mask", "labels")
+            for name in StoredRows._fields
             if name in members
         }
         schema = None
@@ -188,7 +198,8 @@ def open_npz(path: Path) -> ArraySource:
             with archive.open(members["schema"]) as member:
                 text = np.lib.format.read_array(member, allow_pickle=False)
             schema = read_schema(text, path)
-    return ArraySource(path, places["points"], places.get("mask"), places.get("labels"), schema)
+    mask, labels, conditions = (places.get(name) for name in ("mask", "labels", "conditions"))
+    return ArraySource(path, places["points"], mask, labels, schema, conditions)
 
 
 def _member_at(file: IO[bytes], info: zipfile.ZipInfo, path: Path, name: str) -> ArrayPlace:
@@ -242,8 +253,8 @@ def _check_places(path: Path, points: ArrayPlace, *others: ArrayPlace | None) ->
             continue
         if place.shape[0] != points.shape[0]:
             raise ValueError(
-                f"mask and labels must have {points.shape[0]} rows like points, got shape "
-                f"{place.shape} in {path}"
+                f"mask, labels and conditions must have {points.shape[0]} rows like points, got "
+                f"shape {place.shape} in {path}"
             )
         if place.offset + place.shape[0] * place.row_bytes > size:
             raise ValueError(f"path must be a whole file, {path} is cut short")

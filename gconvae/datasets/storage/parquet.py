@@ -29,6 +29,9 @@ SCHEMA, NUM_NODES = b"gconvae.schema", b"gconvae.num_nodes"
 LABELS = ("labels", "label")
 """What the column of labels may be called."""
 
+CONDITIONS = "conditions"
+"""A column of lists: numbers of each cloud as a whole."""
+
 GROUP_BYTES = 4 * CHUNK_BYTES
 """Bytes of points in a row group, of which a file lists each."""
 
@@ -37,8 +40,8 @@ class ParquetSource(ChunkedSource):
     """A column ``points`` of lists of nodes, or a column of numbers for each feature.
 
     Args:
-        path: The file. A column ``labels`` or ``label`` is optional, columns without lists are
-            not looked at.
+        path: The file. A column ``labels`` or ``label`` and one of lists, ``conditions``, are
+            optional, columns without lists are not looked at.
     Raises:
         ModuleNotFoundError: If pyarrow is not installed.
         ValueError: If it is no whole Parquet file of clouds.
@@ -67,17 +70,19 @@ class ParquetSource(ChunkedSource):
                 self._num_nodes = max(map(self._largest, self._groups))
             if self._num_nodes < 1:
                 raise ValueError(f"points must hold at least one node, got none in {path}")
-            first = self.read_chunk(0).points[:0]  # its columns say number and kind of features
+            self._has_conditions = CONDITIONS in fields
+            first = self.read_chunk(0)  # its columns say number and kind of features
             self.layout = Layout(
                 num_clouds=int(starts[-1]),
                 num_nodes=self._num_nodes,
-                num_features=first.shape[2],
-                dtype=first.dtype,
+                num_features=first.points.shape[2],
+                dtype=first.points.dtype,
                 has_mask=True,
                 has_labels=self._labels is not None,
                 chunk=max(sizes),
                 schema=schema,
                 names=() if self._columns == ["points"] else tuple(self._columns),
+                num_conditions=0 if first.conditions is None else first.conditions.shape[1],
             )
 
     def read_chunk(self, number: int) -> StoredRows:
@@ -102,7 +107,9 @@ class ParquetSource(ChunkedSource):
                 start, stop = (int(row) for row in self._starts[number : number + 2])
                 labels = self.labels(start, stop)
             nodes = [column.nodes() for column in columns]  # (P, features of the column) each
-            return StoredRows(*_padded(nodes, sizes, self._num_nodes), labels)
+            points, mask = _padded(nodes, sizes, self._num_nodes)
+            rows = self._conditions(self._groups[number]) if self._has_conditions else None
+            return StoredRows(points, mask, labels, rows)
 
     def labels(self, start: int, stop: int) -> NDArray[Any]:
         """Labels of consecutive clouds."""
@@ -118,6 +125,13 @@ class ParquetSource(ChunkedSource):
                 parts.append(values.astype(str) if values.dtype == object else values)
         begin = int(self._starts[first])
         return np.concatenate(parts)[start - begin : stop - begin]
+
+    def _conditions(self, group: int) -> NDArray[Any]:
+        """A list of numbers of each cloud, shape (n, C)."""
+        column = _Lists(self._table(group, [CONDITIONS]), CONDITIONS)
+        if (column.sizes != column.sizes[0]).any() or not column.sizes[0]:
+            raise ValueError(f"{CONDITIONS} must be as many numbers in every row of {self.path}")
+        return column.nodes().reshape(len(column.sizes), -1)
 
     def _largest(self, group: int) -> int:
         return int(_Lists(self._table(group, self._columns[:1]), self._columns[0]).sizes.max())
@@ -160,7 +174,11 @@ class ParquetWriter:
         return max(1, GROUP_BYTES // row_bytes)
 
     def append(
-        self, points: NDArray[Any], mask: NDArray[Any], labels: NDArray[Any] | None = None
+        self,
+        points: NDArray[Any],
+        mask: NDArray[Any],
+        labels: NDArray[Any] | None = None,
+        conditions: NDArray[Any] | None = None,
     ) -> None:
         """Adds a row group."""
         arrow = self._arrow
@@ -170,6 +188,9 @@ class ParquetWriter:
         columns = {"points": arrow.ListArray.from_arrays(ends, nodes)}
         if labels is not None:
             columns["labels"] = arrow.array(labels)
+        if conditions is not None:
+            width = conditions.shape[1]
+            columns[CONDITIONS] = arrow.FixedSizeListArray.from_arrays(conditions.ravel(), width)
         table = arrow.table(columns)
         if self._writer is None:
             self._num_nodes = mask.shape[1]
@@ -264,7 +285,7 @@ def _feature_columns(fields: dict[str, Any], schema: CloudSchema | None, path: P
     lists = [name for name, kind in fields.items() if hasattr(kind, "value_type")]
     if schema is not None and set(schema.names) <= set(lists):
         return list(schema.names)
-    lists = [name for name in lists if name not in LABELS]
+    lists = [name for name in lists if name not in (*LABELS, CONDITIONS)]
     if not lists:
         raise ValueError(
             f"path must hold a column 'points', or a column of lists for each feature, {path} has "

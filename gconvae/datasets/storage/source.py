@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from gconvae.schema import CloudSchema
 
-__all__ = ["CHUNK_BYTES", "Layout", "Source", "StoredRows", "optional_package", "read_schema"]
+__all__ = [
+    "CHUNK_BYTES",
+    "Layout",
+    "Source",
+    "StoredRows",
+    "optional_package",
+    "read_schema",
+    "width_of",
+]
 
 CHUNK_BYTES = 2**20
 """Bytes of points that are read together: far more than one access costs, and small enough that
@@ -27,11 +35,13 @@ class StoredRows(NamedTuple):
         points: Real numbers of any kind, shape (n, N, F), writable.
         mask: Shape (n, N), of any kind; None = every node is real.
         labels: In any form of :func:`gconvae.clouds.as_labels`; None = none.
+        conditions: Numbers of each cloud as a whole, shape (n, C); None = none.
     """
 
     points: NDArray[Any]
     mask: NDArray[Any] | None = None
     labels: NDArray[Any] | None = None
+    conditions: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Layout:
         chunk: Consecutive clouds that are read together best.
         schema: What the file says of its features; None = nothing.
         names: Of the features, where the file has names but no schema; else empty.
+        num_conditions: C, the numbers of a cloud as a whole; 0 = none.
     """
 
     num_clouds: int
@@ -59,6 +70,7 @@ class Layout:
     chunk: int
     schema: CloudSchema | None = None
     names: tuple[str, ...] = ()
+    num_conditions: int = 0
 
 
 class Source(ABC):
@@ -96,6 +108,17 @@ def read_schema(text: Any, path: Path) -> CloudSchema:
         return CloudSchema.from_json(text)
     except ValueError as error:
         raise ValueError(f"path must hold a whole schema, {path} does not: {error}") from None
+
+
+def width_of(shape: tuple[int, ...], path: Path) -> int:
+    """C, the columns of conditions, from the shape of their array.
+
+    Raises:
+        ValueError: If it is not (clouds, C) with C at least 1.
+    """
+    if len(shape) != 2 or shape[1] < 1:
+        raise ValueError(f"conditions must have shape (clouds, C), got {shape} in {path}")
+    return int(shape[1])
 
 
 def optional_package(name: str, needed_for: str) -> Any:

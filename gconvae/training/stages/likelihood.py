@@ -58,6 +58,7 @@ class Batch(NamedTuple):
         noise: Of the latents, shape (B, L).
         labels: Shape (B,), or None.
         node_noise: Of the decoder, or None.
+        conditions: Shape (B, C), or None.
     """
 
     unit: Tensor
@@ -66,6 +67,7 @@ class Batch(NamedTuple):
     noise: Tensor
     labels: Tensor | None
     node_noise: Tensor | None
+    conditions: Tensor | None = None
 
     def of(self, rows: slice) -> Batch:
         """Some of the clouds."""
@@ -126,11 +128,12 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
         generator(seed, "node noise of the calibration"),
         model.conditioning.num_points,
     )
-    made = Clouds(z, model.conditioning.nodes(clouds.mask), clouds.labels)
+    made = clouds._replace(points=z, mask=model.conditioning.nodes(clouds.mask))
     means = []
     for part in pieces(made, num_points):
         numbers = model.node_noise(len(part.points), noise)
-        means.append(model.decode_unit(part.points, part.labels, part.mask, numbers))
+        given = part.points, part.labels, part.mask, numbers
+        means.append(model.decode_unit(*given, conditions=part.conditions))
     unit = model.scaled(clouds) / model.scaling.extent
     # a network with fewer nodes than the clouds is held against their first ones
     missing = num_points - unit.shape[1]
@@ -181,7 +184,8 @@ class LikelihoodStage(SteppedStage):
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
         noise = valid.noise(len(rows), self._numbers("held-out means", 0))
         with alone():
-            mean = valid.means(unit, mask, valid.labels(rows), *noise)
+            given = valid.labels(rows), *noise, valid.conditions(rows)
+            mean = valid.means(unit, mask, *given)
         self.held_out = unit, mean, mask
         likelihood.network.train()
 
@@ -221,7 +225,8 @@ class LikelihoodStage(SteppedStage):
         random, done = self._numbers("changes", step), step / self.num_steps
         unit, changes = self.likelihood.changed(unit, mask, random, done)
         noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
-        return Batch(unit, mask, changes, noise, self.pairs.labels(rows), node_noise)
+        labels, conditions = self.pairs.labels(rows), self.pairs.conditions(rows)
+        return Batch(unit, mask, changes, noise, labels, node_noise, conditions)
 
     def training_step(self, batch: Any, number: int) -> Tensor | None:
         """Minus the log-likelihood of the process's share; takes all steps that are recorded."""
@@ -240,8 +245,8 @@ class LikelihoodStage(SteppedStage):
         share = self.share(len(batch.unit))
 
         def some(rows: slice) -> tuple[Tensor, list[Tensor]]:
-            unit, mask, changes, noise, labels, node_noise = batch.of(rows)
-            means = self.pairs.means(unit, mask, labels, noise, node_noise)
+            unit, mask, changes, noise, labels, node_noise, conditions = batch.of(rows)
+            means = self.pairs.means(unit, mask, labels, noise, node_noise, conditions)
             with self.in_precision():
                 losses = self.likelihood.negative_log_likelihood(unit, means, mask, changes)
             self.check_shape(losses, len(means))

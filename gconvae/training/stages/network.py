@@ -174,7 +174,7 @@ class NetworkStage(Stage):
 
     def _tensors(
         self, part: str, epoch: int, step: int, batch: Clouds
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor, Tensor | None]:
         """What a step is a function of: random numbers are those of the whole batch, so that each
         cloud has its own in any process.
         """
@@ -186,7 +186,7 @@ class NetworkStage(Stage):
         # a number that is recorded stays as it was
         dtype = self.model.scaling.low.dtype
         beta = torch.tensor(self._beta(epoch), dtype=dtype, device="cpu")
-        return points, batch.mask, batch.labels, noise, numbers, beta
+        return points, batch.mask, batch.labels, noise, numbers, beta, batch.conditions
 
     def step_loss(
         self,
@@ -197,6 +197,7 @@ class NetworkStage(Stage):
         noise: Tensor,
         numbers: Tensor | None,
         beta: Tensor,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """Reconstruction loss and KL term of a batch.
 
@@ -208,9 +209,10 @@ class NetworkStage(Stage):
             noise: Of the latents, N(0, 1), shape (B, L).
             numbers: Noise that the decoder takes, or None.
             beta: Weight of the KL term.
+            conditions: Shape (B, C), or None.
         """
         share = self.share(len(scaled))
-        batch = scaled, mask, labels, noise, numbers
+        batch = scaled, mask, labels, noise, numbers, conditions
 
         def some(rows: slice) -> tuple[Tensor, Sequence[Tensor]]:
             rec, kl, _ = self._terms(Share(rows, share.count, share.factor), *batch)
@@ -241,12 +243,14 @@ class NetworkStage(Stage):
         labels: Tensor | None,
         noise: Tensor,
         numbers: Tensor | None,
+        conditions: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Reconstruction loss and KL of clouds of a batch, and :meth:`_divergence`'s penalty."""
         rows, count = share.rows, len(scaled)
         scaled, mask, noise = scaled[rows], mask[rows], noise[rows]
         labels = None if labels is None else labels[rows]
         numbers = None if numbers is None else numbers[rows]
+        conditions = None if conditions is None else conditions[rows]
         with self.in_precision():
             posterior = self.model.posterior(scaled, mask)
         stddev = posterior.base_dist.stddev
@@ -255,18 +259,19 @@ class NetworkStage(Stage):
         asked = not (mask.is_cuda or self.is_recorded)
         made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
         with self.in_precision():
+            full = None if asked else made is None
             unit = self.model.decode_unit(
-                z, labels, made, numbers, full=None if asked else made is None
+                z, labels, made, numbers, full=full, conditions=conditions
             )
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
-        full = made is None or (asked and bool(mask.all() and made.all()))
-        rec = self.loss(scaled, output, *(() if full else (mask, made)))  # (B,)
+        is_full = made is None or (asked and bool(mask.all() and made.all()))
+        rec = self.loss(scaled, output, *(() if is_full else (mask, made)))  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(
                 f"loss must return one value a cloud, shape ({len(scaled)},), "
                 f"got shape {tuple(rec.shape)}"
             )
-        return rec, *self._divergence(posterior, mask, labels, count, share)
+        return rec, *self._divergence(posterior, mask, labels, count, share, conditions)
 
     def _random(self, purpose: str) -> torch.Generator:
         """For this step of this part; node noise is the same in both."""
@@ -291,10 +296,11 @@ class NetworkStage(Stage):
         labels: Tensor | None,
         count: int,
         share: Share,
+        conditions: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """KL of each cloud, shape (B,), and what is made small if it is not its mean."""
         if self.options.joint_prior:
-            context = self.model.conditioning.context(len(mask), labels, mask)
+            context = self.model.conditioning.context(len(mask), labels, mask, conditions)
             context = None if context is None else context.to(posterior.mean)
             shape, like = (1, count, self.model.prior.latent_dim), posterior.mean
             noise = torch.randn(shape, generator=self._random(""), device="cpu", dtype=like.dtype)

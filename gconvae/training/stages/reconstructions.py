@@ -94,6 +94,12 @@ class Reconstructions:
             return None
         return self.source.prepared(self._places(rows)).labels
 
+    def conditions(self, rows: Tensor) -> Tensor | None:
+        """Conditions of clouds, shape (b, C), where the model has some."""
+        if not self.model.conditioning.names:
+            return None
+        return self.source.prepared(self._places(rows)).conditions
+
     def noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """N(0, 1) for the latents of clouds, shape (b, L), and the decoder's noise, or None.
 
@@ -112,6 +118,7 @@ class Reconstructions:
         labels: Tensor | None,
         noise: Tensor,
         node_noise: Tensor | None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """The decoder's output for clouds, through a draw from their posteriors.
 
@@ -121,6 +128,7 @@ class Reconstructions:
             labels: Of the clouds, shape (b,), or None.
             noise: See :meth:`noise`.
             node_noise: Likewise.
+            conditions: Of the clouds, shape (b, C), or None.
         Returns:
             Shape (b, N, F).
         """
@@ -132,7 +140,7 @@ class Reconstructions:
         # in a recording no mask can be looked at
         full = False if recording(unit) else None
         made = model.conditioning.nodes(mask)
-        return model.decode_unit(z, labels, made, node_noise, full=full)
+        return model.decode_unit(z, labels, made, node_noise, full=full, conditions=conditions)
 
     def _places(self, rows: Tensor) -> Tensor:
         return rows if self.rows is None else self.rows[rows]
@@ -164,7 +172,8 @@ def posteriors(model: VAE, clouds: Clouds) -> Latents:
         return model.posterior(model.scaled(part), part.mask)
 
     found = side_by_side([functools.partial(posterior, part) for part in pieces(clouds)])
-    context = model.conditioning.context(len(clouds.points), clouds.labels, clouds.mask)
+    given = clouds.labels, clouds.mask, clouds.conditions
+    context = model.conditioning.context(len(clouds.points), *given)
     return Latents(
         torch.cat([posterior.mean for posterior in found]),
         torch.cat([posterior.base_dist.stddev for posterior in found]),
@@ -183,7 +192,7 @@ def dequantized(model: VAE, clouds: Clouds, seed: int) -> Clouds:
     ends = model.scaling.low, model.scaling.high
     random = generator(seed, "lattice")
     points = model.likelihood.dequantize(clouds.points, random, *ends, clouds.mask)
-    return Clouds(points, clouds.mask, clouds.labels)
+    return clouds._replace(points=points)
 
 
 def held_out(num_clouds: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,15 @@
-"""What a cloud is given beside z: its label and its number of nodes, and how often each occurs."""
+"""What a cloud is given beside z: label, number of nodes, conditions; how often each occurs."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gconvae.clouds import Clouds, as_conditions, as_tensor
+from gconvae.conditioning.conditions import Conditions
 from gconvae.cuda_graphs import recording
 from gconvae.registry import check_counts
 
@@ -14,15 +17,17 @@ __all__ = ["Conditioning", "Drawn"]
 
 
 class Drawn(NamedTuple):
-    """Labels and nodes of clouds to come.
+    """Labels, nodes and conditions of clouds to come.
 
     Attributes:
         labels: Shape (B,), or None for a model without labels.
         mask: True for the first n nodes of each cloud, shape (B, N).
+        conditions: Shape (B, C), or None for a model without conditions.
     """
 
     labels: Tensor | None
     mask: Tensor
+    conditions: Tensor | None = None
 
 
 class Conditioning(nn.Module):
@@ -32,14 +37,17 @@ class Conditioning(nn.Module):
 
     Decoder and prior are given both as a context vector: the label one-hot, then n / N. So the
     numbers of nodes of new clouds follow the training clouds exactly, digit by digit, and z need
-    not carry them.
+    not carry them. Conditions that a model asks for come last, standardized; then y, n and
+    conditions of new clouds are those of a training cloud, see :class:`Conditions`.
 
     Args:
         num_points: N, the most nodes of a cloud.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
         ragged: Whether the context tells the number of nodes.
+        conditions: Names of the conditions that the context tells; empty = none.
     Raises:
-        ValueError: If ``num_points`` is below 1 or ``num_classes`` below 0.
+        ValueError: If ``num_points`` is below 1 or ``num_classes`` below 0, or a name of a
+            condition comes twice.
     Example:
         >>> conditions = Conditioning(num_points=4, num_classes=2, ragged=True)
         >>> conditions.context(1, torch.tensor([1]), torch.tensor([[True, True, False, False]]))
@@ -48,7 +56,13 @@ class Conditioning(nn.Module):
 
     counts: Tensor
 
-    def __init__(self, num_points: int, num_classes: int = 0, ragged: bool = False) -> None:
+    def __init__(
+        self,
+        num_points: int,
+        num_classes: int = 0,
+        ragged: bool = False,
+        conditions: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         check_counts(num_points=num_points)
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
@@ -59,11 +73,17 @@ class Conditioning(nn.Module):
         counts = torch.zeros(max(1, num_classes), num_points, dtype=torch.float64)
         counts[:, -1] = 1  # until clouds are seen: every label alike, every cloud full
         self.register_buffer("counts", counts)
+        self.conditions = Conditions(conditions, num_points, num_classes) if conditions else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the conditions that a model asks for."""
+        return () if self.conditions is None else self.conditions.names
 
     @property
     def dim(self) -> int:
         """C, the entries of a context vector; 0 where there is nothing to tell."""
-        return self.num_classes + int(self.ragged)
+        return self.num_classes + int(self.ragged) + len(self.names)
 
     @property
     def always_full(self) -> bool:
@@ -103,24 +123,59 @@ class Conditioning(nn.Module):
         counted.index_add_(0, places.flatten(), counts.flatten().to(counted))
         self.counts.copy_(counted.view_as(self.counts))
 
+    def fit_conditions(self, clouds: Clouds, seed: int = 0) -> None:
+        """Standardizes conditions by those of training clouds; nothing where there are none.
+
+        Args:
+            clouds: Prepared, with the model's schema of them; labels where the model has some.
+            seed: Of the choice of clouds that are kept.
+        """
+        if self.conditions is None:
+            return
+        rows = self.check_conditions(clouds.conditions, clouds.num_clouds)
+        assert rows is not None
+        features = () if clouds.schema is None else clouds.schema.conditions
+        sizes = clouds.mask.sum(1).clamp(max=self.num_points)
+        self.conditions.fit(rows, sizes, clouds.labels, features, seed)
+
+    def chosen(self, clouds: Clouds) -> Tensor | None:
+        """Of the conditions that clouds have those of the model, in its order, shape (B, C).
+
+        None where the model has none, or the clouds lack one.
+        """
+        if self.conditions is None or clouds.conditions is None:
+            return None
+        if clouds.schema is None:
+            return clouds.conditions if clouds.conditions.shape[1] == len(self.names) else None
+        known = [condition.name for condition in clouds.schema.conditions]
+        if not set(self.names) <= set(known):
+            return None
+        return clouds.conditions[:, [known.index(name) for name in self.names]]
+
     def draw(
         self,
         num_samples: int,
         generator: torch.Generator,
         label: int | Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Drawn:
-        """Labels, where they are not given, and numbers of nodes, on the CPU.
+        """Labels and conditions, where they are not given, and numbers of nodes, on the CPU.
 
         Args:
             num_samples: How many.
             generator: A CPU generator.
             label: One label for all, or one each, shape (num_samples,); None = as often as in
                 training.
+            conditions: Shape (num_samples, C); None = as often as in training.
         Raises:
             ValueError: If there is no such label, or no training cloud had it.
         """
         counts = self.counts.cpu()
         labels = self.check_wanted(label, num_samples)
+        if self.conditions is not None:
+            row = self.conditions.draw(num_samples, generator, labels, conditions)
+            mask = self._places() < row.sizes.unsqueeze(1)
+            return Drawn(row.labels if self.num_classes else None, mask, row.conditions)
         if labels is None and self.num_classes:
             labels = counts.sum(1).multinomial(num_samples, True, generator=generator)
         if self.always_full:  # a draw from one number takes longer than all of a prior
@@ -149,7 +204,11 @@ class Conditioning(nn.Module):
         return labels
 
     def context(
-        self, num_clouds: int, labels: Tensor | None = None, mask: Tensor | None = None
+        self,
+        num_clouds: int,
+        labels: Tensor | None = None,
+        mask: Tensor | None = None,
+        conditions: Any = None,
     ) -> Tensor | None:
         """The context vectors, shape (B, C); None where C is 0.
 
@@ -157,10 +216,12 @@ class Conditioning(nn.Module):
             num_clouds: B.
             labels: Shape (B,), needed where the model has labels.
             mask: Shape (B, M); None = all nodes are real.
+            conditions: Data units, shape (B, C), needed where the model has conditions.
         Raises:
-            ValueError: If a label is missing or out of range.
+            ValueError: If a label or condition is missing, or a label out of range.
         """
         labels = self.check_labels(labels, num_clouds)
+        conditions = self.check_conditions(conditions, num_clouds)
         columns: list[Tensor] = []
         if labels is not None:
             columns.append(nn.functional.one_hot(labels, self.num_classes).float())
@@ -170,6 +231,9 @@ class Conditioning(nn.Module):
             assert mask is not None
             sizes = mask.sum(1, keepdim=True).clamp(max=self.num_points)
             columns.append(sizes.float() / self.num_points)
+        if self.conditions is not None:
+            assert conditions is not None
+            columns.append(self.conditions.standardized(conditions))
         device = self.counts.device
         return torch.cat([c.to(device) for c in columns], dim=1) if columns else None  # (B, C)
 
@@ -210,6 +274,39 @@ class Conditioning(nn.Module):
                 f"{name} must be 0 to {self.num_classes - 1}, got {int(labels[outside][0])}"
             )
         return labels.long().expand(num_clouds)
+
+    def check_conditions(
+        self, conditions: Any, num_clouds: int, name: str = "conditions", *, wanted: bool = False
+    ) -> Tensor | None:
+        """Conditions as a tensor (B, C); None for a model without conditions.
+
+        Args:
+            conditions: Shape (B, C), or (C,) for all clouds, in any form; or None.
+            num_clouds: B.
+            name: What error messages call them.
+            wanted: Whether somebody asks for them: then None = drawn, their numbers are looked
+                at, and a model without conditions refuses them.
+        Raises:
+            ValueError: If they are missing, too much, of another shape, or not finite.
+        """
+        if wanted and conditions is None:
+            return None
+        if self.conditions is None:
+            if wanted:
+                raise ValueError(f"{name} must be None for a model without conditions")
+            return None
+        asked, count = ", ".join(self.names), len(self.names)
+        if conditions is None:
+            raise ValueError(f"{name} must be given, the model is conditioned on {asked}")
+        rows = as_tensor(conditions, name)
+        if rows.shape not in ((count,), (num_clouds, count)):
+            raise ValueError(
+                f"{name} must have shape ({count},) or ({num_clouds}, {count}) for {asked}, got "
+                f"{tuple(rows.shape)}"
+            )
+        rows = rows.expand(num_clouds, -1)
+        # those of data sets are checked, and a GPU is not to be waited for
+        return as_conditions(rows, num_clouds) if wanted else rows
 
     def _places(self) -> Tensor:
         """Numbers of the nodes, shape (N,), on the CPU whatever torch's default is."""

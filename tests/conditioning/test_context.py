@@ -99,7 +99,7 @@ def test_a_single_smaller_cloud_is_not_full() -> None:
 
 
 def test_draws_follow_the_table_of_labels_and_sizes() -> None:
-    labels, mask = fitted().draw(6000, random())
+    labels, mask, _ = fitted().draw(6000, random())
     assert labels is not None
     pairs = list(zip(labels.tolist(), mask.sum(1).tolist(), strict=True))
     shares = {(0, 2): 1 / 6, (0, 3): 2 / 6, (0, 5): 1 / 6, (2, 1): 2 / 6}
@@ -107,7 +107,7 @@ def test_draws_follow_the_table_of_labels_and_sizes() -> None:
 
 
 def test_sizes_of_a_given_label_follow_its_row() -> None:
-    labels, mask = fitted().draw(4000, random(), label=0)
+    labels, mask, _ = fitted().draw(4000, random(), label=0)
     assert labels is not None
     assert labels.tolist() == [0] * 4000
     assert p_value(mask.sum(1).tolist(), {2: 0.25, 3: 0.5, 5: 0.25}) > 1e-3
@@ -116,7 +116,7 @@ def test_sizes_of_a_given_label_follow_its_row() -> None:
 def test_sizes_without_labels_follow_the_table() -> None:
     conditions = Conditioning(num_points=5)
     conditions.fit(masks(3, 1, 3, 5))
-    labels, mask = conditions.draw(4000, random())
+    labels, mask, _ = conditions.draw(4000, random())
     assert labels is None
     assert p_value(mask.sum(1).tolist(), {1: 0.25, 3: 0.5, 5: 0.25}) > 1e-3
 
@@ -130,7 +130,7 @@ def test_draws_are_independent_of_each_other() -> None:
 
 def test_given_labels_are_kept_one_each() -> None:
     wanted = torch.tensor([2, 0, 2, 2, 0])
-    labels, mask = fitted().draw(5, random(), label=wanted)
+    labels, mask, _ = fitted().draw(5, random(), label=wanted)
     assert labels is not None
     assert torch.equal(labels, wanted)
     assert (mask.sum(1)[wanted == 2] == 1).all()

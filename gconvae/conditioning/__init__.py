@@ -1,0 +1,8 @@
+"""What a cloud is given beside z: its label, its number of nodes, its conditions."""
+
+from __future__ import annotations
+
+from gconvae.conditioning.conditions import Conditions, checked_names, chosen_conditions
+from gconvae.conditioning.context import Conditioning, Drawn
+
+__all__ = ["Conditioning", "Conditions", "Drawn", "checked_names", "chosen_conditions"]
