@@ -72,7 +72,7 @@ class CloudFile(Dataset["Data"]):
         self._summary: CloudSummary | None = None
         layout = self._source.layout
         _check_features(self._source, schema)
-        known = layout.schema if schema is None else schema
+        known = known_schema(self._source, schema)
         classes = () if known is None else known.classes
         self._label_names = LabelNames(self._source, classes)
         found = _found_schema(self._source, known).with_classes(self._label_names.classes)
@@ -229,8 +229,21 @@ def _found_schema(source: Source, known: CloudSchema | None) -> CloudSchema:
     if known is not None and layout.has_mask and is_single:
         return known  # nothing would be learned from numbers
     sample = source.rows(_spread_rows(layout.num_clouds, _cloud_bytes(source)))
-    found = from_points(sample.points, sample.mask, schema=known, name=f"points of {source.path}")
+    found = from_points(
+        *(sample.points, sample.mask),
+        schema=known,
+        name=f"points of {source.path}",
+        conditions=sample.conditions,
+    )
     return with_names(found.schema, layout.names) if known is None else found.schema
+
+
+def known_schema(source: Source, schema: CloudSchema | None) -> CloudSchema | None:
+    """The schema that somebody hands over, with the file's names of conditions, or the file's."""
+    own = source.layout.schema
+    if schema is None or own is None or schema.conditions:
+        return own if schema is None else schema
+    return schema.replace(conditions=own.conditions)
 
 
 def with_names(schema: CloudSchema, names: tuple[str, ...]) -> CloudSchema:

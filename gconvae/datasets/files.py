@@ -1,4 +1,4 @@
-"""Clouds of a file: npz with their schema, npy, HDF5, Parquet; read without running code."""
+"""Clouds of a file: npz with their schema, npy, HDF5, Parquet, ROOT; read without running code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from gconvae.datasets.cloud_dataset import CloudDataset
-from gconvae.datasets.cloud_file import CloudFile, with_names
+from gconvae.datasets.cloud_file import CloudFile, known_schema, with_names
 from gconvae.datasets.sources import from_points
 from gconvae.datasets.storage.numpy_arrays import PackedArraysError, whole_arrays
-from gconvae.datasets.storage.opening import HDF5, PARQUET, open_source
+from gconvae.datasets.storage.opening import HDF5, PARQUET, ROOT, open_source
 from gconvae.datasets.storage.source import Source, read_schema
 from gconvae.schema import CloudSchema
 
@@ -57,9 +57,19 @@ def from_file(
     - ``.npz``: arrays ``points`` (B, N, F), perhaps ``mask``, ``labels``, ``schema`` and
       ``conditions`` (B, C), numbers of each cloud as a whole;
     - ``.npy``: points alone;
-    - ``.h5``, ``.hdf5``: datasets of the same names, or those of JetNet's published files;
+    - ``.h5``, ``.hdf5``: datasets of the same names, or jets as they are published:
+      JetNet's ``particle_features`` (B, N, 4) = eta_rel, phi_rel, pt_rel, mask, with
+      ``jet_features`` (B, 4) = pt, eta, mass, number of particles, of class g, q, t, w or z as
+      the file is called; or the HLS4ML LHC Jet data set's ``jetConstituentList`` and ``jets``;
     - ``.parquet``: a row a cloud, its nodes in a column ``points`` of lists of nodes, or in a
-      column of numbers for each feature; perhaps ``labels`` or ``label``, and ``conditions``.
+      column of numbers for each feature; perhaps ``labels`` or ``label``, and ``conditions``;
+      or columns of JetClass;
+    - ``.root``: a tree with JetClass's ``part_px``, ``part_py``, ``part_deta``, ``part_dphi`` (or
+      ``part_pz``, ``jet_eta``, ``jet_phi``), ``jet_pt`` and perhaps ``jet_energy``, ``label_QCD``
+      and other classes, of which the 128 hardest particles are kept.
+
+    Jets have the schema :data:`gconvae.schema.JETS`, their class, and as conditions those of pt
+    (GeV), eta, mass (GeV) and number of particles that the file says.
 
     Args:
         path: The file, as :func:`gconvae.datasets.to_file`, numpy, h5py or pyarrow write it; ``~``
@@ -70,7 +80,7 @@ def from_file(
             read at once.
     Raises:
         FileNotFoundError: If there is no such file.
-        ModuleNotFoundError: If h5py or pyarrow is needed and not installed.
+        ModuleNotFoundError: If h5py, pyarrow or uproot is needed and not installed.
         ValueError: If it is none of these, is cut short, holds pickles, or its clouds are invalid.
     Example:
         >>> import tempfile
@@ -93,7 +103,8 @@ def from_file(
         in_memory = _bytes_in_memory(source) <= READ_AT_ONCE
     if not in_memory:
         return CloudFile(source, schema=schema)
-    return _read(source, schema) if path.suffix in HDF5 + PARQUET else _read_arrays(path, schema)
+    is_read = path.suffix in HDF5 + PARQUET + ROOT
+    return _read(source, schema) if is_read else _read_arrays(path, schema)
 
 
 def _bytes_in_memory(source: Source) -> int:
@@ -102,9 +113,9 @@ def _bytes_in_memory(source: Source) -> int:
 
 
 def _read(source: Source, schema: CloudSchema | None) -> CloudDataset:
-    """All clouds of an HDF5 or Parquet file."""
+    """All clouds of an HDF5, Parquet or ROOT file."""
     layout = source.layout
-    known = layout.schema if schema is None else schema
+    known = known_schema(source, schema)
     stored = source.span(0, layout.num_clouds)
     points, mask, labels, conditions = stored
     data = from_points(points, mask, labels, schema=known, conditions=conditions)

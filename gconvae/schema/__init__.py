@@ -17,7 +17,14 @@ from gconvae.schema.cloud_schema import (
     default_order_keys,
 )
 from gconvae.schema.feature import Feature, Picture, Tail
-from gconvae.schema.ready import JETS, SUPERPIXELS, points, superpixels, usual
+from gconvae.schema.ready import (
+    JET_CONDITIONS,
+    JETS,
+    SUPERPIXELS,
+    points,
+    superpixels,
+    usual,
+)
 
 if TYPE_CHECKING:
     from gconvae.schema.inference import distance_factors, findings, from_numbers, with_offsets
@@ -26,6 +33,7 @@ __all__ = [
     "CHANGES",
     "EXTENT",
     "JETS",
+    "JET_CONDITIONS",
     "SUPERPIXELS",
     "CloudSchema",
     "Feature",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gconvae.schema.cloud_schema import CHANGES, CloudSchema
 from gconvae.schema.feature import Feature, Picture, Tail
 
-__all__ = ["JETS", "SUPERPIXELS", "points", "superpixels", "usual"]
+__all__ = ["JETS", "JET_CONDITIONS", "SUPERPIXELS", "points", "superpixels", "usual"]
 
 
 def points(
@@ -84,6 +84,14 @@ JETS = CloudSchema(
     name="jets",
 )
 """Particles of a jet, relative to its axis and its pT, the hardest first: JetNet's columns."""
+
+JET_CONDITIONS = (
+    Feature("pt", "GeV", tail=Tail("log", 1.0)),
+    Feature("eta"),
+    Feature("mass", "GeV", tail=Tail("log", 1.0)),
+    Feature("num_particles"),
+)
+"""Numbers of a jet as a whole that a model may be conditioned on: JetNet's ``jet_features``."""
 
 
 def usual(num_features: int) -> CloudSchema:

@@ -20,7 +20,7 @@ from gconvae import datasets
 from gconvae.clouds import Clouds, as_sample
 from gconvae.datasets import CloudFile, as_dataset, from_file, from_points, split
 from gconvae.datasets import cloud_file as cloud_file_module
-from gconvae.schema import JETS, SUPERPIXELS
+from gconvae.schema import SUPERPIXELS
 
 NUM_CLOUDS, NUM_NODES = 60, 7
 
@@ -482,18 +482,6 @@ def test_large_files_are_opened_and_small_ones_read(
 
 
 # layouts of others
-
-
-def test_jetnets_published_files(tmp_path: Path) -> None:
-    content = arrays()
-    features = np.concatenate([content["points"], content["mask"][..., None]], -1)
-    with h5py.File(tmp_path / "g.hdf5", "w") as file:
-        file["particle_features"] = np.nan_to_num(features)
-        file["jet_features"] = np.zeros((NUM_CLOUDS, 4))
-    data = assert_reads_like_memory(tmp_path / "g.hdf5")
-    assert data.schema == JETS
-    wanted = from_points(content["points"], content["mask"], schema=JETS)
-    assert data.checksum() == wanted.checksum()
 
 
 def test_a_parquet_column_for_each_feature(tmp_path: Path) -> None:

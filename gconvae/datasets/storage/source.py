@@ -121,9 +121,13 @@ def width_of(shape: tuple[int, ...], path: Path) -> int:
     return int(shape[1])
 
 
-def optional_package(name: str, needed_for: str) -> Any:
+def optional_package(name: str, needed_for: str, extra: str = "files") -> Any:
     """A package that only some formats need.
 
+    Args:
+        name: Of the package, or of a module of it.
+        needed_for: What cannot be done without it.
+        extra: Which extra brings it.
     Raises:
         ModuleNotFoundError: If it is not installed; the message says how to get it.
     """
@@ -134,5 +138,5 @@ def optional_package(name: str, needed_for: str) -> Any:
         if error.name not in (name, package):
             raise  # the package is there, something that it needs is not
         raise ModuleNotFoundError(
-            f'{needed_for} needs {package}: pip install "gconvae[files]"', name=error.name
+            f'{needed_for} needs {package}: pip install "gconvae[{extra}]"', name=error.name
         ) from None

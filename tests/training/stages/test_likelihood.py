@@ -114,11 +114,20 @@ class Corners:
     def labels(self, rows: Tensor) -> None:
         return None
 
+    def conditions(self, rows: Tensor) -> None:
+        return None
+
     def noise(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
         return torch.randn(count, 4, 3, generator=random), None
 
     def means(
-        self, unit: Tensor, mask: Tensor, labels: None, noise: Tensor, node_noise: None
+        self,
+        unit: Tensor,
+        mask: Tensor,
+        labels: None,
+        noise: Tensor,
+        node_noise: None,
+        conditions: None = None,
     ) -> Tensor:
         middle = unit.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
         return (middle + 0.01 * noise).clamp(0, 1)
