@@ -13,7 +13,7 @@ from gconvae.clouds import Clouds
 from gconvae.datasets import jet_bundle
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.plain import plain
-from gconvae.schema import JETS
+from gconvae.schema import JET_CONDITIONS, JETS
 
 __all__ = ["Jets", "bundled_kinds"]
 
@@ -72,38 +72,27 @@ class Jets(CloudDataset):
         points = np.concatenate([part.points[:, :number] for part in parts])  # (B, N, 3)
         mask = np.concatenate([part.mask[:, :number] for part in parts])  # (B, N)
         labels = np.repeat([CLASSES.index(name) for name in kinds], [len(p.mask) for p in parts])
+        features = np.concatenate([part.jet_features for part in parts])  # (B, 4)
         clouds = Clouds(
             torch.from_numpy(points),
             torch.from_numpy(mask),
             torch.from_numpy(labels).long(),
-            JETS.with_classes(CLASSES),
+            JETS.replace(classes=CLASSES, conditions=JET_CONDITIONS),
+            torch.from_numpy(features),
         )
-        kept: list[bool] = []
-
-        def keep(graph: Any) -> bool:
-            assert pre_filter is not None
-            kept.append(bool(pre_filter(graph)))
-            return kept[-1]
-
         super().__init__(
-            clouds,
-            transform=transform,
-            pre_transform=pre_transform,
-            pre_filter=None if pre_filter is None else keep,
+            clouds, transform=transform, pre_transform=pre_transform, pre_filter=pre_filter
         )
-        features = torch.from_numpy(np.concatenate([part.jet_features for part in parts]))
-        self._jet_features = features if pre_filter is None else features[torch.tensor(kept)]
 
     @property
     def jet_features(self) -> Tensor:
         """Jets' pt in GeV, eta, mass in GeV and number of constituents, shape (B, 4).
 
-        They are those of the whole jet: of all constituents, not only of the hardest. An index,
-        slice or mask of the data set takes them along; :meth:`copy` gives clouds alone.
+        They are those of the whole jet: of all constituents, not only of the hardest; another
+        name of the clouds' conditions.
         """
-        if self._indices is None:
-            return self._jet_features
-        return self._jet_features[torch.as_tensor(list(self._indices), dtype=torch.long)]
+        assert self.conditions is not None
+        return self.conditions
 
 
 def bundled_kinds(name: str) -> list[str] | None:

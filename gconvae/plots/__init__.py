@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gconvae.plots.clouds import cloud_grid, compare_grids, images_and_clouds
 from gconvae.plots.features import feature_histograms
+from gconvae.plots.jets import jet_images, jet_spectra
 from gconvae.plots.reports import leaderboard, report, settings
 from gconvae.plots.style import check_path, save
 from gconvae.plots.training import loss_curves
@@ -18,6 +19,8 @@ __all__ = [
     "compare_grids",
     "feature_histograms",
     "images_and_clouds",
+    "jet_images",
+    "jet_spectra",
     "leaderboard",
     "loss_curves",
     "report",
