@@ -145,6 +145,7 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
 def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
     """Samples, compares with held-out clouds, draws and prints."""
     from gconvae import datasets, metrics, plots
+    from gconvae.metrics.jets.particles import are_jets
 
     assert run.folder is not None  # the command always names one
     folder, model = run.folder, run.model
@@ -156,8 +157,9 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
         name: datasets.from_points(*sample, schema=test.schema) for name, sample in samples.items()
     }
     datasets.to_file(made["generated"], folder / "samples.npz")
+    groups = ["features", "jets"] if are_jets(test.schema) else ["features"]
     reports = {
-        name: metrics.compare(test, sample, reference=valid, metrics="features", seed=options.seed)
+        name: metrics.compare(test, sample, reference=valid, metrics=groups, seed=options.seed)
         for name, sample in made.items()
     }
     for name, report in reports.items():
@@ -168,6 +170,9 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
         rasters = plots.compare_grids(samples, rows=5, columns=5, raster=True)
         plots.save(rasters, folder / "images.png")
     plots.save(plots.feature_histograms(samples), folder / "features.png")
+    if are_jets(test.schema):
+        plots.save(plots.jet_spectra(samples), folder / "spectra.png")
+        plots.save(plots.jet_images(samples), folder / "mean_images.png")
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
     if model.conditioning.num_classes:
