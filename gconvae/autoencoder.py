@@ -18,6 +18,7 @@ from gconvae.clouds import (
     holds_graphs,
     relabelled,
     sort_nodes,
+    to_data,
 )
 from gconvae.conditioning import Conditioning
 from gconvae.pieces import pieces, resized
@@ -76,11 +77,25 @@ class Autoencoder(nn.Module):
         """Where the model's numbers lie."""
         return self.scaling.low.device
 
-    def prepare(self, points: Any, mask: Any = None, *, name: str = "points") -> Clouds:
+    def prepare(
+        self,
+        points: Any,
+        mask: Any = None,
+        *,
+        name: str = "points",
+        labels: Any = None,
+        conditions: Any = None,
+    ) -> Clouds:
         """Clouds in any form: checked, in order, on the model's device, as the model takes them.
 
         In data units relative to the schema's offsets; with N nodes for an encoder with a fixed N.
 
+        Args:
+            points: In any form.
+            mask: Only beside bare points.
+            name: What messages call them.
+            labels: In place of those that came with the clouds; None = those.
+            conditions: Likewise, (C,) for all or (B, C).
         Raises:
             ValueError: If they are not valid, one has more real nodes than the network, or one
                 lies outside the feature ranges; the message calls them ``name``.
@@ -100,7 +115,19 @@ class Autoencoder(nn.Module):
             )
         mask = clouds.mask.to(self.device)
         points, mask = sort_nodes(clouds.points.to(self.device), mask, self.schema)
-        return self.fitted(clouds._replace(points=points, mask=mask), name)
+        clouds = self.fitted(clouds._replace(points=points, mask=mask), name)
+        if labels is not None:
+            clouds = clouds._replace(labels=self.class_indices(labels))
+        if conditions is None:
+            return clouds
+        rows = self.conditioning.check_conditions(conditions, clouds.num_clouds, wanted=True)
+        return clouds._replace(conditions=rows)
+
+    def returned(self, clouds: Clouds, as_data: bool) -> Any:
+        """What a user gets: graphs, or bare points where these say all."""
+        if as_data:
+            return to_data(*clouds, schema=self.schema, conditions=clouds.conditions)
+        return clouds.points if self.conditioning.always_full else clouds
 
     def fitted(
         self, clouds: Clouds, name: str | None = "points", *, is_inside: bool = False

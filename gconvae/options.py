@@ -71,13 +71,13 @@ class ModelOptions:
     likelihood: str | None = None
     labels: bool | None = None
     ragged: bool | None = None
+    conditions: list[str] | None = None
     latent_dim: int = 10
     num_points: int | None = None
     channels: tuple[int, ...] | None = None
     hidden: int | None = None
     padding: int | None = None
     kernel: int | None = None
-    conditions: list[str] | None = None
 
 
 @dataclass(frozen=True)

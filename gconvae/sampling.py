@@ -223,12 +223,7 @@ def reconstructions(model: Generative, clouds: Clouds, seed: int | None) -> Clou
 
 @torch.no_grad()
 def interpolations(
-    model: Generative,
-    first: Clouds,
-    second: Clouds,
-    steps: int,
-    labels: Tensor | None,
-    conditions: Any = None,
+    model: Generative, first: Clouds, second: Clouds, steps: int, labels: Tensor | None
 ) -> Clouds:
     """Clouds decoded from straight lines between the posteriors' means of two clouds each.
 
@@ -238,7 +233,6 @@ def interpolations(
         second: Where they end, as many.
         steps: Clouds of a line, at least 2.
         labels: Of each line, shape (B,); None = those of both ends.
-        conditions: Of each line, (C,) or (B, C); None = in a straight line between the ends'.
     Returns:
         One line after another, B * steps clouds.
     Raises:
@@ -257,10 +251,7 @@ def interpolations(
             raise ValueError("labels must be given where those of first and second differ")
     labels = model.conditioning.check_labels(labels, count)
     check = model.conditioning.check_conditions
-    if conditions is not None:
-        rows = [check(conditions, count, wanted=True)] * 2
-    else:
-        rows = [check(each.conditions, count) for each in (first, second)]
+    rows = [check(each.conditions, count) for each in (first, second)]
     share = torch.linspace(0, 1, steps, device=model.device, dtype=model.scaling.low.dtype)
 
     def line(a: Tensor, b: Tensor) -> Tensor:

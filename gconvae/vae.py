@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gconvae import evidence, sampling
 from gconvae.autoencoder import Autoencoder
-from gconvae.clouds import Clouds, holds_graphs, to_data
+from gconvae.clouds import Clouds, holds_graphs
 from gconvae.evidence import LogLikelihood
 from gconvae.lazy import linked
 from gconvae.likelihoods.base import Likelihood
@@ -32,9 +32,9 @@ class VAE(Autoencoder):
         z \sim p(z|y, n), \quad x \sim p(x|\hat x)
 
     Decoder and prior are conditioned on label y and number of nodes n, where the model has labels
-    or ragged clouds, and on those conditions of a cloud, such as a jet's mass, that it asks for.
-    Every method takes padded points (B, N, F) with an optional mask, a data set,
-    ``Clouds``, or a PyG ``Batch`` or list of ``Data``, and puts nodes in canonical order first.
+    or ragged clouds, and on conditions such as a jet's mass where it asks for some. Every method
+    takes padded points (B, N, F) with an optional mask, a data set, ``Clouds``, or a PyG ``Batch``
+    or list of ``Data``, and puts nodes in canonical order first.
 
     Args:
         encoder: Module from scaled points (B, N, F) and mask (B, N) to q(z|x): the pair
@@ -71,9 +71,8 @@ class VAE(Autoencoder):
         schema: CloudSchema | None = None,
         conditions: Sequence[str] = (),
     ) -> None:
-        latent_dim = prior.latent_dim
         super().__init__(
-            *(encoder, decoder, scaling, latent_dim, num_classes, ragged, schema, conditions)
+            encoder, decoder, scaling, prior.latent_dim, num_classes, ragged, schema, conditions
         )
         self.prior = prior
         self.likelihood = likelihood or MeanLikelihood(len(scaling.low))
@@ -105,11 +104,10 @@ class VAE(Autoencoder):
             as_data: Return a list of PyG ``Data``; given graphs, graphs come back in any case.
             conditions: (C,) for all or (B, C); None = those that came with the clouds.
         Returns:
-            Data units, shape (B, N, F); ``Clouds``, with their mask, where clouds may have fewer
-            than N nodes; or a list of ``Data``.
+            Data units, shape (B, N, F); ``Clouds`` where some have fewer nodes; or ``Data``.
         """
         clouds = self.reconstruct_clouds(points, mask, labels, draw, seed, conditions)
-        return self._returned(clouds, as_data or holds_graphs(points))
+        return self.returned(clouds, as_data or holds_graphs(points))
 
     def reconstruct_clouds(
         self,
@@ -121,22 +119,11 @@ class VAE(Autoencoder):
         conditions: Any = None,
     ) -> Clouds:
         """:meth:`reconstruct`, always as ``Clouds`` with mask and perhaps labels."""
-        clouds = self.prepare(points, mask)
-        if labels is not None:
-            clouds = clouds._replace(labels=self.class_indices(labels))
-        if conditions is not None:
-            rows = self.conditioning.check_conditions(conditions, clouds.num_clouds, wanted=True)
-            clouds = clouds._replace(conditions=rows)
+        clouds = self.prepare(points, mask, labels=labels, conditions=conditions)
         return sampling.reconstructions(self, clouds, seed if draw else None)
 
     def interpolate(
-        self,
-        first: Any,
-        second: Any,
-        steps: int = 8,
-        *,
-        labels: Any = None,
-        conditions: Any = None,
+        self, first: Any, second: Any, steps: int = 8, *, labels: Any = None
     ) -> Tensor | Clouds:
         r"""Decodes straight lines in z between the posteriors' means of two clouds each.
 
@@ -148,14 +135,12 @@ class VAE(Autoencoder):
             second: Clouds b, likewise.
             steps: Clouds of a line, both ends among them, at least 2.
             labels: Of each line, shape (B,); None = those of both ends, which must be the same.
-            conditions: Of each line, (C,) or (B, C); None = in straight lines too.
         Returns:
             Data units, shape (B, steps, N, F). ``Clouds`` of B * steps clouds, line after line,
-            where clouds may have fewer than N nodes: their number goes in a straight line too.
+            where clouds may have fewer than N nodes: number and conditions go in lines too.
         """
         ends = self.prepare(first, name="first"), self.prepare(second, name="second")
-        labels = self.class_indices(labels)
-        lines = sampling.interpolations(self, *ends, steps, labels, conditions)
+        lines = sampling.interpolations(self, *ends, steps, self.class_indices(labels))
         if not self.conditioning.always_full:
             return lines
         return lines.points.unflatten(0, (-1, steps))
@@ -185,41 +170,22 @@ class VAE(Autoencoder):
             conditions: In data units, (C,) for all or (B, C), in the order of the model's
                 ``schema.conditions``; None = those of training clouds, with their label and size.
         Raises:
-            ValueError: If ``num_samples`` is below 1, no training cloud had that label, or the
-                model has no conditions.
+            ValueError: If ``num_samples`` is below 1, or no training cloud had that label.
         """
-        clouds = self.sample_clouds(
-            num_samples, z=z, seed=seed, label=label, conditions=conditions
-        )
-        return self._returned(clouds, as_data)
+        given = {"z": z, "seed": seed, "label": label, "conditions": conditions}
+        return self.returned(self.sample_clouds(num_samples, **given), as_data)
 
-    def sample_clouds(
-        self,
-        num_samples: int | None = None,
-        *,
-        z: Any = None,
-        seed: int = 0,
-        label: Any = None,
-        conditions: Any = None,
-    ) -> Clouds:
-        """:meth:`sample`, always as ``Clouds``, with the labels and conditions of the model."""
-        asked = {"z": z, "seed": seed, "label": label, "conditions": conditions}
-        return joined(list(self.iter_samples(num_samples, **asked)))
+    def sample_clouds(self, num_samples: int | None = None, **given: Any) -> Clouds:
+        """:meth:`sample`, with its z, seed, label and conditions, always as ``Clouds``."""
+        return joined(list(self.iter_samples(num_samples, **given)))
 
     def iter_samples(
-        self,
-        num_samples: int | None = None,
-        *,
-        z: Any = None,
-        seed: int = 0,
-        label: Any = None,
-        part: tuple[int, int] = (0, 1),
-        conditions: Any = None,
+        self, num_samples: int | None = None, *, part: tuple[int, int] = (0, 1), **given: Any
     ) -> Iterator[Clouds]:
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
 
-        As :meth:`sample`; ``part=(rank, size)`` draws one in ``size`` pieces. Some hundred clouds
-        come at a time, on a GPU some thousand.
+        With z, seed, label and conditions of :meth:`sample`; ``part=(rank, size)`` draws one in
+        ``size`` pieces. Some hundred clouds come at a time, on a GPU some thousand.
 
         Example:
             >>> import gconvae
@@ -227,9 +193,10 @@ class VAE(Autoencoder):
             >>> [len(part.points) for part in model.iter_samples(600, seed=0)]
             [256, 256, 88]
         """
-        count, given = sampling.wanted(self, num_samples, label, z, conditions)
+        seed = given.pop("seed", 0)
+        count, asked = sampling.wanted(self, num_samples, **given)
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
-        return sampling.samples(self, count, seed, given, part)
+        return sampling.samples(self, count, seed, asked, part)
 
     def log_likelihood(self, data: Any, *, samples: int = 100, seed: int = 0) -> LogLikelihood:
         r"""Importance-weighted bound on log p(x) of each cloud, given label, size, conditions.
@@ -281,9 +248,3 @@ class VAE(Autoencoder):
             options: Of a named likelihood, ``seed`` and ``progress`` (a bar for a network).
         """
         return cast(VAE, linked("with_likelihood")(self, likelihood, data, valid=valid, **options))
-
-    def _returned(self, clouds: Clouds, as_data: bool) -> Any:
-        """What a user gets: graphs, or bare points where these say all."""
-        if as_data:
-            return to_data(*clouds, schema=self.schema, conditions=clouds.conditions)
-        return clouds.points if self.conditioning.always_full else clouds

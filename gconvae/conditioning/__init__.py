@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gconvae.conditioning.conditions import Conditions, checked_names, chosen_conditions
+from gconvae.conditioning.conditions import Conditions, Row, checked_names, chosen_conditions
 from gconvae.conditioning.context import Conditioning, Drawn
 
-__all__ = ["Conditioning", "Conditions", "Drawn", "checked_names", "chosen_conditions"]
+__all__ = ["Conditioning", "Conditions", "Drawn", "Row", "checked_names", "chosen_conditions"]
