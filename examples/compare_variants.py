@@ -51,6 +51,7 @@ ALL: dict[str, dict[str, Any]] = {
     "maf": {"prior": "maf"},
     "nsf": {"prior": "nsf"},
     "nsf, likelihood": {"prior": "nsf", "likelihood": "gaussian"},
+    "nsf, flow matching": {"prior": "nsf", "likelihood": "flow_matching"},
     "nsf, joint": {"prior": "nsf", "joint_prior": True},
     # losses and schedules of the KL term
     "matched_intensity": {"loss": "matched_intensity"},

@@ -22,7 +22,7 @@ from gconvae.vae import VAE
 
 # the catalogue lists parts in the order in which they are registered, simple ones first
 # isort: off
-from gconvae.likelihoods import mean, gaussian, autoregressive  # noqa: F401 - they register
+from gconvae.likelihoods import mean, gaussian, autoregressive, flow_matching  # noqa: F401 - they register
 from gconvae.priors import mixture, flows  # noqa: F401 - likewise
 # isort: on
 
@@ -47,6 +47,7 @@ class _Ready(NamedTuple):
 _READY = {
     "convae": _Ready("conv", "conv"),
     "convae-flow": _Ready("conv", "conv", "nsf", "autoregressive"),
+    "convae-flow-matching": _Ready("conv", "conv", "nsf", "flow_matching"),
     "edge_conv": _Ready("edge_conv", "graph"),
     "dynamic_edge_conv": _Ready("dynamic_edge_conv", "graph"),
     "monet": _Ready("monet", "graph"),
@@ -69,7 +70,7 @@ def available(kind: registry.Kind | None = None) -> list[str]:
         ValueError: If the kind is unknown.
     Example:
         >>> available()[:3]
-        ['convae', 'convae-flow', 'edge_conv']
+        ['convae', 'convae-flow', 'convae-flow-matching']
         >>> available("decoder")
         ['conv', 'dense', 'graph', 'set_transformer']
     """
@@ -103,6 +104,8 @@ def create(
     ``kernel`` (5). ``convae-flow`` is the same network with a neural spline flow as its prior and
     clouds drawn node by node around its mean
     (:class:`~gconvae.likelihoods.AutoregressiveLikelihood`): the best model of this library.
+    ``convae-flow-matching`` draws all nodes at once
+    (:class:`~gconvae.likelihoods.FlowMatchingLikelihood`).
 
     Args:
         name: One of :func:`available`: encoder, decoder, prior and likelihood.

@@ -46,8 +46,8 @@ class ModelOptions:
         prior: What latents are drawn from: standard_normal, gmm, realnvp, maf or nsf; by default
             the model's own, mostly standard_normal.
         likelihood: What is drawn around the decoder's output: mean, the output itself, gaussian,
-            noise as large as the reconstruction's error, or autoregressive, whole clouds node by
-            node; by default the model's own, mostly mean.
+            noise as large as the reconstruction's error, autoregressive, whole clouds node by
+            node, or flow_matching, all nodes at once; by default the model's own, mostly mean.
         labels: Train one network for all classes, which can be asked for one of them; by default
             if your own clouds have labels of several classes.
         ragged: Tell the network the number of nodes of a cloud; by default, if clouds differ in

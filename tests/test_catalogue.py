@@ -55,6 +55,9 @@ SMALL = {
     },
     "likelihood": {
         "autoregressive": "autoregressive(width=8, components=2, steps=2, batch_size=4)",
+        "flow_matching": (
+            "flow_matching(width=8, heads=2, layers=1, mean_layers=1, steps=2, batch_size=4)"
+        ),
     },
 }
 """How a part is made small; one that is new here is tested as it comes."""
@@ -104,6 +107,12 @@ NAMES: dict[str, dict[str, Any]] = {
         "hidden": 64,
         "prior": SMALL["prior"]["nsf"],
         "likelihood": SMALL["likelihood"]["autoregressive"],
+    },
+    "model convae-flow-matching": {
+        "name": "convae-flow-matching",
+        "hidden": 64,
+        "prior": SMALL["prior"]["nsf"],
+        "likelihood": SMALL["likelihood"]["flow_matching"],
     },
 }
 """Every ready-made pair, as large as it comes, but for the millions of weights of the slides."""

@@ -26,6 +26,7 @@ LIKELIHOODS = {
     "mean": "mean",
     "gaussian": "gaussian(lattice=[1.0, 1.0, 0.0])",
     "autoregressive": "autoregressive(width=8, heads=2, components=2)",
+    "flow_matching": "flow_matching(width=8, heads=2, layers=1, mean_layers=1, evaluations=2)",
 }
 
 
@@ -49,6 +50,8 @@ def small(prior: str = "nsf", likelihood: str = "gaussian", **options: Any) -> V
             made.conditioning.counts[:, :-1] = 0
         if likelihood == "gaussian":
             made.likelihood.scale.fill_(0.05)
+        if likelihood == "flow_matching":
+            made.likelihood.network.velocity.weight.fill_(0.1)
     return made
 
 
@@ -400,7 +403,7 @@ def everything(model: VAE, clouds: Clouds) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("likelihood", ["gaussian", "autoregressive"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "autoregressive", "flow_matching"])
 def test_what_a_caller_has_switched_on_changes_nothing(state: str, likelihood: str) -> None:
     model, clouds = small("gmm", likelihood, num_classes=3, ragged=True), some_clouds()
     wanted = everything(model, clouds)

@@ -9,6 +9,7 @@ from gconvae.lazy import attach
 if TYPE_CHECKING:
     from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
     from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
+    from gconvae.likelihoods.flow_matching import FlowMatchingLikelihood
     from gconvae.likelihoods.gaussian import TEMPERATURES, GaussianLikelihood
     from gconvae.likelihoods.lattice import FINE_STEPS, LATTICE_STEPS, MIN_PLACES, lattice_step
     from gconvae.likelihoods.mean import MeanLikelihood
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AutoregressiveLikelihood",
     "FINE_STEPS",
+    "FlowMatchingLikelihood",
     "GaussianLikelihood",
     "LATTICE_STEPS",
     "LearnedLikelihood",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "AutoregressiveLikelihood": "autoregressive",
     "FINE_STEPS": "lattice",
+    "FlowMatchingLikelihood": "flow_matching",
     "GaussianLikelihood": "gaussian",
     "LATTICE_STEPS": "lattice",
     "LearnedLikelihood": "base",

@@ -33,6 +33,9 @@ __all__ = ["folder_of", "rank"]
 BUDGET = ("epochs", "patience", "seed", "accelerator", "threads", "workers")
 """Options that are the same for all variants."""
 
+FINE_LATTICE = ("autoregressive", "flow_matching")
+"""Likelihoods that look for fine lattices where nobody says which."""
+
 
 def rank(
     variants: Mapping[str, Mapping[str, Any]],
@@ -193,8 +196,8 @@ def _network(experiment: Experiment) -> Any:
     config = experiment.config()
     later = [] if config["joint_prior"] else ["prior"]
     likelihood = config["likelihood"] or "mean"
-    # a lattice, and the fine one of this likelihood, dequantize clouds in another way
-    if "lattice" not in likelihood and not likelihood.startswith("autoregressive"):
+    # a lattice, and the fine one of these likelihoods, dequantize clouds in another way
+    if "lattice" not in likelihood and not likelihood.startswith(FINE_LATTICE):
         later.append("likelihood")
     return {key: value for key, value in config.items() if key not in later}
 

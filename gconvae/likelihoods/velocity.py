@@ -1,0 +1,129 @@
+"""The network of flow matching: how fast each node of a cloud moves, given the decoder's mean."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gconvae.nn.equivariant import SetLayer
+from gconvae.registry import check_counts
+
+__all__ = ["Context", "VelocityNetwork"]
+
+WAVES = 4
+"""Frequencies by which a number of a node is seen, beside the number itself."""
+
+LONGEST = 8.0
+"""Length of the longest wave of a feature, in standard deviations of it."""
+
+TIME_WAVES = 8
+"""Frequencies by which the time is seen."""
+
+
+class Context(NamedTuple):
+    """What a cloud is conditioned on, worked out once for all evaluations.
+
+    Attributes:
+        nodes: Of each node of the mean, shape (B, N, W).
+        cloud: Of the whole mean, shape (B, W).
+        real: 1 where a node is real and 0 elsewhere, shape (B, 1, N).
+    """
+
+    nodes: Tensor
+    cloud: Tensor
+    real: Tensor
+
+
+class VelocityNetwork(nn.Module):
+    r"""v(x, t) of all nodes at once, conditioned on the nodes of the decoder's mean.
+
+    .. math:: v_i(x, t) = W \, \mathrm{LN}(h_i), \quad
+        h = E_t\left(A x_i + c_i(\hat x), \; u(\hat x, n, t)\right)
+
+    Two stacks of :class:`~gconvae.nn.equivariant.SetLayer`: one reads the mean, once for each
+    cloud, and gives each of its nodes a vector :math:`c_i`, the other (E) reads the moving nodes.
+    Permuting the pairs of node and counterpart permutes the velocities and changes nothing else.
+    The last layer starts at 0, so that an untrained network moves nothing.
+
+    Args:
+        num_features: F.
+        width: W, features of a node inside.
+        heads: Attention heads, a divisor of ``width``.
+        layers: Of the stack of the moving nodes.
+        mean_layers: Of the stack of the mean.
+    Example:
+        >>> network, mean = VelocityNetwork(3, width=8, heads=2), torch.randn(4, 5, 3)
+        >>> context = network.context(mean, torch.ones(4, 5, dtype=torch.bool), torch.ones(4, 1))
+        >>> network(torch.randn(4, 5, 3), torch.zeros(4), context).abs().max()
+        tensor(0., grad_fn=<MaxBackward1>)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        width: int = 64,
+        heads: int = 2,
+        layers: int = 3,
+        mean_layers: int = 2,
+    ) -> None:
+        super().__init__()
+        check_counts(num_features=num_features, layers=layers, mean_layers=mean_layers)
+        seen = num_features * (1 + 2 * WAVES)
+        self.mean, self.taken = nn.Linear(seen, width), nn.Linear(1, width)
+        self.of_mean = nn.ModuleList(SetLayer(width, heads) for _ in range(mean_layers))
+        self.counterpart, self.whole = nn.Linear(width, width), nn.Linear(width, width)
+        self.time = nn.Linear(1 + 2 * TIME_WAVES, width)
+        self.told = nn.Linear(width, width)
+        self.node = nn.Linear(seen, width)
+        self.of_nodes = nn.ModuleList(SetLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.velocity = nn.Linear(width, num_features)
+        nn.init.zeros_(self.velocity.weight)
+        nn.init.zeros_(self.velocity.bias)
+
+    def context(self, mean: Tensor, mask: Tensor, taken: Tensor) -> Context:
+        """Reads the mean.
+
+        Args:
+            mean: Its nodes in standardized features, masked ones 0, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
+            taken: Share of the places that are taken, shape (B, 1).
+        """
+        real = mask.unsqueeze(1).to(mean)  # (B, 1, N)
+        nodes, told = self.mean(_seen(mean)), self.taken(taken)
+        for layer in self.of_mean:
+            nodes = layer(nodes, told, real)
+        whole = (real @ nodes).squeeze(1) / real.sum(2)  # (B, W)
+        return Context(self.counterpart(nodes), told + self.whole(whole), real)
+
+    def forward(self, place: Tensor, time: Tensor, context: Context) -> Tensor:
+        """The velocities at one time a cloud.
+
+        Args:
+            place: Nodes in units of the noise, masked ones 0, shape (B, N, F).
+            time: In [0, 1], shape (B,).
+            context: From :meth:`context`.
+        Returns:
+            Shape (B, N, F); those of masked nodes mean nothing and influence nothing.
+        """
+        moment = _waves(time.unsqueeze(1), TIME_WAVES, math.pi)  # (B, 1 + 2 waves)
+        told = self.told(nn.functional.gelu(context.cloud + self.time(moment)))
+        nodes = self.node(_seen(place)) + context.nodes
+        for layer in self.of_nodes:
+            nodes = layer(nodes, told, context.real)
+        return self.velocity(self.norm(nodes))
+
+
+def _seen(nodes: Tensor) -> Tensor:
+    """Features and their waves, shape (B, N, F) to (B, N, F (1 + 2 waves))."""
+    return _waves(nodes, WAVES, 2 * math.pi / LONGEST)
+
+
+def _waves(numbers: Tensor, count: int, slowest: float) -> Tensor:
+    """Numbers, and sine and cosine of 1, 2, ... times them, side by side in the last dimension."""
+    rates = slowest * torch.arange(1, count + 1, device=numbers.device).to(numbers)
+    angle = (numbers.unsqueeze(-1) * rates).flatten(-2)
+    return torch.cat([numbers, angle.sin(), angle.cos()], dim=-1)
