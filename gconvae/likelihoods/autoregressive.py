@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
+from gconvae.likelihoods.augmentation import augmented
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
 from gconvae.likelihoods.places import OCTAVES, Places
@@ -34,9 +35,6 @@ FEWEST_STEPS = 255
 CONTINUOUS_STEPS = 4095
 """Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
 training nodes; those at both ends are half as wide."""
-
-AUGMENTED_AT_LAST = 1 / 3
-"""Of the share of changed clouds in the first step, what is left in the last."""
 
 MOST_RANKED = 7
 """Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
@@ -162,6 +160,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
         self.register_buffer("centre", torch.full((2,), 0.5))
         self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
+        self.symmetries: tuple[str, ...] = ()
         last = min(2, num_features)
         self.columns = (*reversed(range(last)), *range(last, num_features))  # y, x, the rest
         self.descends = (False,) * num_features
@@ -185,7 +184,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             self.units = FeatureScaling.of(schema.replace(extent=1.0)).to(
                 self.lattice_steps.device
             )
-        self.changes = schema.changes if positions == 2 else ()
+        in_a_plane = positions == 2
+        self.changes = schema.changes if in_a_plane else ()
+        self.symmetries = schema.symmetries if in_a_plane else ()
 
     def set_ranges(self, low: Tensor, high: Tensor) -> None:
         """Chooses the places of each feature: those of its lattice, or finer ones.
@@ -285,13 +286,16 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self, unit: Tensor, mask: Tensor, random: torch.Generator, done: float
     ) -> tuple[Tensor, Tensor]:
         """Turned, stretched and mirrored clouds, and how, shapes (B, N, F) and (B, 6)."""
-        if not self.changes:
-            return unit, unit.new_zeros(len(unit), transforms.NUM_CHANGES)
-        share = self.augmented * (1 - done * (1 - AUGMENTED_AT_LAST))
-        unit, changes = transforms.affine(
-            unit, self.centre, random, share=share, kinds=self.changes
+        return augmented(
+            unit,
+            mask,
+            self.centre,
+            random,
+            share=self.augmented,
+            done=done,
+            changes=self.changes,
+            symmetries=self.symmetries,
         )
-        return unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0), changes
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the blocks and of what stands behind them."""

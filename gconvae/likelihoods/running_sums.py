@@ -10,12 +10,20 @@ __all__ = ["RunningSums"]
 SMALLEST_SPREAD = 1e-6
 """Of a sum over the training clouds: of one that never varies nothing is to be learned."""
 
+SMALLEST_WEIGHT = 1e-6
+"""That something is divided by."""
+
+BOUND = 5.0
+"""Standard deviations beyond which a sum tells no more: tails are long."""
+
 
 class RunningSums(nn.Module):
     r"""Tells each node what the nodes before it add up to.
 
-    .. math:: \Big( \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
-        \Big)
+    .. math:: W = \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
+
+    and these divided by W and by w of the node before, which is about what the next one weighs:
+    by how much the next node would have to lie aside to balance all before it.
 
     w is the feature that weighs the nodes, such as the pT of particles, x are the others, all in
     data units. So the last nodes of a cloud can balance the first ones, as momentum wants it;
@@ -34,6 +42,8 @@ class RunningSums(nn.Module):
         >>> nodes = torch.tensor([[[0.5, 0.1, 0.2], [0.25, 0.0, -0.4]]])
         >>> sums.totals(nodes)[0, 1]
         tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
+        >>> sums(sums.told(sums.totals(nodes), nodes), slice(2)).shape
+        torch.Size([1, 2, 8])
     """
 
     mean: Tensor
@@ -42,10 +52,10 @@ class RunningSums(nn.Module):
     def __init__(self, num_points: int, num_features: int, width: int) -> None:
         super().__init__()
         self.weight = 0
-        number = 1 + 2 * (num_features - 1)
+        number = 1 + 6 * (num_features - 1)
         self.register_buffer("mean", torch.zeros(num_points, number))
         self.register_buffer("spread", torch.ones(num_points, number))
-        self.inner, self.outer = nn.Linear(number, width), nn.Linear(width, width)
+        self.inner, self.outer = nn.Linear(number, 2 * width), nn.Linear(2 * width, width)
 
     def terms(self, nodes: Tensor) -> Tensor:
         """What each node adds, shape (..., F) to (..., 2 F - 1)."""
@@ -59,6 +69,18 @@ class RunningSums(nn.Module):
         """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
         return self.terms(nodes).cumsum(1)
 
+    def told(self, totals: Tensor, nodes: Tensor) -> Tensor:
+        """All that a node is told of the nodes up to one, shape (..., F) to (..., M).
+
+        Args:
+            totals: From :meth:`totals` of the node before, shape (..., 2 F - 1).
+            nodes: That node, shape (..., F).
+        """
+        weight, moments = totals[..., :1], totals[..., 1:]
+        last = nodes[..., self.weight : self.weight + 1]
+        shares = [moments / part.clamp(min=SMALLEST_WEIGHT) for part in (weight, last)]
+        return torch.cat([totals, *shares], dim=-1)
+
     @torch.no_grad()
     def fit(self, nodes: Tensor, mask: Tensor) -> None:
         """Looks at what training clouds add up to.
@@ -67,21 +89,22 @@ class RunningSums(nn.Module):
             nodes: In order, masked ones last, data units, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
         """
-        totals = self.totals(nodes.double())
+        nodes = nodes.double()
+        totals = self.told(self.totals(nodes), nodes)
         for place in range(totals.shape[1]):
             known = totals[mask[:, place], place]  # (b, M)
             if len(known) > 1:
                 self.mean[place] = known.mean(0).to(self.mean)
                 self.spread[place] = known.std(0).clamp(min=SMALLEST_SPREAD).to(self.spread)
 
-    def forward(self, totals: Tensor, place: int | slice) -> Tensor:
+    def forward(self, told: Tensor, place: int | slice) -> Tensor:
         """What a node is told of the sums up to it.
 
         Args:
-            totals: Of the nodes at ``place``, shape (..., M).
+            told: From :meth:`told` of the nodes at ``place``, shape (..., M).
             place: Their numbers in the cloud.
         Returns:
             Shape (..., W).
         """
-        standard = (totals - self.mean[place]) / self.spread[place]
-        return self.outer(nn.functional.gelu(self.inner(standard.clamp(-10, 10))))
+        standard = (told - self.mean[place]) / self.spread[place]
+        return self.outer(nn.functional.gelu(self.inner(standard.clamp(-BOUND, BOUND))))

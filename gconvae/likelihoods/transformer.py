@@ -75,8 +75,9 @@ class NodeTransformer(nn.Module):
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
         before = self._told_on(self.node(nodes))  # (B, N - 1, W)
         if self.sums is not None:
-            totals = self.sums.totals(places.amounts(place[:, :-1]))
-            before = before + self.sums(totals, slice(totals.shape[1]))
+            amounts = places.amounts(place[:, :-1])
+            told = self.sums.told(self.sums.totals(amounts), amounts)
+            before = before + self.sums(told, slice(told.shape[1]))
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(mean, condition, places)
         states = []
@@ -127,9 +128,9 @@ class NodeTransformer(nn.Module):
                     hidden = hidden + added[:, width:]
             hidden = self._told_on(node)
             if self.sums is not None:
-                last = torch.stack(drawn[-len(features) :], dim=-1)
-                total = total + self.sums.terms(places.amounts(last))
-                hidden = hidden + self.sums(total, i)
+                last = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
+                total = total + self.sums.terms(last)
+                hidden = hidden + self.sums(self.sums.told(total, last), i)
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:

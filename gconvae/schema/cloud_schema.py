@@ -43,6 +43,7 @@ class CloudSchema:
         weight: Feature that weighs the nodes and adds up over them, such as the pT of particles or
             a mass; empty = none does.
         changes: Random changes that keep a cloud's kind: ``"turn"``, ``"stretch"``, ``"mirror"``.
+        symmetries: Those after which clouds are as likely as before.
         picture: How clouds are drawn.
         classes: Names of the labels 0 to K - 1; empty = they have none.
         name: Of the schema; empty = made from numbers.
@@ -64,6 +65,7 @@ class CloudSchema:
     distance_unit: str = ""
     weight: str = ""
     changes: tuple[str, ...] = ()
+    symmetries: tuple[str, ...] = ()
     picture: Picture = Picture()
     classes: tuple[str, ...] = ()
     name: str = ""
@@ -71,7 +73,8 @@ class CloudSchema:
 
     def __post_init__(self) -> None:
         """Refuses what contradicts itself; lists become tuples."""
-        for entry in ("features", "order", "changes", "classes", "distance", "conditions"):
+        lists = ("features", "order", "changes", "symmetries", "classes", "distance", "conditions")
+        for entry in lists:
             value = plain(getattr(self, entry))
             if isinstance(value, str) or not isinstance(value, Sequence | None):
                 raise ValueError(f"{entry} must be a list, got {value!r}")
@@ -83,6 +86,7 @@ class CloudSchema:
             self.weight,
             *self.order,
             *self.changes,
+            *self.symmetries,
             *self.classes,
         )
         if not all(isinstance(text, str) for text in texts):
@@ -116,10 +120,10 @@ class CloudSchema:
             raise ValueError(
                 f"distance must be {len(names)} factors above 0, got {list(self.distance)}"
             )
-        if set(self.changes) - set(CHANGES):
-            raise ValueError(
-                f"changes must be out of {', '.join(CHANGES)}, got {list(self.changes)}"
-            )
+        for entry in ("changes", "symmetries"):
+            given = getattr(self, entry)
+            if set(given) - set(CHANGES):
+                raise ValueError(f"{entry} must be out of {', '.join(CHANGES)}, got {list(given)}")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must have names of their own, got {list(self.classes)}")
         conditions = [condition.name for condition in self.conditions]

@@ -80,7 +80,7 @@ JETS = CloudSchema(
     order=("-pt_rel", "phi_rel", "eta_rel"),
     distance=(1.0, 1.0, 1.0),
     weight="pt_rel",
-    changes=("mirror",),
+    symmetries=("mirror",),
     name="jets",
 )
 """Particles of a jet, relative to its axis and its pT, the hardest first: JetNet's columns."""

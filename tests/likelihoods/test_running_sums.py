@@ -48,7 +48,7 @@ def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     mask = torch.ones(40, 5, dtype=torch.bool)
     mask[:20, 3:] = False
     sums.fit(clouds, mask)
-    totals = sums.totals(clouds)
+    totals = sums.told(sums.totals(clouds), clouds)
     torch.testing.assert_close(sums.mean[1], totals[:, 1].mean(0))
     torch.testing.assert_close(sums.spread[1], totals[:, 1].std(0))
     torch.testing.assert_close(sums.mean[4], totals[20:, 4].mean(0))  # of real nodes alone
@@ -59,7 +59,7 @@ def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
     mask = torch.zeros(40, 5, dtype=torch.bool)
     mask[:, :2] = True
     sums.fit(clouds, mask)
-    assert torch.isfinite(sums(sums.totals(clouds), slice(5))).all()
+    assert torch.isfinite(sums(sums.told(sums.totals(clouds), clouds), slice(5))).all()
 
 
 def test_amounts_are_those_of_the_data() -> None:

@@ -1,0 +1,59 @@
+"""Random changes of the clouds that a likelihood learns from, told and untold ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gconvae.datasets import transforms
+
+__all__ = ["AUGMENTED_AT_LAST", "augmented"]
+
+AUGMENTED_AT_LAST = 1 / 3
+"""Of the share of changed clouds in the first step, what is left in the last."""
+
+
+def augmented(
+    unit: Tensor,
+    mask: Tensor,
+    centre: Tensor,
+    random: torch.Generator,
+    *,
+    share: float,
+    done: float = 0.0,
+    changes: Sequence[str] = (),
+    symmetries: Sequence[str] = (),
+) -> tuple[Tensor, Tensor]:
+    """Clouds that are changed as a schema allows it, and how.
+
+    Args:
+        unit: Clouds in the unit interval, shape (B, N, F).
+        mask: True where a node is real, shape (B, N).
+        centre: Of the first two positions, shape (2,).
+        random: The only source of random numbers.
+        share: Of the clouds that get ``changes`` in the first step.
+        done: Share of the steps that lie behind; in the last step a third of ``share`` is left.
+        changes: Those that make other clouds, of which a learner is told.
+        symmetries: Those that make clouds as likely as before, of which nobody needs to know; all
+            clouds get them, mirrored or not as often as not.
+    Returns:
+        Clouds, shape (B, N, F), and the changes that are told, shape (B, 6).
+    Example:
+        >>> unit, mask = torch.rand(8, 5, 3), torch.ones(8, 5, dtype=torch.bool)
+        >>> random, middle = torch.Generator().manual_seed(0), torch.tensor([0.5, 0.5])
+        >>> options = {"share": 0.9, "symmetries": ["mirror"]}
+        >>> mirrored, told = augmented(unit, mask, middle, random, **options)
+        >>> told.any().item(), torch.equal((mirrored - 0.5).abs(), (unit - 0.5).abs())
+        (False, True)
+    """
+    told = unit.new_zeros(len(unit), transforms.NUM_CHANGES)
+    if symmetries:
+        unit = transforms.affine(unit, centre, random, share=1.0, kinds=symmetries).points
+    if changes:
+        left = share * (1 - done * (1 - AUGMENTED_AT_LAST))
+        unit, told = transforms.affine(unit, centre, random, share=left, kinds=changes)
+    if symmetries or changes:
+        unit = unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0)
+    return unit, told
