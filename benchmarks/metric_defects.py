@@ -5,7 +5,7 @@ Run: python benchmarks/metric_defects.py [--clouds 300] [--threads 1]
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -85,9 +85,13 @@ def cell(row: Row) -> str:
     return f"**{row.value:.3g}**" if row.beyond else f"{row.value:.3g}"
 
 
-def print_tables(reports: dict[str, Report], bases: Sequence[str]) -> None:
+def print_tables(
+    reports: dict[str, Report],
+    bases: Sequence[str],
+    tables: Mapping[str, Sequence[tuple[str, str]]] = TABLES,
+) -> None:
     """A table a group of metrics: first the floors, then each defect; bold = beyond the floor."""
-    for title, columns in TABLES.items():
+    for title, columns in tables.items():
         heads = [f"{name} {metric}" for name, metric in columns]
         print(f"\n| {title} | {' | '.join(heads)} |\n|{'---|' * (len(columns) + 1)}")
         for name, report in reports.items():

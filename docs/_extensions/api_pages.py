@@ -27,13 +27,16 @@ PACKAGE = "gconvae"
 MODEL_PARTS = ("autoencoder", "conditioning", "evidence", "scaling")
 """Rooms that are not in ``gconvae.__all__``, and that whoever puts a model together needs."""
 
+INNER_WINGS = ("metrics.jets",)
+"""Wings inside of wings, whose names are public too."""
+
 
 @cache
 def modules() -> dict[str, ModuleType]:
     """All modules with a page, by full name."""
     package = importlib.import_module(PACKAGE)
     names = [name for name in package.__all__ if isinstance(getattr(package, name), ModuleType)]
-    full = [PACKAGE, *(f"{PACKAGE}.{name}" for name in (*names, *MODEL_PARTS))]
+    full = [PACKAGE, *(f"{PACKAGE}.{name}" for name in (*names, *MODEL_PARTS, *INNER_WINGS))]
     return {name: importlib.import_module(name) for name in full}
 
 

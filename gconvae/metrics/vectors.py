@@ -1,4 +1,4 @@
-"""What makes vectors of clouds: the caller's embedding, the bundled classifier, a trained one."""
+"""What makes vectors of clouds: the caller's embedding, a bundled classifier, a trained one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gconvae.clouds import Clouds
 from gconvae.metrics import classifier
+from gconvae.metrics.jets import classifier as jet_classifier
 from gconvae.metrics.resampling import Array
 from gconvae.metrics.trained_embedding import trained_embedding
 from gconvae.schema import CloudSchema
@@ -38,7 +39,7 @@ class Embedding(NamedTuple):
 
 
 def known(embedder: Embedder | None, schema: CloudSchema, nodes: Tensor) -> Embedding | None:
-    """The caller's embedding, else the bundled classifier's where it knows the clouds.
+    """The caller's embedding, else that of a bundled classifier which knows the clouds.
 
     Args:
         embedder: Of the caller, or None.
@@ -49,7 +50,11 @@ def known(embedder: Embedder | None, schema: CloudSchema, nodes: Tensor) -> Embe
     """
     if embedder is not None:
         return Embedding(OWN, partial(_own_vectors, embedder))
-    return Embedding(BUNDLED, _bundled_vectors) if classifier.knows(schema, nodes) else None
+    if classifier.knows(schema, nodes):
+        return Embedding(BUNDLED, partial(_bundled_vectors, classifier.features))
+    if jet_classifier.knows(schema):
+        return Embedding(BUNDLED, partial(_bundled_vectors, jet_classifier.features))
+    return None
 
 
 def trained(real: Clouds, schema: CloudSchema, seed: int) -> Embedding:
@@ -57,8 +62,8 @@ def trained(real: Clouds, schema: CloudSchema, seed: int) -> Embedding:
     return Embedding(TRAINED, trained_embedding(real, schema, seed))
 
 
-def _bundled_vectors(sample: Clouds) -> Array:
-    return classifier.features(sample.points, sample.mask).double().cpu().numpy()  # (B, D)
+def _bundled_vectors(features: Callable[[Any, Any], Tensor], sample: Clouds) -> Array:
+    return features(sample.points, sample.mask).double().cpu().numpy()  # (B, D)
 
 
 def _own_vectors(embedder: Embedder, sample: Clouds) -> Array:

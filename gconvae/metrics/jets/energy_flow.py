@@ -108,13 +108,11 @@ def energy_flow_polynomials(
 
 def polynomials_of(jets: Particles) -> Array:
     """All of ``GRAPHS`` for checked jets, shape (B, 36)."""
-    number, width = jets.pt.shape
-    step = max(1, CHUNK_ENTRIES // width**2)
-    parts = (slice(first, first + step) for first in range(0, number, step))
-    return np.concatenate([_chunk(jets.eta[p], jets.phi[p], jets.pt[p]) for p in parts])
+    pieces = jets.pieces(CHUNK_ENTRIES)
+    return np.concatenate([_of_few(few.eta, few.phi, few.pt) for few in pieces])
 
 
-def _chunk(eta: Array, phi: Array, z: Array) -> Array:
+def _of_few(eta: Array, phi: Array, z: Array) -> Array:
     """Of few jets: particles (B, N) to polynomials (B, 36)."""
     theta = np.hypot(eta[:, :, None] - eta[:, None], phi[:, :, None] - phi[:, None])  # (B, N, N)
     primes = dict(zip(_PRIMES, _primes(theta, z), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,14 @@ class Particles(NamedTuple):
     phi: Array
     pt: Array
     mask: NDArray[np.bool_]
+
+    def pieces(self, entries: int) -> Iterator[Particles]:
+        """Jets a few at a time, so that N x N numbers of each are at most ``entries``."""
+        number, width = self.pt.shape
+        step = max(1, entries // width**2)
+        for first in range(0, number, step):
+            part = slice(first, first + step)
+            yield Particles(self.eta[part], self.phi[part], self.pt[part], self.mask[part])
 
 
 def are_jets(schema: CloudSchema) -> bool:
