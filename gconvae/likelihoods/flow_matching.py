@@ -61,7 +61,8 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         steps: Steps of the training.
         batch_size: Clouds a step.
         evaluations: Of the network in a draw, rounded up to whole steps of the solver.
-        solver: A name of :data:`gconvae.likelihoods.runge_kutta.METHODS`.
+        solver: ``"euler"``, ``"midpoint"``, ``"heun"``, ``"heun3"`` (of order 3) or ``"rk4"``, all
+            with steps of one length.
         spread: :math:`\sigma`, in standard deviations of each feature.
         temperature: Factor of :math:`\sigma` in draws, 1 = as it was fitted.
     Attributes:

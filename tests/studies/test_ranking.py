@@ -173,6 +173,8 @@ def test_what_follows_a_shared_network_is_trained_as_asked(
     [
         {"prior": "gmm(components=2)", "joint_prior": True},
         {"likelihood": "mean(lattice=None)"},
+        {"likelihood": "autoregressive(width=8, heads=2, components=2, steps=2)"},
+        {"likelihood": "flow_matching(width=8, layers=1, mean_layers=1, steps=2)"},
         {"beta": 0.5},
     ],
 )
