@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gconvae.datasets import transforms
 
-__all__ = ["AUGMENTED_AT_LAST", "augmented"]
+__all__ = ["AUGMENTED_AT_LAST", "augmented", "share_at"]
 
 AUGMENTED_AT_LAST = 1 / 3
 """Of the share of changed clouds in the first step, what is left in the last."""
@@ -22,7 +22,6 @@ def augmented(
     random: torch.Generator,
     *,
     share: float,
-    done: float = 0.0,
     changes: Sequence[str] = (),
     symmetries: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
@@ -33,8 +32,7 @@ def augmented(
         mask: True where a node is real, shape (B, N).
         centre: Of the first two positions, shape (2,).
         random: The only source of random numbers.
-        share: Of the clouds that get ``changes`` in the first step.
-        done: Share of the steps that lie behind; in the last step a third of ``share`` is left.
+        share: Of the clouds that get ``changes``.
         changes: Those that make other clouds, of which a learner is told.
         symmetries: Those that make clouds as likely as before, of which nobody needs to know; all
             clouds get them, mirrored or not as often as not.
@@ -52,8 +50,20 @@ def augmented(
     if symmetries:
         unit = transforms.affine(unit, centre, random, share=1.0, kinds=symmetries).points
     if changes:
-        left = share * (1 - done * (1 - AUGMENTED_AT_LAST))
-        unit, told = transforms.affine(unit, centre, random, share=left, kinds=changes)
+        unit, told = transforms.affine(unit, centre, random, share=share, kinds=changes)
     if symmetries or changes:
         unit = unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0)
     return unit, told
+
+
+def share_at(first: float, done: float) -> float:
+    """Of the clouds that are changed, which falls to a third: unchanged ones are drawn.
+
+    Args:
+        first: In the first step.
+        done: Share of the steps that lie behind, in [0, 1).
+    Example:
+        >>> share_at(0.9, 0.0), round(share_at(0.9, 0.5), 2)
+        (0.9, 0.6)
+    """
+    return first * (1 - done * (1 - AUGMENTED_AT_LAST))

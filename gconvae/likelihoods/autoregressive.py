@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
-from gconvae.likelihoods.augmentation import augmented
+from gconvae.likelihoods.augmentation import augmented, share_at
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
 from gconvae.likelihoods.places import OCTAVES, Places
@@ -181,9 +181,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
                 raise ValueError("schema must name the weight of a node, got one without")
             self.schema = schema
             self.network.sums.weight = self.columns.index(schema.index(schema.weight))
-            self.units = FeatureScaling.of(schema.replace(extent=1.0)).to(
-                self.lattice_steps.device
-            )
+            units = FeatureScaling.of(schema.replace(extent=1.0))
+            self.units = units.to(self.lattice_steps.device)
         in_a_plane = positions == 2
         self.changes = schema.changes if in_a_plane else ()
         self.symmetries = schema.symmetries if in_a_plane else ()
@@ -286,16 +285,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self, unit: Tensor, mask: Tensor, random: torch.Generator, done: float
     ) -> tuple[Tensor, Tensor]:
         """Turned, stretched and mirrored clouds, and how, shapes (B, N, F) and (B, 6)."""
-        return augmented(
-            unit,
-            mask,
-            self.centre,
-            random,
-            share=self.augmented,
-            done=done,
-            changes=self.changes,
-            symmetries=self.symmetries,
-        )
+        allowed = {"changes": self.changes, "symmetries": self.symmetries}
+        share = share_at(self.augmented, done)
+        return augmented(unit, mask, self.centre, random, share=share, **allowed)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the blocks and of what stands behind them."""
