@@ -128,7 +128,7 @@ class StandIn:
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
         modules = (
-            *("conditioning", "losses.pairs", "neighbors.packed"),
+            *("conditioning.context", "losses.pairs", "neighbors.packed"),
             *("likelihoods.autoregressive", "training.stages.reconstructions"),
         )
         for module in modules:

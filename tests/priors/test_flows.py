@@ -204,6 +204,7 @@ def test_flows_are_described_by_their_options() -> None:
         "ragged": False,
         "transforms": 2,
         "hidden": [8],
+        "num_conditions": 0,
     }
 
 

@@ -128,7 +128,8 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
         generator(seed, "node noise of the calibration"),
         model.conditioning.num_points,
     )
-    made = clouds._replace(points=z, mask=model.conditioning.nodes(clouds.mask))
+    nodes = model.conditioning.nodes(clouds.mask)
+    made = Clouds(z, nodes, clouds.labels, clouds.schema, clouds.conditions)
     means = []
     for part in pieces(made, num_points):
         numbers = model.node_noise(len(part.points), noise)

@@ -192,7 +192,7 @@ def dequantized(model: VAE, clouds: Clouds, seed: int) -> Clouds:
     ends = model.scaling.low, model.scaling.high
     random = generator(seed, "lattice")
     points = model.likelihood.dequantize(clouds.points, random, *ends, clouds.mask)
-    return clouds._replace(points=points)
+    return Clouds(points, clouds.mask, clouds.labels, clouds.schema, clouds.conditions)
 
 
 def held_out(num_clouds: int, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
