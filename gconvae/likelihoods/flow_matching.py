@@ -116,7 +116,7 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.evaluations, self.solver = evaluations, solver
         self.spread, self.temperature = spread, temperature
-        self.network = VelocityNetwork(num_features, width, heads, layers, mean_layers)
+        self.network = VelocityNetwork(num_features, spread, width, heads, layers, mean_layers)
         self.register_buffer("centre", torch.full((num_features,), 0.5))
         self.register_buffer("scale", torch.full((num_features,), 0.25))
 

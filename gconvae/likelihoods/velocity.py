@@ -13,25 +13,28 @@ from gconvae.registry import check_counts
 
 __all__ = ["Context", "VelocityNetwork"]
 
-WAVES = 4
-"""Frequencies by which a number of a node is seen, beside the number itself."""
+WAVES = 5
+"""Waves by which a number of a node is seen beside the number itself, each half as long as the
+one before: nodes that lie close to each other are told apart by the short ones."""
 
 LONGEST = 8.0
 """Length of the longest wave of a feature, in standard deviations of it."""
 
-TIME_WAVES = 8
-"""Frequencies by which the time is seen."""
+TIME_WAVES = 4
+"""Waves by which the time is seen, each half as long as the one before, the first of length 2."""
 
 
 class Context(NamedTuple):
     """What a cloud is conditioned on, worked out once for all evaluations.
 
     Attributes:
-        nodes: Of each node of the mean, shape (B, N, W).
+        mean: The nodes of the mean, shape (B, N, F).
+        nodes: What is told to each node by its own node of the mean, shape (B, N, W).
         cloud: Of the whole mean, shape (B, W).
         real: 1 where a node is real and 0 elsewhere, shape (B, 1, N).
     """
 
+    mean: Tensor
     nodes: Tensor
     cloud: Tensor
     real: Tensor
@@ -41,7 +44,11 @@ class VelocityNetwork(nn.Module):
     r"""v(x, t) of all nodes at once, conditioned on the nodes of the decoder's mean.
 
     .. math:: v_i(x, t) = W \, \mathrm{LN}(h_i), \quad
-        h = E_t\left(A x_i + c_i(\hat x), \; u(\hat x, n, t)\right)
+        h = E_t\left(A \, [x_i, \gamma(\hat x_i + \sigma x_i)] + c_i(\hat x), \; u\right)
+
+    with x about the mean in units of the noise, :math:`\gamma` a number and its waves, and u what
+    all nodes are told: of the mean, the number of nodes and the time. Waves are of where a node
+    is, not of how far from its node of the mean: distances between nodes make a cloud.
 
     Two stacks of :class:`~gconvae.nn.equivariant.SetLayer`: one reads the mean, once for each
     cloud, and gives each of its nodes a vector :math:`c_i`, the other (E) reads the moving nodes.
@@ -50,12 +57,13 @@ class VelocityNetwork(nn.Module):
 
     Args:
         num_features: F.
+        spread: :math:`\sigma`, the unit of the moving nodes.
         width: W, features of a node inside.
         heads: Attention heads, a divisor of ``width``.
         layers: Of the stack of the moving nodes.
         mean_layers: Of the stack of the mean.
     Example:
-        >>> network, mean = VelocityNetwork(3, width=8, heads=2), torch.randn(4, 5, 3)
+        >>> network, mean = VelocityNetwork(3, width=8), torch.randn(4, 5, 3)
         >>> context = network.context(mean, torch.ones(4, 5, dtype=torch.bool), torch.ones(4, 1))
         >>> network(torch.randn(4, 5, 3), torch.zeros(4), context).abs().max()
         tensor(0., grad_fn=<MaxBackward1>)
@@ -64,6 +72,7 @@ class VelocityNetwork(nn.Module):
     def __init__(
         self,
         num_features: int,
+        spread: float = 0.5,
         width: int = 64,
         heads: int = 2,
         layers: int = 3,
@@ -71,13 +80,13 @@ class VelocityNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(num_features=num_features, layers=layers, mean_layers=mean_layers)
-        seen = num_features * (1 + 2 * WAVES)
+        self.spread, seen = spread, num_features * (1 + 2 * WAVES)
         self.mean, self.taken = nn.Linear(seen, width), nn.Linear(1, width)
         self.of_mean = nn.ModuleList(SetLayer(width, heads) for _ in range(mean_layers))
         self.counterpart, self.whole = nn.Linear(width, width), nn.Linear(width, width)
         self.time = nn.Linear(1 + 2 * TIME_WAVES, width)
         self.told = nn.Linear(width, width)
-        self.node = nn.Linear(seen, width)
+        self.node = nn.Linear(num_features + seen, width)
         self.of_nodes = nn.ModuleList(SetLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.velocity = nn.Linear(width, num_features)
@@ -97,7 +106,7 @@ class VelocityNetwork(nn.Module):
         for layer in self.of_mean:
             nodes = layer(nodes, told, real)
         whole = (real @ nodes).squeeze(1) / real.sum(2)  # (B, W)
-        return Context(self.counterpart(nodes), told + self.whole(whole), real)
+        return Context(mean, self.counterpart(nodes), told + self.whole(whole), real)
 
     def forward(self, place: Tensor, time: Tensor, context: Context) -> Tensor:
         """The velocities at one time a cloud.
@@ -111,7 +120,8 @@ class VelocityNetwork(nn.Module):
         """
         moment = _waves(time.unsqueeze(1), TIME_WAVES, math.pi)  # (B, 1 + 2 waves)
         told = self.told(nn.functional.gelu(context.cloud + self.time(moment)))
-        nodes = self.node(_seen(place)) + context.nodes
+        where = torch.add(context.mean, place, alpha=self.spread)
+        nodes = self.node(torch.cat([place, _seen(where)], dim=-1)) + context.nodes
         for layer in self.of_nodes:
             nodes = layer(nodes, told, context.real)
         return self.velocity(self.norm(nodes))
@@ -123,7 +133,7 @@ def _seen(nodes: Tensor) -> Tensor:
 
 
 def _waves(numbers: Tensor, count: int, slowest: float) -> Tensor:
-    """Numbers, and sine and cosine of 1, 2, ... times them, side by side in the last dimension."""
-    rates = slowest * torch.arange(1, count + 1, device=numbers.device).to(numbers)
+    """Numbers, and sine and cosine of 1, 2, 4, ... times them, side by side in the last place."""
+    rates = slowest * 2 ** torch.arange(count, device=numbers.device).to(numbers)
     angle = (numbers.unsqueeze(-1) * rates).flatten(-2)
     return torch.cat([numbers, angle.sin(), angle.cos()], dim=-1)

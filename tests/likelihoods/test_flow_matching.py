@@ -53,7 +53,7 @@ class Growing(nn.Module):
         self.rate = rate
 
     def context(self, mean: Tensor, mask: Tensor, taken: Tensor) -> Context:
-        return Context(mean, taken, mask.unsqueeze(1).to(mean))
+        return Context(mean, mean, taken, mask.unsqueeze(1).to(mean))
 
     def forward(self, place: Tensor, time: Tensor, context: Context) -> Tensor:
         return self.rate * place
@@ -204,8 +204,8 @@ def one_node(values: Tensor, likelihood: FlowMatchingLikelihood) -> Tensor:
 
 
 def test_density_integrates_to_one_and_draws_have_it() -> None:
-    options: dict[str, Any] = {"num_points": 1, "num_features": 1, "evaluations": 32}
-    likelihood = moving(**options, spread=0.2, lattice=None).double()
+    options: dict[str, Any] = {"num_points": 1, "num_features": 1, "solver": "rk4"}
+    likelihood = moving(**options, evaluations=64, spread=0.2, lattice=None).double()
     values = torch.linspace(0, 1, 801, dtype=torch.float64)
     density = one_node(values, likelihood).exp()
     summed = torch.cumulative_trapezoid(density, values)
