@@ -60,7 +60,8 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         mean_layers: That the nodes of the mean go through, once.
         steps: Steps of the training.
         batch_size: Clouds a step.
-        evaluations: Of the network in a draw, rounded up to whole steps of the solver.
+        evaluations: Of the network in a draw, rounded up to whole steps of the solver. With 9,
+            nodes are a hundredth of a standard deviation from those of a very fine solution.
         solver: ``"euler"``, ``"midpoint"``, ``"heun"``, ``"heun3"`` (of order 3) or ``"rk4"``, all
             with steps of one length.
         spread: :math:`\sigma`, in standard deviations of each feature.
@@ -99,8 +100,8 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         mean_layers: int = 2,
         steps: int = 4000,
         batch_size: int = 64,
-        evaluations: int = 16,
-        solver: str = "midpoint",
+        evaluations: int = 9,
+        solver: str = "heun3",
         spread: float = 0.5,
         temperature: float = 1.0,
     ) -> None:

@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "steps": 4,
     "batch_size": 8,
     "evaluations": 8,
+    "solver": "midpoint",
 }
 
 
