@@ -176,10 +176,11 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         for column in (*reversed(range(positions)), *range(positions, schema.num_features)):
             keys.setdefault(column, False)
         self.columns, self.descends = tuple(keys), tuple(keys.values())
-        if self.network.sums is not None:
+        if self.weighted:
             if not schema.weight:
                 raise ValueError("schema must name the weight of a node, got one without")
             self.schema = schema
+            assert self.network.sums is not None
             self.network.sums.weight = self.columns.index(schema.index(schema.weight))
             units = FeatureScaling.of(schema.replace(extent=1.0))
             self.units = units.to(self.lattice_steps.device)
@@ -274,9 +275,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """Takes cells of continuous features, and the middle about which clouds are turned."""
         self.cells.fit(unit[mask], self._continuous())
         self._known_places = None
-        if self.network.sums is not None:
+        if self.weighted:
             places = self._places(unit)
             place, order = self._sorted(self._place(unit, places), mask, places)
+            assert self.network.sums is not None
             self.network.sums.fit(places.amounts(place), mask.gather(1, order))
         if self.num_features > 1:
             self.centre.copy_(unit[mask][:, :2].mean(0))
