@@ -58,8 +58,8 @@ def homes(module: str) -> dict[str, str]:
 
 
 def home(module: str, name: str) -> str:
-    """Module that defines a name, through any number of doors."""
-    while name in homes(module):
+    """Module that defines a name, through any number of doors; a wing has its inner wings."""
+    while homes(module).get(name, module) != module:
         module = homes(module)[name]
     return module
 

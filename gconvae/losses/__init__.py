@@ -10,7 +10,7 @@ from gconvae.losses.chamfer import (
     matched_intensity_chamfer,
     third_axis_chamfer,
 )
-from gconvae.losses.jet_observables import JetMass, JetPt, set_units
+from gconvae.losses.jet_observables import InUnits, JetMass, JetPt, set_units
 from gconvae.losses.kl import (
     free_bits,
     kl_monte_carlo,
@@ -28,6 +28,7 @@ from gconvae.losses.transport import (
 )
 
 __all__ = [
+    "InUnits",
     "JetMass",
     "JetPt",
     "MatchedIntensityChamfer",

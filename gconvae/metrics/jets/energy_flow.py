@@ -70,7 +70,7 @@ def energy_flow_polynomials(
 ) -> Array:
     r"""Energy-flow polynomials of degree 4 and lower.
 
-    .. math:: \mathrm{EFP}_G = \sum_{i_1} \dots \sum_{i_n} z_{i_1} \cdots z_{i_n}
+    .. math:: \mathrm{EFP}_G = \sum_{i_1} \cdots \sum_{i_n} z_{i_1} \cdots z_{i_n}
         \prod_{(k, l) \in G} \theta_{i_k i_l}, \qquad z_i = p_{T,i}, \quad
         \theta_{ij} = \sqrt{(\eta_i - \eta_j)^2 + (\phi_i - \phi_j)^2}
 

@@ -28,9 +28,9 @@ def energy_movers_distances(
     r"""Energy mover's distance between all jets of two samples.
 
     .. math:: \min_{f_{ij} \ge 0} \sum_{ij} f_{ij} \frac{\theta_{ij}}{R}
-        + \Big|\sum_i z_i - \sum_j z'_j\Big|, \qquad
+        + \left|\sum_i z_i - \sum_j z'_j\right|, \qquad
         \sum_j f_{ij} \le z_i, \quad \sum_i f_{ij} \le z'_j, \quad
-        \sum_{ij} f_{ij} = \min\Big(\sum_i z_i, \sum_j z'_j\Big)
+        \sum_{ij} f_{ij} = \min\left(\sum_i z_i, \sum_j z'_j\right)
 
     z are shares of the transverse momentum, theta angles between particles. It is the least work
     that rearranges one jet into the other, and a metric where no two particles are farther apart

@@ -43,7 +43,7 @@ def four_momenta(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
 def mass(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
     r"""Invariant mass of all particles of a jet together.
 
-    .. math:: m^2 = \Big(\sum_i E_i\Big)^2 - \Big|\sum_i \vec p_i\Big|^2
+    .. math:: m^2 = \left(\sum_i E_i\right)^2 - \left|\sum_i \vec p_i\right|^2
 
     Two massless particles have :math:`m^2 = 2 p_{T1} p_{T2} (\cosh\Delta\eta - \cos\Delta\phi)`.
     Where few particles of a jet are kept it is the mass of these.
@@ -69,7 +69,7 @@ def mass(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
 def pt(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
     r"""Transverse momentum of all particles of a jet together.
 
-    .. math:: p_T = \Big|\sum_i p_{T,i} (\cos\phi_i, \sin\phi_i)\Big|
+    .. math:: p_T = \left|\sum_i p_{T,i} (\cos\phi_i, \sin\phi_i)\right|
 
     Of a real jet's hardest particles it is below 1 by the share of the others.
 
