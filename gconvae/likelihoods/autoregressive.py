@@ -23,11 +23,8 @@ from gconvae.schema import CHANGES, CloudSchema
 
 __all__ = ["AutoregressiveLikelihood"]
 
-STEPS_OF_POSITION = 432
-"""Places of a position in [0, 1] before clouds are seen."""
-
-STEPS_OF_FEATURE = 255
-"""Lattice of an intensity."""
+STEPS_OF_POSITION, STEPS_OF_FEATURE = 432, 255
+"""Places of a position and of an intensity in [0, 1] before clouds are seen."""
 
 FEWEST_STEPS = 255
 """Steps of a lattice below which each is split in two, again and again."""
@@ -61,9 +58,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     c from a mixture of discretized logistic distributions (:mod:`gconvae.likelihoods`), which is
     smooth, and r from one probability each. A mean of a handful of whole numbers is mostly a
-    whole, a half or a third: no smooth density knows that, but any classifier of nodes does.
-    A feature on no lattice has 4,096 cells that hold similar numbers of training nodes
-    (:class:`EqualCells`), and a draw lies anywhere in its cell.
+    whole, a half or a third: no smooth density knows that, but any classifier of nodes does. A
+    feature on no lattice has 4,096 cells that hold similar numbers of training nodes; a draw lies
+    anywhere in its cell.
 
     The network is conditioned on the mean, whose nodes are put in the same order:
     all of them shift every place, and the i-th one the i-th place.
@@ -176,6 +173,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         for column in (*reversed(range(positions)), *range(positions, schema.num_features)):
             keys.setdefault(column, False)
         self.columns, self.descends = tuple(keys), tuple(keys.values())
+        self.network.descending = self.descends[0]
         if self.weighted:
             if not schema.weight:
                 raise ValueError("schema must name the weight of a node, got one without")
@@ -184,9 +182,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             self.network.sums.weight = self.columns.index(schema.index(schema.weight))
             units = FeatureScaling.of(schema.replace(extent=1.0))
             self.units = units.to(self.lattice_steps.device)
-        in_a_plane = positions == 2
-        self.changes = schema.changes if in_a_plane else ()
-        self.symmetries = schema.symmetries if in_a_plane else ()
+        self.changes = schema.changes if positions == 2 else ()
+        self.symmetries = schema.symmetries if positions == 2 else ()
 
     def set_ranges(self, low: Tensor, high: Tensor) -> None:
         """Chooses the places of each feature: those of its lattice, or finer ones.

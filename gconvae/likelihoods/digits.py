@@ -11,7 +11,7 @@ from gconvae.likelihoods import discretized_logistic
 from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
 from gconvae.nn.causal import normal
 
-__all__ = ["Digits", "Drawing"]
+__all__ = ["Digits", "Drawing", "above"]
 
 
 SPREAD = -2.5
@@ -54,13 +54,16 @@ class Digits(nn.Module):
             mean.copy_(torch.linspace(0.2, 0.8, components))
             log_scale.fill_(SPREAD)
 
-    def log_mass(self, state: Tensor, place: Tensor, places: Places) -> Tensor:
+    def log_mass(
+        self, state: Tensor, place: Tensor, places: Places, most: Tensor | None = None
+    ) -> Tensor:
         """Of places, given what is known of their nodes.
 
         Args:
             state: What is known before each feature, shape (F, B, N, W).
             place: Shape (B, N, F).
             places: Their lattices.
+            most: Largest place of the first feature of each node, shape (B, N); None = the last.
         Returns:
             Nats, shape (B, N, F).
         """
@@ -69,12 +72,19 @@ class Digits(nn.Module):
         state = nn.functional.layer_norm(state, state.shape[-1:])
         state = torch.addcmul(self.shift.unsqueeze(1), state, self.scale.unsqueeze(1))
         mixed = self.fine_state(state) + self.fine_cell(seen)
+        if most is not None:
+            first = missing[0] + above(place[..., 0].flatten(), most.flatten()).to(missing)
+            missing = torch.cat([first.unsqueeze(0), missing[1:]])
         logits = self.fine(nn.functional.gelu(mixed)) + missing  # (F, M, 16)
         digit = _by_feature(place % FINE).unsqueeze(-1)
         mass = torch.log_softmax(logits, dim=-1).gather(-1, digit).squeeze(-1)  # (F, M)
         mixture = self.coarse(nn.functional.gelu(self.coarse_state(state)))  # (F, M, 3 K)
         steps = places.coarse_steps().unsqueeze(1)
         coarse = discretized_logistic.log_prob(number, mixture, steps)
+        if most is not None:
+            end = (most.flatten() // FINE) / steps[0]
+            below = discretized_logistic.log_cumulative(end, mixture[0], steps[0])
+            coarse = torch.cat([(coarse[0] - below).unsqueeze(0), coarse[1:]])
         coarse = coarse.masked_fill(places.single.unsqueeze(1), 0.0)  # a lattice of one cell
         return (mass + coarse).unflatten(1, place.shape[:2]).permute(1, 2, 0)
 
@@ -107,24 +117,51 @@ class Drawing:
         self.by_cell = torch.cat([by_waves, missing + bias], dim=1)
         self.coarse, self.fine = coarse.T, fine.T
 
-    def __call__(self, state: Tensor, uniform: Tensor) -> Tensor:
-        """Places, shape (B,), given the state (B, W) and three numbers in [0, 1), (3, B)."""
+    def __call__(self, state: Tensor, uniform: Tensor, most: Tensor | None = None) -> Tensor:
+        """Places, shape (B,), given the state (B, W) and three numbers in [0, 1), (3, B).
+
+        Args:
+            state: What is known of the node.
+            uniform: Random numbers.
+            most: Largest place, shape (B,); None = the last.
+        """
         both = torch.addmm(self.bias, normal(state), self.weight)  # (B, 2 W)
         mixed = both[:, self.width :]
         if self.cells:
             mixture = nn.functional.gelu(both[:, : self.width])
             mixture = torch.addmm(self.coarse_bias, mixture, self.coarse)
             random = uniform[:2].T
-            cell = discretized_logistic.sample(mixture, self.cells, random, self.temperature)
+            end = None if most is None else most // FINE
+            cell = discretized_logistic.sample(mixture, self.cells, random, self.temperature, end)
         else:
             cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
         added = self.by_cell.index_select(0, cell)  # (B, W + 16)
         mixed = mixed + added[:, : self.width]
         logits = torch.addmm(added[:, self.width :], nn.functional.gelu(mixed), self.fine)
+        if most is not None:
+            logits = logits + above(cell * FINE, most).to(logits)
         ends = logits.softmax(-1).cumsum(-1)  # (B, 16)
         digit = (uniform[2].unsqueeze(1) >= ends[:, :-1]).sum(-1)
         place = torch.add(digit, cell, alpha=FINE)
         return place.clamp(max=self.steps)  # rounding can draw what has no mass
+
+
+def above(place: Tensor, most: Tensor) -> Tensor:
+    """Minus infinity for the fine digits of a place's cell that lie above the largest place.
+
+    Args:
+        place: Shape (M,).
+        most: Likewise, none below its place.
+    Returns:
+        Shape (M, 16).
+    Example:
+        >>> above(torch.tensor([17, 3]), torch.tensor([18, 40])).isinf().sum(1)
+        tensor([13,  0])
+    """
+    first = place - place % FINE
+    digits = torch.arange(FINE, device=place.device)
+    beyond = first.unsqueeze(1) + digits > most.unsqueeze(1)
+    return torch.zeros(beyond.shape, device=place.device).masked_fill(beyond, -math.inf)
 
 
 class _Each(nn.Module):

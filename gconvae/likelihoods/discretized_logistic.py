@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LARGEST_LOG_SCALE", "SMALLEST_LOG_SCALE", "log_prob", "sample"]
+__all__ = ["LARGEST_LOG_SCALE", "SMALLEST_LOG_SCALE", "log_cumulative", "log_prob", "sample"]
 
 SMALLEST_LOG_SCALE = -7.5
 """Of a component: an eighth of the finest step that makes sense, so that no gradient explodes."""
@@ -52,7 +52,37 @@ def log_prob(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
     return torch.logsumexp(log_mass + torch.log_softmax(logits, dim=-1), dim=-1)
 
 
-def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+def log_cumulative(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
+    """Log-mass of a value's cell and of all cells below it.
+
+    Args:
+        value: In [0, 1], shape (...).
+        parameters: As in :func:`log_prob`, shape (..., 3 K).
+        steps: Of the lattice.
+    Returns:
+        Nats, shape (...), 0 for the last cell.
+    Example:
+        >>> parameters = torch.tensor([0.0, 0.4, -3.0]).expand(11, 3)
+        >>> values = torch.arange(11) / 10
+        >>> masses = log_prob(values, parameters, steps=10).exp().cumsum(0)
+        >>> torch.allclose(log_cumulative(values, parameters, steps=10).exp(), masses, atol=1e-6)
+        True
+    """
+    logits, mean, log_scale = _components(parameters)
+    value = value.unsqueeze(-1)  # (..., 1)
+    half = 0.5 / (steps.unsqueeze(-1) if isinstance(steps, Tensor) else steps)
+    log_below = nn.functional.logsigmoid(torch.exp(-log_scale) * (value + half - mean))
+    log_below = torch.where(value > 1 - half, 0.0, log_below)
+    return torch.logsumexp(log_below + torch.log_softmax(logits, dim=-1), dim=-1)
+
+
+def sample(
+    parameters: Tensor,
+    steps: int,
+    uniform: Tensor,
+    temperature: float = 1.0,
+    most: Tensor | None = None,
+) -> Tensor:
     """Draws by the inverse of the distribution function.
 
     Args:
@@ -61,6 +91,7 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float =
         uniform: Two numbers in [0, 1) a draw, one for the component, shape (..., 2).
         temperature: Divides the logits and multiplies the scales; below 1, draws keep closer to
             what is likely.
+        most: Largest place of each draw, shape (...); None = ``steps``.
     Returns:
         Places on the lattice, 0 to ``steps``, shape (...).
     Example:
@@ -69,16 +100,26 @@ def sample(parameters: Tensor, steps: int, uniform: Tensor, temperature: float =
         tensor([4, 4, 4])
     """
     components = parameters.shape[-1] // 3
-    logits = parameters[..., :components]
-    ends = torch.softmax(logits / temperature, dim=-1).cumsum(-1)  # (..., K)
+    weights = torch.softmax(parameters[..., :components] / temperature, dim=-1)
+    below = None
+    if most is not None:
+        _, means, log_scales = _components(parameters)
+        edge = (most.to(means) + 0.5).unsqueeze(-1) / steps  # of the last cell there is
+        below = torch.sigmoid((edge - means) * torch.exp(-log_scales) / temperature)
+        below = torch.where(most.unsqueeze(-1) >= steps, 1.0, below)
+        weights = weights * below
+        weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(means.dtype).tiny)
+    ends = weights.cumsum(-1)  # (..., K)
     # by rounding, the last end may lie below 1
     chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
     mean = parameters.gather(-1, chosen + components)
     log_scale = parameters.gather(-1, chosen + 2 * components)
     scale = temperature * log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE).exp()
     smallest = torch.finfo(mean.dtype).eps
-    drawn = torch.addcmul(mean, scale, torch.logit(uniform[..., 1:], eps=smallest))  # (..., 1)
-    return torch.round(drawn * steps).clamp(0, steps).squeeze(-1).long()
+    random = uniform[..., 1:] if below is None else uniform[..., 1:] * below.gather(-1, chosen)
+    drawn = torch.addcmul(mean, scale, torch.logit(random, eps=smallest))  # (..., 1)
+    place = torch.round(drawn * steps).clamp(0, steps).squeeze(-1).long()
+    return place if most is None else torch.minimum(place, most)
 
 
 def _components(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

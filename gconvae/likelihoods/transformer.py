@@ -45,6 +45,7 @@ class NodeTransformer(nn.Module):
         weighted: bool = False,
     ) -> None:
         super().__init__()
+        self.descending = False  # whether the first feature of no node is above that of the last
         seen = waves(octaves)
         self.node, self.node_out = nn.Linear(num_features * seen, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
@@ -86,7 +87,11 @@ class NodeTransformer(nn.Module):
             states.append(hidden)
             if feature < len(self.values):
                 hidden = hidden + self.values[feature](seen[:, :, feature])
-        return self.digits.log_mass(torch.stack(states), place, places)
+        most = None
+        if self.descending:
+            first = torch.full_like(place[:, :1, 0], places.steps[0])
+            most = torch.cat([first, place[:, :-1, 0]], dim=1)
+        return self.digits.log_mass(torch.stack(states), place, places, most)
 
     def draw(
         self, mean: Tensor, condition: Tensor, uniform: Tensor, places: Places, temperature: float
@@ -114,13 +119,18 @@ class NodeTransformer(nn.Module):
         numbers = uniform.permute(1, 2, 3, 0).contiguous()  # (N, F, 3, B)
         hidden = self.first.expand(len(mean), -1)  # (B, W)
         width, total = hidden.shape[1], hidden.new_zeros(())
+        last = None
+        if self.descending:
+            last = torch.full_like(mean[:, 0, 0], places.steps[0])
         drawn: list[Tensor] = []
         for i in range(mean.shape[1]):
             hidden, node = hidden + shift[i], self.node.bias.expand_as(hidden)
             for feature in features:
                 for reader in readers[feature]:
                     hidden = reader.next(hidden)
-                place = draws[feature](hidden, numbers[i, feature])  # (B,)
+                most = last if feature == 0 else None
+                place = draws[feature](hidden, numbers[i, feature], most)  # (B,)
+                last = place if self.descending and feature == 0 else last
                 drawn.append(place)
                 added = tables[feature].index_select(0, place)
                 node = node + added[:, :width]
@@ -128,9 +138,9 @@ class NodeTransformer(nn.Module):
                     hidden = hidden + added[:, width:]
             hidden = self._told_on(node)
             if self.sums is not None:
-                last = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
-                total = total + self.sums.terms(last)
-                hidden = hidden + self.sums(self.sums.told(total, last), i)
+                node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
+                total = total + self.sums.terms(node)
+                hidden = hidden + self.sums(self.sums.told(total, node), i)
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:

@@ -80,7 +80,6 @@ JETS = CloudSchema(
     order=("-pt_rel", "phi_rel", "eta_rel"),
     distance=(1.0, 1.0, 1.0),
     weight="pt_rel",
-    changes=("turn", "stretch"),
     symmetries=("mirror",),
     name="jets",
 )

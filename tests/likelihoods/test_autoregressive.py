@@ -310,6 +310,34 @@ def test_particles_of_a_jet_are_drawn_hardest_first() -> None:
     assert not (drawn[..., 1].diff(dim=1) <= 0).all()
 
 
+def ordered_pairs(places: int) -> Tensor:
+    """All clouds of two nodes whose first feature does not rise, shape (clouds, 2, 3)."""
+    nodes = list(itertools.product(range(places + 1), range(2), range(2)))
+    pairs = torch.tensor(list(itertools.product(nodes, nodes)))
+    return pairs[pairs[:, 1, 0] <= pairs[:, 0, 0]]
+
+
+def test_masses_are_those_of_clouds_in_order_alone() -> None:
+    likelihood = decided((1, 1, 40), num_points=2)
+    likelihood.set_schema(JETS)
+    network, places = likelihood.network, Places([40, 1, 1], torch.zeros(1))
+    clouds, draws = ordered_pairs(40), 20_000
+    told = torch.zeros(1, NUM_CHANGES + 1)
+    mean = torch.zeros(1, 2, 3, dtype=torch.long)
+    with torch.no_grad():
+        every = (part.expand(len(clouds), *part.shape[1:]) for part in (mean, told))
+        masses = network(clouds, *every, places).sum((1, 2)).double().exp()
+        uniform = torch.rand(draws, 2, 3, 3, generator=generator())
+        every = (part.expand(draws, *part.shape[1:]) for part in (mean, told))
+        drawn = network.draw(*every, uniform, places, 1.0)
+    assert masses.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (drawn[:, 1, 0] <= drawn[:, 0, 0]).all()
+    number = clouds[:, 0, 0] * 41 + clouds[:, 1, 0]
+    wanted = torch.zeros(41 * 41, dtype=torch.float64).index_add_(0, number, masses).numpy()
+    counts = np.bincount(drawn[:, 0, 0] * 41 + drawn[:, 1, 0], minlength=41 * 41)
+    assert chi_square(counts, draws * wanted) > 1e-3
+
+
 def test_a_feature_follows_those_before_it_in_the_order_of_the_schema() -> None:
     likelihood, mean = decided((20, 17, 30), num_points=1), one_mean(1, 3, 1).float()
     likelihood.set_schema(JETS)

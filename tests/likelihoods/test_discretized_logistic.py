@@ -11,7 +11,12 @@ from scipy import stats
 from torch import Tensor
 
 from gconvae.likelihoods import discretized_logistic
-from gconvae.likelihoods.discretized_logistic import SMALLEST_LOG_SCALE
+from gconvae.likelihoods.discretized_logistic import (
+    SMALLEST_LOG_SCALE,
+    log_cumulative,
+    log_prob,
+    sample,
+)
 
 LATTICES = (1, 10, 27, 432)
 ROUNDING = {torch.float32: 2e-3, torch.float64: 1e-9}
@@ -340,3 +345,24 @@ def test_a_higher_rank_never_draws_a_lower_value() -> None:
     uniform = torch.stack([torch.full_like(rank, 0.3), rank], dim=1)
     parameters = torch.tensor(many_components(4), dtype=torch.float64).expand(1000, -1)
     assert (sampled(parameters, 432, uniform).diff() >= 0).all()
+
+
+# the lower part of a distribution
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 9, 10])
+def test_draws_up_to_a_place_are_those_of_the_lower_part(most: int) -> None:
+    torch.manual_seed(0)
+    parameters, draws = torch.randn(9).mul(0.5).expand(20_000, 9), 20_000
+    values = torch.arange(11) / 10
+    masses = log_prob(values, parameters[:11], 10).exp().double().numpy()
+    end = torch.full((draws,), most)
+    uniform = torch.rand(draws, 2, generator=torch.Generator().manual_seed(1))
+    drawn = sample(parameters, 10, uniform, most=end)
+    assert int(drawn.max()) <= most
+    wanted = np.where(np.arange(11) <= most, masses, 0.0)
+    wanted /= wanted.sum()
+    shares = np.bincount(drawn, minlength=11) / draws
+    np.testing.assert_allclose(shares, wanted, atol=0.015)
+    below = log_cumulative(values[most], parameters[0], 10).exp().item()
+    assert below == pytest.approx(masses[: most + 1].sum(), abs=1e-5)
