@@ -137,14 +137,15 @@ def jet_images(
     figure = spread(figure, (1.0 + 3.6 * len(images), 3.9))
     most = max(float(image.max()) for image in images.values())
     least = most * 10.0**-DECADES
-    norm = LogNorm(least, most, clip=True)
     panels = figure.subplots(1, len(images), squeeze=False, sharey=True)[0]
     for axes, (name, image) in zip(panels, images.items(), strict=True):
         shown = np.maximum(image.T, least)
+        # a norm each: one that several artists listen to is not always taken down in order
+        norm = LogNorm(least, most, clip=True)
         axes.pcolormesh(edges, edges, shown, norm=norm, cmap="viridis", rasterized=True)
         axes.set(title=name, xlabel="eta_rel", aspect="equal")
     panels[0].set_ylabel("phi_rel")
-    colors = ScalarMappable(norm, "viridis")
+    colors = ScalarMappable(LogNorm(least, most, clip=True), "viridis")
     figure.colorbar(colors, ax=list(panels), label="mean pT / jet pT")
     return figure
 
