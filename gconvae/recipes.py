@@ -63,7 +63,7 @@ _RECIPES = {
         "particles of jets: the same with a narrower network and a longer fit; 20 to 30 minutes",
         model={
             "model": "convae-flow",
-            "likelihood": "autoregressive(steps=8000, temperature=1.0, octaves=8)",
+            "likelihood": "autoregressive(steps=8000, temperature=1, octaves=8, average=0.99)",
             "hidden": 256,
             "latent_dim": 16,
         },

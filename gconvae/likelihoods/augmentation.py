@@ -20,10 +20,10 @@ def augmented(
     mask: Tensor,
     centre: Tensor,
     random: torch.Generator,
-    *,
-    share: float,
     changes: Sequence[str] = (),
     symmetries: Sequence[str] = (),
+    *,
+    share: float,
 ) -> tuple[Tensor, Tensor]:
     """Clouds that are changed as a schema allows it, and how.
 
@@ -32,10 +32,10 @@ def augmented(
         mask: True where a node is real, shape (B, N).
         centre: Of the first two positions, shape (2,).
         random: The only source of random numbers.
-        share: Of the clouds that get ``changes``.
         changes: Those that make other clouds, of which a learner is told.
         symmetries: Those that make clouds as likely as before, of which nobody needs to know; all
             clouds get them, mirrored or not as often as not.
+        share: Of the clouds that get ``changes``.
     Returns:
         Clouds, shape (B, N, F), and the changes that are told, shape (B, 6).
     Example:

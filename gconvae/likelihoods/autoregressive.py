@@ -44,12 +44,11 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     .. math::
         p(x|\hat x) = \prod_{i=1}^{N} \prod_{f} p\left(x_{i,f} \mid x_{i,<f}, x_{<i}, \hat x\right)
 
-    with the nodes in the order that the schema says, and f in the order of its keys: the hardest
-    particle first, and of each first its pT. Images, and clouds whose schema says no order, are
-    written from the top down, equal heights from the left, and f is first y, then x, then the
-    intensity and the rest. Nodes that keep their distance, strokes that go on and intensities
-    that fit their neighbours cannot come from noise that is independent from node to node; here a
-    causal transformer knows the nodes before.
+    with nodes and f in the order of the schema: the hardest particle first, and of each first its
+    pT. Images, and clouds whose schema says no order, are written from the top down, equal
+    heights from the left, and f is first y, then x, then the intensity and the rest. Nodes that
+    keep their distance, strokes that go on and intensities that fit their neighbours cannot come
+    from noise that is independent from node to node: a causal transformer knows those before.
 
     A value is written with two digits,
 
@@ -73,7 +72,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         num_features: F, at least 2.
         lattice: See :class:`Likelihood`; ``"fine"`` also finds steps of 1/16 and 1/255.
         width: Features of a place inside.
-        heads: Attention heads, a divisor of ``width``.
+        heads: Of attention, a divisor of ``width``.
         blocks: Attention blocks before each feature of a node, in the order y, x, intensity, ...
             One number = 2 before the first, 1 before each of the others, times that number.
         components: Of each mixture.
@@ -85,6 +84,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             third of that, since it is unchanged clouds that are drawn.
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
             a distribution that is rather too wide; 0.9 was best for eights, 1 for jets.
+        average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
         weighted: Whether the schema names a feature that weighs nodes, which are then told what
             those before them add up to (:class:`RunningSums`).
     Attributes:
@@ -127,6 +127,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         batch_size: int = 64,
         augmented: float = 0.9,
         temperature: float = 0.9,
+        average: float = 0.999,
         weighted: bool = False,
     ) -> None:
         super().__init__(num_features, lattice)
@@ -136,6 +137,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"augmented must be in [0, 1], got {augmented}")
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
+        if not 0 <= average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {average}")
         if isinstance(blocks, int):
             check_counts(blocks=blocks)
             blocks = [2 * blocks, *[blocks] * (num_features - 1)]
@@ -143,7 +146,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         if len(blocks) != num_features:
             raise ValueError(f"blocks must be one number or {num_features}, got {list(blocks)}")
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
-        self.augmented, self.temperature = augmented, temperature
+        self.augmented, self.temperature, self.average = augmented, temperature, average
         self.octaves, self.weighted = octaves, weighted
         self.network = NodeTransformer(
             num_points, num_features, width, heads, blocks, components, octaves, weighted
@@ -284,9 +287,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self, unit: Tensor, mask: Tensor, random: torch.Generator, done: float
     ) -> tuple[Tensor, Tensor]:
         """Turned, stretched and mirrored clouds, and how, shapes (B, N, F) and (B, 6)."""
-        allowed = {"changes": self.changes, "symmetries": self.symmetries}
-        share = share_at(self.augmented, done)
-        return augmented(unit, mask, self.centre, random, share=share, **allowed)
+        kinds, share = (self.changes, self.symmetries), share_at(self.augmented, done)
+        return augmented(unit, mask, self.centre, random, *kinds, share=share)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the blocks and of what stands behind them."""

@@ -290,11 +290,14 @@ class LearnedLikelihood(Likelihood):
         network: What is trained.
         fit_steps: Steps of the training.
         batch_size: Clouds a step.
+        average: Share of the old in the running mean of the weights, which is the model that is
+            kept.
     """
 
     network: nn.Module
     fit_steps: int
     batch_size: int
+    average: float = 0.999
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Looks at the training clouds before the first step; by default not at all.

@@ -38,9 +38,6 @@ CHECK_EVERY = 250
 MOST_HELD_OUT = 1000
 """Held-out clouds that are looked at."""
 
-AVERAGE = 0.999
-"""Share of the old in the running mean of the weights, which is the model that is kept."""
-
 WARMUP, FALL = 200, 0.7
 """Steps over which the rates grow from 0; and share of the steps in which they fall to 0."""
 
@@ -179,7 +176,7 @@ class LikelihoodStage(SteppedStage):
             optimization=optimization,
         )
         self.likelihood, self.pairs, self.valid = likelihood, clouds, valid
-        self.average = RunningMean(likelihood.network, AVERAGE)
+        self.average = RunningMean(likelihood.network, likelihood.average)
         self.best_weights = {k: v.clone() for k, v in self.candidate().items()}
         rows = torch.arange(min(len(valid), MOST_HELD_OUT), device="cpu")
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
