@@ -43,6 +43,15 @@ def test_sums_are_those_of_all_nodes_up_to_each() -> None:
             assert found[number, place].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
+def test_a_node_is_told_sums_and_their_shares_of_the_weight_and_of_the_last_node() -> None:
+    sums, cloud = RunningSums(5, 3, 8), torch.tensor([[[0.1, 0.2, 0.5], [-0.4, 0.0, 0.25]]])
+    sums.weight = 2
+    found = sums.told(sums.totals(cloud), cloud)[0, 1].tolist()
+    moments = [0.05 - 0.1, 0.1, 0.005 + 0.04, 0.02]  # of both positions, then of their squares
+    wanted = [0.75, *moments, *(m / 0.75 for m in moments), *(m / 0.25 for m in moments)]
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
 def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.ones(40, 5, dtype=torch.bool)

@@ -158,6 +158,14 @@ def fitted() -> AutoregressiveLikelihood:
     return likelihood
 
 
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_the_likelihood_says_how_much_of_the_old_weights_is_kept(average: float) -> None:
+    likelihood = make(average=average)
+    clouds: Any = Corners(1)
+    made = LikelihoodStage(likelihood, clouds, clouds, 0)
+    assert made.average.share == average
+
+
 def test_a_fit_makes_held_out_clouds_likelier(fitted: AutoregressiveLikelihood) -> None:
     before, after = (held_out_nats(each, Corners(3)) for each in (make(), fitted))
     assert after < before - 20
