@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
@@ -49,7 +50,7 @@ def momentum(jets: Tensor) -> Tensor:
     )
 
 
-class _OfTheJet(nn.Module):
+class _OfTheJet(nn.Module, ABC):
     """Squared difference of a number of the jet; without units, points are in data units."""
 
     recordable = separable = True
@@ -95,9 +96,9 @@ class _OfTheJet(nn.Module):
             jets = jets.masked_fill(~mask.unsqueeze(-1), 0.0)
         return self.number(momentum(jets))
 
+    @abstractmethod
     def number(self, total: Tensor) -> Tensor:
         """Of energy and momentum, shape (B, 4) to (B,)."""
-        raise NotImplementedError
 
 
 @register("loss", "jet_mass")

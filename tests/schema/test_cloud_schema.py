@@ -57,6 +57,7 @@ def test_jets_are_periodic_in_phi_and_heavy_tailed_in_pt() -> None:
     assert (eta.tail, phi.tail) == (None, None)
     assert pt.tail is not None
     assert JETS.order_keys[0] == (2, True)
+    assert "turn" not in (*JETS.changes, *JETS.symmetries)
     assert JETS.symmetries == ("mirror",)
 
 
