@@ -28,6 +28,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument("run", type=str, help="run folder of gconvae train, or pretrained:eights")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_class_arguments(SampleOptions)
+    parser.add_argument(
+        "--conditions",
+        type=dict[str, float] | None,
+        help="values of the model's conditions by name, all of them, in data units, such as "
+        "--conditions.mass=171; by default as in training",
+    )
     parser.add_argument("--out", type=str, default="samples.npz", help="npz file to write")
     parser.add_argument(
         "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
@@ -49,7 +55,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         plots.check_path(figure)
     model, processes = run_folder.load(options.run), Processes.started()
     dealt = (processes.rank, processes.size)
-    own = model.iter_samples(drawn.count, seed=drawn.seed, label=drawn.label, part=dealt)
+    asked = {"seed": drawn.seed, "label": drawn.label, "conditions": options.conditions}
+    own = model.iter_samples(drawn.count, part=dealt, **asked)
     with processes.joined():
         parts = processes.collected(own)
         first = next(parts, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -281,7 +281,8 @@ class Conditioning(nn.Module):
         """Conditions as a tensor (B, C); None for a model without conditions.
 
         Args:
-            conditions: Shape (B, C), or (C,) for all clouds, in any form; or None.
+            conditions: Shape (B, C), or (C,) for all clouds, in any form; by name, a number or B
+                of them each; or None.
             num_clouds: B.
             name: What error messages call them.
             wanted: Whether somebody asks for them: then None = drawn, their numbers are looked
@@ -298,6 +299,8 @@ class Conditioning(nn.Module):
         asked, count = ", ".join(self.names), len(self.names)
         if conditions is None:
             raise ValueError(f"{name} must be given, the model is conditioned on {asked}")
+        if isinstance(conditions, Mapping):
+            conditions = self._by_name(conditions, num_clouds, name)
         rows = as_tensor(conditions, name)
         if rows.shape not in ((count,), (num_clouds, count)):
             raise ValueError(
@@ -307,6 +310,22 @@ class Conditioning(nn.Module):
         rows = rows.expand(num_clouds, -1)
         # those of data sets are checked, and a GPU is not to be waited for
         return as_conditions(rows, num_clouds) if wanted else rows
+
+    def _by_name(self, conditions: Mapping[str, Any], num_clouds: int, name: str) -> Tensor:
+        """A column for each name, shape (B, C)."""
+        asked, given = ", ".join(self.names), ", ".join(map(str, conditions))
+        if set(conditions) != set(self.names):
+            raise ValueError(f"{name} must be given for {asked}, got some for {given or 'nothing'}")
+        columns = []
+        for wanted in self.names:
+            values = as_tensor(conditions[wanted], f"{name} of {wanted}")
+            if values.shape not in ((), (num_clouds,)):
+                raise ValueError(
+                    f"{name} of {wanted} must be one number or {num_clouds}, got shape "
+                    f"{tuple(values.shape)}"
+                )
+            columns.append(values.expand(num_clouds))
+        return torch.stack(columns, dim=1)
 
     def _places(self) -> Tensor:
         """Numbers of the nodes, shape (N,), on the CPU whatever torch's default is."""

@@ -14,6 +14,7 @@ from commands import (
 import gconvae
 from gconvae import datasets, options
 from gconvae.cli import main as cli
+from gconvae.schema import Feature, points
 
 
 def test_sample_writes_clouds_and_a_figure(
@@ -85,3 +86,27 @@ def test_a_sample_file_must_end_in_npz(
 ) -> None:
     words = ["sample", str(jets_run), "--out", str(tmp_path / "new.csv")]
     assert_one_error(words, r"end in \.npz", capsys)
+
+
+def test_sample_takes_conditions_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, out = tmp_path / "data.npz", tmp_path / "run", tmp_path / "new.npz"
+    random = torch.Generator().manual_seed(0)
+    clouds = datasets.from_points(
+        torch.rand(40, 12, 3, generator=random),
+        schema=points("x y", "z").replace(conditions=(Feature("mass"), Feature("charge"))),
+        conditions=torch.rand(40, 2, generator=random),
+    )
+    datasets.to_file(clouds, data)
+    words = ["train", "--data", str(data), "--out", str(run), "--conditions", "[mass,charge]"]
+    assert cli.main([*words, "--recipe", "slides", "--hidden", "8", "--epochs", "1"]) == 0
+    words = ["sample", str(run), "--count", "6", "--out", str(out)]
+    assert cli.main([*words, "--conditions.mass=0.5", "--conditions.charge=-1"]) == 0
+    made = datasets.from_file(out)
+    assert made.conditions is not None
+    assert made.conditions.tolist() == [[0.5, -1.0]] * 6
+    words += ["--overwrite", "true"]
+    assert cli.main([*words, "--conditions", "{mass: 0.5, charge: -1}"]) == 0
+    assert_one_error([*words, "--conditions.mass=0.5"], "conditions must be given for", capsys)
+    assert_one_error([*words, "--conditions.mass=heavy"], "conditions", capsys)

@@ -162,6 +162,34 @@ def test_clouds_can_be_asked_for_by_their_conditions(model: VAE) -> None:
     assert drawn.labels.all()  # no cloud near 90 GeV had label 0
 
 
+def test_conditions_can_be_named(model: VAE) -> None:
+    named = model.sample_clouds(5, conditions={"shift": 2.0, "mass": 80.0}, seed=0)
+    assert torch.equal(named.points, model.sample_clouds(5, conditions=[80.0, 2.0], seed=0).points)
+    each = {"mass": 80.0, "shift": [1.0, 2.0, 3.0]}
+    rows = [[80.0, 1.0], [80.0, 2.0], [80.0, 3.0]]
+    found = model.sample_clouds(3, conditions=each, seed=0).conditions
+    assert found is not None
+    assert found.tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mass": 80.0}, "conditions must be given for mass, shift, got some for mass"),
+        ({}, "got some for nothing"),
+        ({"mass": 1.0, "shift": 1.0, "charge": 1.0}, "got some for mass, shift, charge"),
+        ({"mass": [1.0, 2.0], "shift": 1.0}, r"conditions of mass must be one number or 5, got"),
+        ({"mass": "heavy", "shift": 1.0}, "conditions of mass must"),
+        ({"mass": float("nan"), "shift": 1.0}, "conditions must be finite"),
+    ],
+)
+def test_named_conditions_are_those_of_the_model(
+    model: VAE, given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.sample_clouds(5, conditions=given)
+
+
 def test_a_cloud_of_given_conditions_does_not_depend_on_how_many_are_drawn(model: VAE) -> None:
     rows = torch.rand(300, 2, generator=generator(0, "test")) * torch.tensor([100.0, 10.0])
     many = model.sample_clouds(300, conditions=rows, seed=5)
