@@ -14,6 +14,7 @@ from gconvae.datasets import transforms
 from gconvae.likelihoods.augmentation import augmented, share_at
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
+from gconvae.likelihoods.place_order import order_of_places
 from gconvae.likelihoods.places import OCTAVES, Places
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
@@ -32,9 +33,6 @@ FEWEST_STEPS = 255
 CONTINUOUS_STEPS = 4095
 """Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
 training nodes; those at both ends are half as wide."""
-
-MOST_RANKED = 7
-"""Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
 
 
 @register("likelihood", "autoregressive")
@@ -65,7 +63,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     all of them shift every place, and the i-th one the i-th place.
 
     In training, clouds are changed at random (:func:`gconvae.datasets.affine`) and the network is
-    conditioned on how, so that some thousand clouds are enough and draws are not changed ones.
+    conditioned on how, so that some thousand clouds are enough and draws are unchanged ones.
 
     Args:
         num_points: N, the most nodes of a cloud.
@@ -85,8 +83,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
             a distribution that is rather too wide; 0.9 was best for eights, 1 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
-        weighted: Whether the schema names a feature that weighs nodes, which are then told what
-            those before them add up to (:class:`RunningSums`).
+        weighted: Whether the schema names a feature that weighs nodes. What they add up to is
+            then written before them (:class:`Totals`), and each is told how much is missing
+            (:class:`RunningSums`); F is at least 2.
     Attributes:
         columns: Columns of the features in the order in which they are drawn.
         descends: Whether the nodes descend in each of them, in the same order.
@@ -139,6 +138,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
         if not 0 <= average < 1:
             raise ValueError(f"average must be at least 0 and below 1, got {average}")
+        if weighted and num_features < 2:
+            raise ValueError(f"weighted nodes must have 2 features or more, got {num_features}")
         if isinstance(blocks, int):
             check_counts(blocks=blocks)
             blocks = [2 * blocks, *[blocks] * (num_features - 1)]
@@ -208,8 +209,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self._known_places = None
 
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-        """Three uniform numbers a feature, shape (B, N, F, 3), in double precision."""
-        return uniform_noise((*shape, 3), generator)
+        """Three uniform numbers a feature and a total, (B, N F + T, 3), in double precision."""
+        clouds, nodes, features = shape
+        totals = 0 if self.network.totals is None else self.network.totals.number
+        return uniform_noise((clouds, nodes * features + totals, 3), generator)
 
     @torch.no_grad()
     def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -217,17 +220,19 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
         Args:
             mean: The decoder's output, in [0, 1], shape (B, N, F).
-            noise: From :meth:`noise`, shape (B, N, F, 3).
+            noise: From :meth:`noise`, shape (B, N F + T, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
         Returns:
-            In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a
-            feature that has one, else anywhere in the cell of a place, as the density says.
+            In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a feature
+            that has one, else anywhere in the cell of a place.
         """
         self._check_nodes(mean)
-        mask = _all_real(mean) if mask is None else mask
-        places = self._places(mean)
+        mask, places = _all_real(mean) if mask is None else mask, self._places(mean)
         told = self._sorted(self._place(mean, places), mask, places)[0]
-        uniform = self._in_order(noise.to(mean), dim=2)
+        noise, of_totals = noise.tensor_split([mean[0].numel()], dim=1)
+        noise = noise.unflatten(1, mean.shape[1:])  # (B, N, F, 3)
+        of_nodes = self._in_order(noise.to(mean), dim=2).flatten(1, 2)
+        uniform = torch.cat([of_nodes, of_totals.to(mean)], dim=1)
         condition = self._condition(mask)
         drawn = self.network.draw(told, condition, uniform, places, self.temperature)
         drawn = self._sorted(drawn, mask, places)[0]  # a network may err about what lies above
@@ -259,7 +264,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """
         self._check_pair(value, mean, "value")
         self._check_nodes(mean)
-        log_mass, order = self._log_mass(value, mean, _all_real(mean))
+        log_mass, total, order = self._log_mass(value, mean, _all_real(mean))
+        log_mass = log_mass + total[:, None, None] / mean[0].numel()
         log_density = log_mass + self.lattice_steps.to(mean).log()
         density = torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
         place = self.cells(value) * CONTINUOUS_STEPS
@@ -268,7 +274,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         return density + halves + self.cells.log_slope(value)
 
     def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
-        """Minus :meth:`negative_log_likelihood`: nats of a mass on the lattice, shape (B,)."""
+        """Nats of a mass on the lattice, shape (B,): minus :meth:`negative_log_likelihood`."""
         return -self.negative_log_likelihood(unit, mean, mask)
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
@@ -278,8 +284,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         if self.weighted:
             places = self._places(unit)
             place, order = self._sorted(self._place(unit, places), mask, places)
-            assert self.network.sums is not None
-            self.network.sums.fit(places.amounts(place), mask.gather(1, order))
+            self.network.fit(place, mask.gather(1, order), places)
         if self.num_features > 1:
             self.centre.copy_(unit[mask][:, :2].mean(0))
 
@@ -292,7 +297,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the blocks and of what stands behind them."""
-        parts = (self.network.blocks, self.network.values, self.network.digits)
+        network = self.network
+        parts = [network.blocks, network.values, network.digits, network.totals or nn.Identity()]
         named = [pair for part in parts for pair in part.named_parameters()]
         return [one for name, one in named if name.endswith("weight") and one.dim() > 1]
 
@@ -309,22 +315,23 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         Returns:
             Nats, shape (B,).
         """
-        log_mass, order = self._log_mass(unit, mean, mask, changes)
+        log_mass, total, order = self._log_mass(unit, mean, mask, changes)
         real = mask.gather(1, order).unsqueeze(-1)  # (B, N, 1)
-        return -log_mass.masked_fill(~real, 0.0).sum((1, 2))
+        return -log_mass.masked_fill(~real, 0.0).sum((1, 2)) - total
 
     def _log_mass(
         self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Of nodes on the lattice, in order, shape (B, N, F); and that order."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of nodes on the lattice, in order, shape (B, N, F); of totals; and that order."""
         places = self._places(unit)
         place, order = self._sorted(self._place(unit, places), mask, places)
         told = self._sorted(self._place(mean, places), mask, places)[0]
-        log_mass = self.network(place, told, self._condition(mask, changes), places)
+        real, condition = mask.gather(1, order), self._condition(mask, changes)
+        log_mass, total = self.network(place, real, told, condition, places)
         # what is no number has no place, and must not pass for a cloud
-        real = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
-        broken = 0 * real.sum((1, 2), keepdim=True)
-        return self._in_columns(log_mass) + broken, order
+        given = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
+        broken = 0 * given.sum((1, 2), keepdim=True)
+        return self._in_columns(log_mass) + broken, total, order
 
     def _places(self, like: Tensor) -> Places:
         """Those of the features in the order of ``columns``."""
@@ -364,14 +371,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def _sorted(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Places in order, masked nodes last and 0, shape (B, N, F); and that order."""
-        # nodes at one place follow their further features, so that no order of the input counts
-        rank = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-        base = max(places.steps) + 1
-        ranked = min(MOST_RANKED, int(63 * math.log(2) / math.log(base)))  # whole in 64 bits
-        for feature in range(min(ranked, self.num_features)):
-            each, steps = place[..., feature], places.steps[feature]
-            rank = rank * base + (steps - each if self.descends[feature] else each)
-        order = rank.masked_fill(~mask, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
+        order = order_of_places(place, mask, places.steps, self.descends)
         place = place.masked_fill(~mask.unsqueeze(-1), 0)
         return place.gather(1, _wide(order, place)), order
 
@@ -393,7 +393,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
 
 def _all_real(points: Tensor) -> Tensor:
-    return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+    return torch.ones_like(points[..., 0], dtype=torch.bool)
 
 
 def _wide(order: Tensor, like: Tensor) -> Tensor:

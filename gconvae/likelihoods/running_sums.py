@@ -1,4 +1,4 @@
-"""What the nodes so far add up to: their weight, its centre, and its spread."""
+"""What the nodes so far add up to, and what is missing to what the whole cloud does."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ BOUND = 5.0
 
 
 class RunningSums(nn.Module):
-    r"""Tells each node what the nodes before it add up to.
+    r"""Tells each node what the nodes before it add up to, and what those to come must.
 
     .. math:: W = \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
 
-    and these divided by W and by w of the node before, which is about what the next one weighs:
-    by how much the next node would have to lie aside to balance all before it.
+    with the latter divided by W; and all of them for j >= i, with the latter divided by w of the
+    node before, which is about what the next one weighs: by how much it would have to lie aside to
+    make up for all before it.
 
     w is the feature that weighs the nodes, such as the pT of particles, x are the others, all in
     data units. So the last nodes of a cloud can balance the first ones, as momentum wants it;
@@ -40,9 +41,10 @@ class RunningSums(nn.Module):
     Example:
         >>> sums = RunningSums(4, 3, 8)
         >>> nodes = torch.tensor([[[0.5, 0.1, 0.2], [0.25, 0.0, -0.4]]])
-        >>> sums.totals(nodes)[0, 1]
+        >>> so_far = sums.totals(nodes)
+        >>> so_far[0, 1]
         tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
-        >>> sums(sums.told(sums.totals(nodes), nodes), slice(2)).shape
+        >>> sums(sums.told(so_far, so_far[:, -1:], nodes), slice(2)).shape
         torch.Size([1, 2, 8])
     """
 
@@ -52,7 +54,7 @@ class RunningSums(nn.Module):
     def __init__(self, num_points: int, num_features: int, width: int) -> None:
         super().__init__()
         self.weight = 0
-        number = 1 + 6 * (num_features - 1)
+        number = 2 + 8 * (num_features - 1)
         self.register_buffer("mean", torch.zeros(num_points, number))
         self.register_buffer("spread", torch.ones(num_points, number))
         self.inner, self.outer = nn.Linear(number, 2 * width), nn.Linear(2 * width, width)
@@ -69,28 +71,30 @@ class RunningSums(nn.Module):
         """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
         return self.terms(nodes).cumsum(1)
 
-    def told(self, totals: Tensor, nodes: Tensor) -> Tensor:
+    def told(self, totals: Tensor, whole: Tensor, nodes: Tensor) -> Tensor:
         """All that a node is told of the nodes up to one, shape (..., F) to (..., M).
 
         Args:
             totals: From :meth:`totals` of the node before, shape (..., 2 F - 1).
+            whole: What all nodes add up to, likewise.
             nodes: That node, shape (..., F).
         """
-        weight, moments = totals[..., :1], totals[..., 1:]
-        last = nodes[..., self.weight : self.weight + 1]
-        shares = [moments / part.clamp(min=SMALLEST_WEIGHT) for part in (weight, last)]
-        return torch.cat([totals, *shares], dim=-1)
+        left = whole - totals
+        last = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
+        shares = totals[..., 1:] / totals[..., :1].clamp(min=SMALLEST_WEIGHT)
+        return torch.cat([totals, shares, left, left[..., 1:] / last], dim=-1)
 
     @torch.no_grad()
-    def fit(self, nodes: Tensor, mask: Tensor) -> None:
+    def fit(self, whole: Tensor, nodes: Tensor, mask: Tensor) -> None:
         """Looks at what training clouds add up to.
 
         Args:
+            whole: What all nodes of each are said to add up to, shape (B, 2 F - 1).
             nodes: In order, masked ones last, data units, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
         """
         nodes = nodes.double()
-        totals = self.told(self.totals(nodes), nodes)
+        totals = self.told(self.totals(nodes), whole.double().unsqueeze(1), nodes)
         for place in range(totals.shape[1]):
             known = totals[mask[:, place], place]  # (b, M)
             if len(known) > 1:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
-from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
+from gconvae.likelihoods.places import OCTAVES, Places, waves
 from gconvae.likelihoods.running_sums import RunningSums
+from gconvae.likelihoods.totals import Totals
+from gconvae.likelihoods.value_layers import Value, two_layers
 from gconvae.nn.causal import CausalBlock, Reader
 
 __all__ = ["NodeTransformer"]
@@ -30,7 +32,7 @@ class NodeTransformer(nn.Module):
         components: Of the mixture of each feature.
         octaves: Waves by which it sees a number, see :class:`Places`.
         weighted: Whether a feature weighs the nodes, which are then told what those before them
-            add up to, see :class:`RunningSums`.
+            add up to, see :class:`RunningSums`, and what all of them do, see :class:`Totals`.
     """
 
     def __init__(
@@ -50,37 +52,58 @@ class NodeTransformer(nn.Module):
         self.node, self.node_out = nn.Linear(num_features * seen, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
-        self.told = _two_layers(transforms.NUM_CHANGES + 1, width)
-        self.mean = _two_layers(num_points * num_features, width)
+        self.told = two_layers(transforms.NUM_CHANGES + 1, width)
+        self.mean = two_layers(num_points * num_features, width)
         self.counterpart = nn.Linear(num_features * seen, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(*(CausalBlock(width, heads) for _ in range(number))) for number in blocks
         )
         # no further feature of its own node is conditioned on the last one
-        self.values = nn.ModuleList(_Value(seen, width) for _ in range(num_features - 1))
+        self.values = nn.ModuleList(Value(seen, width) for _ in range(num_features - 1))
         self.digits = Digits(num_features, width, components, octaves)
         self.sums = RunningSums(num_points, num_features, width) if weighted else None
+        self.totals = Totals(num_features, width, components, octaves) if weighted else None
 
-    def forward(self, place: Tensor, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
+    def fit(self, place: Tensor, mask: Tensor, places: Places) -> None:
+        """Looks at what training clouds add up to, shapes (B, N, F) and (B, N), in order."""
+        if self.sums is not None and self.totals is not None:
+            amounts = places.amounts(place)
+            totals = self.totals.of_sums(self._whole(amounts, mask))
+            self.totals.fit(totals)
+            said = self.totals.sums(self.totals.amounts(self.totals.place(totals)))
+            self.sums.fit(said, amounts, mask)
+
+    def forward(
+        self, place: Tensor, mask: Tensor, mean: Tensor, condition: Tensor, places: Places
+    ) -> tuple[Tensor, Tensor]:
         """Log-mass of every feature of every node given the ones before it.
 
         Args:
             place: Of nodes in order, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
             mean: Places of the nodes of the mean, in order, shape (B, N, F).
             condition: How the cloud was changed and how full it is, shape (B, C).
             places: The lattices.
         Returns:
-            Nats, shape (B, N, F).
+            Nats, shape (B, N, F); and those of what all nodes add up to, which is written before
+            them, shape (B,), 0 where nodes have no weight.
         """
         seen = places.seen(place)  # (B, N, F, waves + 16)
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
         before = self._told_on(self.node(nodes))  # (B, N - 1, W)
-        if self.sums is not None:
-            amounts = places.amounts(place[:, :-1])
-            told = self.sums.told(self.sums.totals(amounts), amounts)
+        known = self._known(mean, condition, places)
+        log_mass = known.new_zeros(len(known))
+        if self.sums is not None and self.totals is not None:
+            amounts = places.amounts(place)
+            totals = self.totals.place(self.totals.of_sums(self._whole(amounts, mask)))
+            log_mass = self.totals.log_mass(totals, known)
+            known = known + self.totals(totals)
+            whole = self.totals.sums(self.totals.amounts(totals)).unsqueeze(1)
+            nodes = amounts[:, :-1]
+            told = self.sums.told(self.sums.totals(nodes), whole, nodes)
             before = before + self.sums(told, slice(told.shape[1]))
         first = self.first.expand(len(place), 1, -1)
-        hidden = torch.cat([first, before], dim=1) + self._shift(mean, condition, places)
+        hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
         states = []
         for feature, blocks in enumerate(self.blocks):
             hidden = blocks(hidden)  # (B, N, W)
@@ -91,7 +114,7 @@ class NodeTransformer(nn.Module):
         if self.descending:
             first = torch.full_like(place[:, :1, 0], places.steps[0])
             most = torch.cat([first, place[:, :-1, 0]], dim=1)
-        return self.digits.log_mass(torch.stack(states), place, places, most)
+        return self.digits.log_mass(torch.stack(states), place, places, most), log_mass
 
     def draw(
         self, mean: Tensor, condition: Tensor, uniform: Tensor, places: Places, temperature: float
@@ -101,14 +124,21 @@ class NodeTransformer(nn.Module):
         Args:
             mean: Places of the nodes of the mean, in order, shape (B, N, F).
             condition: How the cloud was changed and how full it is, shape (B, C).
-            uniform: Three numbers in [0, 1) for each feature, shape (B, N, F, 3).
+            uniform: Three numbers in [0, 1) for each feature of a node, and then for each total,
+                shape (B, N F + T, 3).
             places: The lattices.
             temperature: Of the coarse digits.
         Returns:
             Places, shape (B, N, F).
         """
         features = range(len(self.blocks))
-        shift = self._shift(mean, condition, places).transpose(0, 1).contiguous()  # (N, B, W)
+        known, whole = self._known(mean, condition, places), None
+        of_nodes, of_totals = uniform.tensor_split([mean.shape[1] * len(features)], dim=1)
+        if self.totals is not None:
+            totals = self.totals.draw(known, of_totals)
+            known = known + self.totals(totals)
+            whole = self.totals.sums(self.totals.amounts(totals))
+        shift = self._shift(known, mean, places).transpose(0, 1).contiguous()  # (N, B, W)
         draws = [Drawing(self.digits, feature, places, temperature) for feature in features]
         like = shift.transpose(0, 1)
         readers = [
@@ -116,7 +146,7 @@ class NodeTransformer(nn.Module):
             for blocks in map(nn.Module.children, self.blocks)
         ]
         tables = [self._added(feature, places) for feature in features]
-        numbers = uniform.permute(1, 2, 3, 0).contiguous()  # (N, F, 3, B)
+        numbers = of_nodes.unflatten(1, mean.shape[1:]).permute(1, 2, 3, 0).contiguous()
         hidden = self.first.expand(len(mean), -1)  # (B, W)
         width, total = hidden.shape[1], hidden.new_zeros(())
         last = None
@@ -137,10 +167,10 @@ class NodeTransformer(nn.Module):
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
             hidden = self._told_on(node)
-            if self.sums is not None:
+            if self.sums is not None and whole is not None:
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
                 total = total + self.sums.terms(node)
-                hidden = hidden + self.sums(self.sums.told(total, node), i)
+                hidden = hidden + self.sums(self.sums.told(total, whole, node), i)
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:
@@ -154,26 +184,16 @@ class NodeTransformer(nn.Module):
         """What the place behind a node knows of it."""
         return self.node_out(nn.functional.gelu(node))
 
-    def _shift(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
+    def _whole(self, amounts: Tensor, mask: Tensor) -> Tensor:
+        """Sums over all nodes of clouds in data units, shape (B, 2 F - 1)."""
+        assert self.sums is not None
+        return self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
+
+    def _known(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
+        """What is known of a cloud before anything is written, shape (B, W)."""
+        return self.mean(2 * places.values(mean).flatten(1) - 1) + self.told(condition)
+
+    def _shift(self, known: Tensor, mean: Tensor, places: Places) -> Tensor:
         """What each place knows beside the nodes, shape (B, N, W)."""
-        whole = self.mean(2 * places.values(mean).flatten(1) - 1) + self.told(condition)  # (B, W)
         seen = places.seen(mean)[..., : places.waves].flatten(2)
-        return whole.unsqueeze(1) + self.counterpart(seen) + self.places
-
-
-class _Value(nn.Module):
-    """What the value of a feature adds to its node: by its waves, and by its fine digit."""
-
-    def __init__(self, seen: int, width: int) -> None:
-        super().__init__()
-        self.waves = nn.Linear(seen, width)
-        self.digit = nn.Embedding(FINE, width)
-
-    def forward(self, seen: Tensor) -> Tensor:
-        """Shape (..., waves + 16) to (..., W)."""
-        weight = torch.cat([self.waves.weight, self.digit.weight.T], dim=1)  # (W, waves + 16)
-        return nn.functional.linear(seen, weight, self.waves.bias)
-
-
-def _two_layers(inputs: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
+        return known.unsqueeze(1) + self.counterpart(seen) + self.places

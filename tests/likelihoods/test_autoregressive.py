@@ -266,8 +266,10 @@ def test_draws_of_further_nodes_follow_the_masses_given_the_nodes_before(num_poi
     nodes = places.of(every_node(lattice[::-1]).float()[numbers])  # (6^N, N, F)
     clouds, mean = len(nodes), places.of(one_mean(num_points, 2, draws).float())
     with torch.no_grad():
-        log_mass = network(nodes, mean[:clouds], told.expand(clouds, -1), places).sum((1, 2))
-        uniform = torch.rand(draws, num_points, 2, 3, generator=generator())
+        every = torch.ones(clouds, num_points, dtype=torch.bool)
+        given = every, mean[:clouds], told.expand(clouds, -1), places
+        log_mass = network(nodes, *given)[0].sum((1, 2))
+        uniform = torch.rand(draws, num_points * 2, 3, generator=generator())
         drawn = network.draw(mean, told.expand(draws, -1), uniform, places, 1.0)
     masses = log_mass.double().exp().numpy()
     assert masses.sum() == pytest.approx(1.0, abs=1e-5)
@@ -326,8 +328,9 @@ def test_masses_are_those_of_clouds_in_order_alone() -> None:
     mean = torch.zeros(1, 2, 3, dtype=torch.long)
     with torch.no_grad():
         every = (part.expand(len(clouds), *part.shape[1:]) for part in (mean, told))
-        masses = network(clouds, *every, places).sum((1, 2)).double().exp()
-        uniform = torch.rand(draws, 2, 3, 3, generator=generator())
+        real = torch.ones(clouds.shape[:2], dtype=torch.bool)
+        masses = network(clouds, real, *every, places)[0].sum((1, 2)).double().exp()
+        uniform = torch.rand(draws, 6, 3, generator=generator())
         every = (part.expand(draws, *part.shape[1:]) for part in (mean, told))
         drawn = network.draw(*every, uniform, places, 1.0)
     assert masses.sum().item() == pytest.approx(1.0, abs=1e-5)
@@ -487,7 +490,8 @@ def test_draws_are_told_the_share_of_places_that_are_real() -> None:
     places = Places([int(likelihood.lattice_steps[column]) for column in order], mean)
     for share in (0.25, 1.0):
         told = torch.tensor([0.0] * NUM_CHANGES + [share]).expand(50, -1)
-        given = places.of(mean), told, uniform[:, :, order], places, likelihood.temperature
+        numbers = uniform[:, :, order].flatten(1, 2)
+        given = places.of(mean), told, numbers, places, likelihood.temperature
         with torch.no_grad():
             made = places.values(likelihood.network.draw(*given))
         expected[share] = made[:, 0][:, [order.index(column) for column in range(3)]]

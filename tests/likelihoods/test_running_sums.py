@@ -43,12 +43,15 @@ def test_sums_are_those_of_all_nodes_up_to_each() -> None:
             assert found[number, place].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_node_is_told_sums_and_their_shares_of_the_weight_and_of_the_last_node() -> None:
+def test_a_node_is_told_sums_and_what_is_left_in_units_of_the_last_node() -> None:
     sums, cloud = RunningSums(5, 3, 8), torch.tensor([[[0.1, 0.2, 0.5], [-0.4, 0.0, 0.25]]])
     sums.weight = 2
-    found = sums.told(sums.totals(cloud), cloud)[0, 1].tolist()
+    whole = torch.tensor([0.9, 0.15, 0.1, 0.055, 0.03])
+    found = sums.told(sums.totals(cloud), whole, cloud)[0, 1].tolist()
     moments = [0.05 - 0.1, 0.1, 0.005 + 0.04, 0.02]  # of both positions, then of their squares
-    wanted = [0.75, *moments, *(m / 0.75 for m in moments), *(m / 0.25 for m in moments)]
+    left = [0.2, 0.0, 0.01, 0.01]
+    wanted = [0.75, *moments, *(m / 0.75 for m in moments)]
+    wanted += [0.15, *left, *(part / 0.25 for part in left)]
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
@@ -56,8 +59,9 @@ def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.ones(40, 5, dtype=torch.bool)
     mask[:20, 3:] = False
-    sums.fit(clouds, mask)
-    totals = sums.told(sums.totals(clouds), clouds)
+    whole = sums.totals(clouds)[:, -1]
+    sums.fit(whole, clouds, mask)
+    totals = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
     torch.testing.assert_close(sums.mean[1], totals[:, 1].mean(0))
     torch.testing.assert_close(sums.spread[1], totals[:, 1].std(0))
     torch.testing.assert_close(sums.mean[4], totals[20:, 4].mean(0))  # of real nodes alone
@@ -67,8 +71,10 @@ def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.zeros(40, 5, dtype=torch.bool)
     mask[:, :2] = True
-    sums.fit(clouds, mask)
-    assert torch.isfinite(sums(sums.told(sums.totals(clouds), clouds), slice(5))).all()
+    whole = sums.totals(clouds)[:, 1]
+    sums.fit(whole, clouds, mask)
+    told = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
+    assert torch.isfinite(sums(told, slice(5))).all()
 
 
 def test_amounts_are_those_of_the_data() -> None:
@@ -94,12 +100,23 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
         return RunningSums.forward(sums, totals, place)
 
     sums.forward = told  # type: ignore[method-assign]  # to look at what it is called with
-    uniform = torch.rand(40, 5, 3, 3, dtype=torch.float64)
+    uniform = torch.rand(40, 5 * 3 + 5, 3, dtype=torch.float64)
+    assert network.totals is not None
+    of_totals: list[Tensor] = []
+    draw_totals = network.totals.draw
+
+    def drawn_totals(known: Tensor, uniform: Tensor) -> Tensor:
+        of_totals.append(draw_totals(known, uniform))
+        return of_totals[0]
+
+    network.totals.draw = drawn_totals  # type: ignore[method-assign]  # likewise
+    network.totals.place = lambda totals: of_totals[0]  # type: ignore[method-assign]  # likewise
+    mask = torch.ones(40, 5, dtype=torch.bool)
     with torch.no_grad():
         drawn = network.draw(mean, torch.zeros(40, 7).double(), uniform, places, 1.0)
         one_by_one, at_once = torch.stack(seen[:-1], dim=1), seen
         at_once.clear()
-        network(drawn, mean, torch.zeros(40, 7).double(), places)
+        network(drawn, mask, mean, torch.zeros(40, 7).double(), places)
     torch.testing.assert_close(one_by_one, at_once[0], rtol=1e-9, atol=1e-9)
 
 

@@ -1,0 +1,156 @@
+"""Tests of what a whole cloud adds up to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.likelihoods.running_sums import RunningSums
+from gconvae.likelihoods.totals import STEPS, Totals
+from gconvae.metrics.jets import mass
+from gconvae.schema import JETS
+
+
+def jets(count: int = 400, number: int = 6) -> Tensor:
+    """eta_rel, phi_rel, pt_rel, hardest first."""
+    random = torch.Generator().manual_seed(0)
+    angles = 0.1 * torch.randn(count, number, 2, generator=random, dtype=torch.float64)
+    pt = torch.rand(count, number, 1, generator=random, dtype=torch.float64).sort(1, True).values
+    return torch.cat([angles, 0.2 * pt], dim=-1)
+
+
+def totals_of(clouds: Tensor) -> Tensor:
+    sums = RunningSums(clouds.shape[1], 3, 8)
+    sums.weight = 2
+    return Totals(3, 8, 3).of_sums(sums.totals(clouds)[:, -1])
+
+
+def fitted() -> tuple[Totals, Tensor]:
+    torch.manual_seed(0)
+    totals, amounts = Totals(3, 8, 3).double(), totals_of(jets())
+    totals.fit(amounts)
+    return totals, amounts
+
+
+def test_totals_are_weight_centre_and_spread() -> None:
+    cloud = jets(1)
+    weight, points = cloud[0, :, 2].numpy(), cloud[0, :, :2].numpy()
+    centre = np.average(points, axis=0, weights=weight)
+    spread = np.average((points - centre) ** 2, axis=0, weights=weight)
+    wanted = [spread.sum(), weight.sum(), *centre, spread[0]]
+    assert totals_of(cloud)[0].tolist() == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_first_total_is_the_mass_over_the_weight() -> None:
+    # near the axis, where the hyperbolic functions are the parabolas of the sums
+    clouds = jets() * torch.tensor([0.1, 0.1, 1.0])
+    totals = totals_of(clouds)
+    wanted = (torch.from_numpy(mass(clouds)) / totals[:, 1]).square()
+    torch.testing.assert_close(totals[:, 0], wanted, rtol=2e-3, atol=0)
+
+
+def test_sums_and_totals_are_inverses() -> None:
+    totals, amounts = fitted()
+    sums = totals.sums(amounts)
+    torch.testing.assert_close(totals.of_sums(sums), amounts)
+
+
+def test_cells_hold_what_they_say() -> None:
+    totals, amounts = fitted()
+    place = totals.place(amounts)
+    assert place.min() == 0
+    assert place.max() == STEPS
+    back = totals.amounts(place)
+    assert (back - amounts).abs().max() <= totals.width.max() / STEPS
+    assert torch.equal(totals.place(back), place)
+
+
+def test_masses_of_the_last_total_sum_to_that_of_the_others() -> None:
+    totals, amounts = fitted()
+    known = torch.randn(1, 8, dtype=torch.float64).expand(2 * STEPS + 2, -1)
+    place = totals.place(amounts[:1]).repeat(2 * STEPS + 2, 1)
+    place[:, -1] = torch.arange(STEPS + 1).repeat(2)
+    place[STEPS + 1 :, -2] = 0  # another value of the total before the last
+    with torch.no_grad():
+        each = totals.log_mass(place, known).unflatten(0, (2, -1)).logsumexp(1)
+        totals.digits.fine.bias[-1] += torch.randn(16)  # of the last one: moves no other
+        totals.digits.coarse.bias[-1] += torch.randn(9)
+        moved = totals.log_mass(place, known).unflatten(0, (2, -1)).logsumexp(1)
+    torch.testing.assert_close(moved, each)
+    assert (each < 0).all()
+
+
+def test_draws_have_the_masses() -> None:
+    totals, _ = fitted()
+    random = torch.Generator().manual_seed(1)
+    known = torch.randn(1, 8, dtype=torch.float64, generator=random).expand(20_000, -1)
+    uniform = torch.rand(20_000, 5, 3, dtype=torch.float64, generator=random)
+    with torch.no_grad():
+        drawn = totals.draw(known, uniform)
+        surprise = -totals.log_mass(drawn, known)
+        # two halves of draws have the same surprise, and no draw has mass 0
+        halves = surprise[:10_000].mean(), surprise[10_000:].mean()
+    assert torch.isfinite(surprise).all()
+    assert abs(halves[0] - halves[1]) < 0.1
+    every = torch.arange(STEPS + 1)
+    first = torch.zeros(STEPS + 1, 5, dtype=torch.long)
+    first[:, 0] = every
+    masses = torch.bincount(drawn[:, 0], minlength=STEPS + 1) / 20_000
+    with torch.no_grad():
+        hidden = totals.known(known[: STEPS + 1])
+        hidden = hidden + totals.layers[0](hidden)
+        state = hidden.expand(5, -1, -1).unsqueeze(2)
+        wanted = totals.digits.log_mass(state, first.unsqueeze(1), totals._places(known))
+    difference = masses.double().cumsum(0) - wanted[:, 0, 0].exp().cumsum(0)
+    assert difference.abs().max() < 0.02
+
+
+def weighted(num_points: int = 6) -> AutoregressiveLikelihood:
+    torch.manual_seed(0)
+    likelihood = AutoregressiveLikelihood(
+        num_points, width=16, heads=2, components=3, weighted=True, temperature=1.0
+    )
+    likelihood.set_schema(JETS)
+    likelihood.set_ranges(torch.tensor([-1.0, -1.0, 0.0]), torch.ones(3))
+    unit = (jets(number=num_points).float() + torch.tensor([1.0, 1.0, 0.0])) / torch.tensor(
+        [2.0, 2.0, 1.0]
+    )
+    likelihood.prepare_fit(unit, torch.ones(unit.shape[:2], dtype=torch.bool))
+    return likelihood.double()
+
+
+def test_totals_are_of_real_nodes_alone() -> None:
+    likelihood = weighted()
+    unit = torch.rand(5, 6, 3, dtype=torch.float64)
+    mask = torch.arange(6).expand(5, 6) < 4
+    other = unit.clone()
+    other[:, 4:] = 0.9
+    first, second = (likelihood.cloud_log_prob(one, unit, mask) for one in (unit, other))
+    assert torch.equal(first, second)
+
+
+def test_nodes_know_the_totals() -> None:
+    likelihood = weighted()
+    assert likelihood.network.totals is not None
+    mean = torch.rand(5, 6, 3, dtype=torch.float64)
+    places = likelihood._places(mean)
+    told, condition = likelihood._place(mean, places), torch.zeros(5, 7, dtype=torch.float64)
+    uniform = torch.rand(5, 6 * 3 + 5, 3, dtype=torch.float64)
+    with torch.no_grad():
+        first = likelihood.network.draw(told, condition, uniform, places, 1.0)
+        uniform[:, 18:] = 1 - uniform[:, 18:]
+        second = likelihood.network.draw(told, condition, uniform, places, 1.0)
+    assert not torch.equal(first, second)
+
+
+def test_the_density_of_the_totals_is_shared_out() -> None:
+    likelihood = weighted()
+    unit, mean = torch.rand(2, 5, 6, 3, dtype=torch.float64)
+    mask = torch.ones(5, 6, dtype=torch.bool)
+    volume = likelihood.lattice_steps.double().log().sum() * 6
+    volume = volume + likelihood.cells.log_slope(unit).sum((1, 2))
+    found = likelihood.log_prob(unit, mean).sum((1, 2))
+    torch.testing.assert_close(found, likelihood.cloud_log_prob(unit, mean, mask) + volume)
