@@ -315,7 +315,9 @@ class Conditioning(nn.Module):
         """A column for each name, shape (B, C)."""
         asked, given = ", ".join(self.names), ", ".join(map(str, conditions))
         if set(conditions) != set(self.names):
-            raise ValueError(f"{name} must be given for {asked}, got some for {given or 'nothing'}")
+            raise ValueError(
+                f"{name} must be given for {asked}, got some for {given or 'nothing'}"
+            )
         columns = []
         for wanted in self.names:
             values = as_tensor(conditions[wanted], f"{name} of {wanted}")

@@ -15,7 +15,13 @@ from gconvae.likelihoods.augmentation import augmented, share_at
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
 from gconvae.likelihoods.place_order import order_of_places
-from gconvae.likelihoods.places import OCTAVES, Places
+from gconvae.likelihoods.places import (
+    CONTINUOUS_STEPS,
+    FEWEST_STEPS,
+    OCTAVES,
+    Places,
+    last_place,
+)
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
@@ -23,16 +29,6 @@ from gconvae.scaling import FeatureScaling
 from gconvae.schema import CHANGES, CloudSchema
 
 __all__ = ["AutoregressiveLikelihood"]
-
-STEPS_OF_POSITION, STEPS_OF_FEATURE = 432, 255
-"""Places of a position and of an intensity in [0, 1] before clouds are seen."""
-
-FEWEST_STEPS = 255
-"""Steps of a lattice below which each is split in two, again and again."""
-
-CONTINUOUS_STEPS = 4095
-"""Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
-training nodes; those at both ends are half as wide."""
 
 
 @register("likelihood", "autoregressive")
@@ -82,6 +78,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             third of that, since it is unchanged clouds that are drawn.
         temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
             a distribution that is rather too wide; 0.9 was best for eights, 1 for jets.
+        least_share: Components of a mixture with a smaller share are not drawn from: a fit
+            hedges with wide ones, below 1 / ``components``; 0.003 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
         weighted: Whether the schema names a feature that weighs nodes. What they add up to is
             then written before them (:class:`Totals`), and each is told how much is missing
@@ -126,6 +124,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         batch_size: int = 64,
         augmented: float = 0.9,
         temperature: float = 0.9,
+        least_share: float = 0.0,
         average: float = 0.999,
         weighted: bool = False,
     ) -> None:
@@ -136,8 +135,12 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"augmented must be in [0, 1], got {augmented}")
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
-        if not 0 <= average < 1:
-            raise ValueError(f"average must be at least 0 and below 1, got {average}")
+        for option, value, end in (
+            ("average", average, 1.0),
+            ("least_share", least_share, 1 / components),
+        ):
+            if not 0 <= value < end:
+                raise ValueError(f"{option} must be at least 0 and below {end:g}, got {value}")
         if weighted and num_features < 2:
             raise ValueError(f"weighted nodes must have 2 features or more, got {num_features}")
         if isinstance(blocks, int):
@@ -148,6 +151,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"blocks must be one number or {num_features}, got {list(blocks)}")
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.augmented, self.temperature, self.average = augmented, temperature, average
+        self.least_share = least_share
         self.octaves, self.weighted = octaves, weighted
         self.network = NodeTransformer(
             num_points, num_features, width, heads, blocks, components, octaves, weighted
@@ -156,9 +160,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.schema: CloudSchema | None = None
         low, high = torch.zeros(num_features), torch.ones(num_features)
         self.units = FeatureScaling(low, high, 1.0) if weighted else None
-        fineness = [STEPS_OF_POSITION, STEPS_OF_POSITION, STEPS_OF_FEATURE]
-        fineness += [STEPS_OF_POSITION] * (num_features - 3)
-        self.register_buffer("lattice_steps", torch.tensor(fineness[:num_features]))
+        places = torch.full((num_features,), FEWEST_STEPS)  # until ranges are known
+        self.register_buffer("lattice_steps", places)
         self.register_buffer("centre", torch.full((2,), 0.5))
         self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
         self.symmetries: tuple[str, ...] = ()
@@ -198,12 +201,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         for column, (step, width) in enumerate(
             zip(self.step.tolist(), (high - low).tolist(), strict=True)
         ):
-            steps = CONTINUOUS_STEPS if width > 0 else 1
-            if step > 0 and width > 0:
-                steps = max(1, round(width / step))
-                while steps < FEWEST_STEPS:
-                    steps *= 2
-            self.lattice_steps[column] = steps
+            self.lattice_steps[column] = last_place(step, width)
         if self.units is not None:
             self.units = FeatureScaling(low, high, 1.0, self.schema)
         self._known_places = None
@@ -234,7 +232,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         of_nodes = self._in_order(noise.to(mean), dim=2).flatten(1, 2)
         uniform = torch.cat([of_nodes, of_totals.to(mean)], dim=1)
         condition = self._condition(mask)
-        drawn = self.network.draw(told, condition, uniform, places, self.temperature)
+        options = self.temperature, self.least_share
+        drawn = self.network.draw(told, condition, uniform, places, *options)
         drawn = self._sorted(drawn, mask, places)[0]  # a network may err about what lies above
         nodes = self._spread(self._in_columns(places.values(drawn)), noise)
         return self.cells.back(nodes).masked_fill(~mask.unsqueeze(-1), 0.0)

@@ -97,11 +97,19 @@ class Drawing:
         feature: Which one.
         places: Lattices of all features.
         temperature: Of the coarse digits.
+        least_share: Of a component that is drawn from.
     """
 
-    def __init__(self, digits: Digits, feature: int, places: Places, temperature: float) -> None:
+    def __init__(
+        self,
+        digits: Digits,
+        feature: int,
+        places: Places,
+        temperature: float,
+        least_share: float = 0.0,
+    ) -> None:
         self.steps, self.cells = places.steps[feature], places.cells[feature]
-        self.temperature = temperature
+        self.options = temperature, least_share
         scale, shift = digits.scale[feature], digits.shift[feature]
         parts = [part.of(feature) for part in (digits.coarse_state, digits.fine_state)]
         weight = torch.cat([weight for weight, _ in parts])  # (2 W, W)
@@ -132,7 +140,9 @@ class Drawing:
             mixture = torch.addmm(self.coarse_bias, mixture, self.coarse)
             random = uniform[:2].T
             end = None if most is None else most // FINE
-            cell = discretized_logistic.sample(mixture, self.cells, random, self.temperature, end)
+            temperature, least = self.options
+            given = mixture, self.cells, random, temperature, end, least
+            cell = discretized_logistic.sample(*given)
         else:
             cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
         added = self.by_cell.index_select(0, cell)  # (B, W + 16)

@@ -82,6 +82,7 @@ def sample(
     uniform: Tensor,
     temperature: float = 1.0,
     most: Tensor | None = None,
+    least_share: float = 0.0,
 ) -> Tensor:
     """Draws by the inverse of the distribution function.
 
@@ -92,6 +93,7 @@ def sample(
         temperature: Divides the logits and multiplies the scales; below 1, draws keep closer to
             what is likely.
         most: Largest place of each draw, shape (...); None = ``steps``.
+        least_share: Components with a smaller weight are not drawn from, below 1 / K.
     Returns:
         Places on the lattice, 0 to ``steps``, shape (...).
     Example:
@@ -101,6 +103,9 @@ def sample(
     """
     components = parameters.shape[-1] // 3
     weights = torch.softmax(parameters[..., :components] / temperature, dim=-1)
+    if least_share:
+        weights = weights * (weights >= least_share)
+        weights = weights / weights.sum(-1, keepdim=True)
     below = None
     if most is not None:
         _, means, log_scales = _components(parameters)

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["FINE", "OCTAVES", "Places", "waves"]
+__all__ = ["CONTINUOUS_STEPS", "FEWEST_STEPS", "FINE", "OCTAVES", "Places", "last_place", "waves"]
+
+FEWEST_STEPS = 255
+"""Steps of a lattice below which each is split in two, again and again."""
+
+CONTINUOUS_STEPS = 4095
+"""Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
+training nodes; those at both ends are half as wide."""
 
 FINE = 16
 """Steps of the fine lattice in one of the coarse one."""
@@ -120,6 +127,26 @@ class Places:
     def every_cell(self, column: int) -> tuple[Tensor, Tensor]:
         """Of each cell of a feature the waves, shape (C, W), and digits that are missing."""
         return self.every(column)[::FINE, : self.waves], self._missing[self._rows[column]][::FINE]
+
+
+def last_place(step: float, width: float) -> int:
+    """S of a feature: the steps of its lattice or of finer ones, 4,095 without a lattice.
+
+    Args:
+        step: Of the lattice in data units, 0 = none.
+        width: Of the feature's range; one that never varies has two places.
+    Example:
+        >>> last_place(1.0, 30.0), last_place(0.0, 30.0), last_place(0.0, 0.0)
+        (480, 4095, 1)
+    """
+    if width <= 0:
+        return 1
+    if step <= 0:
+        return CONTINUOUS_STEPS
+    steps = max(1, round(width / step))
+    while steps < FEWEST_STEPS:
+        steps *= 2
+    return steps
 
 
 def _table(steps: int, octaves: int) -> tuple[Tensor, Tensor]:

@@ -133,12 +133,13 @@ class Totals(nn.Module):
         state = torch.stack(states).unsqueeze(2)  # (T, B, 1, W)
         return self.digits.log_mass(state, place.unsqueeze(1), places).sum((1, 2))
 
-    def draw(self, known: Tensor, uniform: Tensor) -> Tensor:
+    def draw(self, known: Tensor, uniform: Tensor, least_share: float = 0.0) -> Tensor:
         """Totals one after another, at temperature 1.
 
         Args:
             known: What is known of each cloud, shape (B, W).
             uniform: Three numbers in [0, 1) for each, shape (B, T, 3).
+            least_share: Of a component that is drawn from.
         Returns:
             Places, shape (B, T).
         """
@@ -147,7 +148,8 @@ class Totals(nn.Module):
         hidden, drawn = self.known(known), []
         for total, layer in enumerate(self.layers):
             hidden = hidden + layer(hidden)
-            place = Drawing(self.digits, total, places, 1.0)(hidden, numbers[total])
+            drawing = Drawing(self.digits, total, places, 1.0, least_share)
+            place = drawing(hidden, numbers[total])
             drawn.append(place)
             if total < len(self.values):
                 hidden = hidden + self.values[total](places.every(total).index_select(0, place))

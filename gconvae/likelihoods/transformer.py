@@ -117,7 +117,13 @@ class NodeTransformer(nn.Module):
         return self.digits.log_mass(torch.stack(states), place, places, most), log_mass
 
     def draw(
-        self, mean: Tensor, condition: Tensor, uniform: Tensor, places: Places, temperature: float
+        self,
+        mean: Tensor,
+        condition: Tensor,
+        uniform: Tensor,
+        places: Places,
+        temperature: float,
+        least_share: float = 0.0,
     ) -> Tensor:
         """Nodes one after another.
 
@@ -127,7 +133,8 @@ class NodeTransformer(nn.Module):
             uniform: Three numbers in [0, 1) for each feature of a node, and then for each total,
                 shape (B, N F + T, 3).
             places: The lattices.
-            temperature: Of the coarse digits.
+            temperature: Of the coarse digits of nodes.
+            least_share: Of a component that is drawn from.
         Returns:
             Places, shape (B, N, F).
         """
@@ -135,11 +142,12 @@ class NodeTransformer(nn.Module):
         known, whole = self._known(mean, condition, places), None
         of_nodes, of_totals = uniform.tensor_split([mean.shape[1] * len(features)], dim=1)
         if self.totals is not None:
-            totals = self.totals.draw(known, of_totals)
+            totals = self.totals.draw(known, of_totals, least_share)
             known = known + self.totals(totals)
             whole = self.totals.sums(self.totals.amounts(totals))
         shift = self._shift(known, mean, places).transpose(0, 1).contiguous()  # (N, B, W)
-        draws = [Drawing(self.digits, feature, places, temperature) for feature in features]
+        options = places, temperature, least_share
+        draws = [Drawing(self.digits, feature, *options) for feature in features]
         like = shift.transpose(0, 1)
         readers = [
             [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]

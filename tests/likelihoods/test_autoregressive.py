@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gconvae import registry
 from gconvae.datasets.transforms import NUM_CHANGES
-from gconvae.likelihoods.autoregressive import CONTINUOUS_STEPS, AutoregressiveLikelihood
-from gconvae.likelihoods.places import Places
+from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.likelihoods.places import CONTINUOUS_STEPS, Places
 from gconvae.randomness import initial_weights
 from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, points
 

@@ -366,3 +366,20 @@ def test_draws_up_to_a_place_are_those_of_the_lower_part(most: int) -> None:
     np.testing.assert_allclose(shares, wanted, atol=0.015)
     below = log_cumulative(values[most], parameters[0], 10).exp().item()
     assert below == pytest.approx(masses[: most + 1].sum(), abs=1e-5)
+
+
+def test_rare_components_are_not_drawn_from() -> None:
+    # shares 0.9, 0.08 and 0.02, each at a place of its own
+    weights = torch.tensor([0.9, 0.08, 0.02]).log()
+    parameters = torch.cat([weights, torch.tensor([0.2, 0.5, 0.8]), torch.full((3,), -7.0)])
+    uniform = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0))
+    parameters = parameters.expand(len(uniform), -1)
+
+    def shares(least: float) -> list[float]:
+        drawn = sample(parameters, 10, uniform, least_share=least)
+        return (torch.bincount(drawn, minlength=11)[[2, 5, 8]] / len(drawn)).tolist()
+
+    assert shares(0.0) == pytest.approx([0.9, 0.08, 0.02], abs=0.01)
+    assert shares(0.05) == pytest.approx([0.9 / 0.98, 0.08 / 0.98, 0.0], abs=0.01)
+    assert shares(0.05)[2] == 0
+    assert shares(0.1) == [1, 0, 0]

@@ -105,8 +105,8 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
     of_totals: list[Tensor] = []
     draw_totals = network.totals.draw
 
-    def drawn_totals(known: Tensor, uniform: Tensor) -> Tensor:
-        of_totals.append(draw_totals(known, uniform))
+    def drawn_totals(known: Tensor, uniform: Tensor, least_share: float) -> Tensor:
+        of_totals.append(draw_totals(known, uniform, least_share))
         return of_totals[0]
 
     network.totals.draw = drawn_totals  # type: ignore[method-assign]  # likewise

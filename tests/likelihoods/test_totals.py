@@ -154,3 +154,23 @@ def test_the_density_of_the_totals_is_shared_out() -> None:
     volume = volume + likelihood.cells.log_slope(unit).sum((1, 2))
     found = likelihood.log_prob(unit, mean).sum((1, 2))
     torch.testing.assert_close(found, likelihood.cloud_log_prob(unit, mean, mask) + volume)
+
+
+def test_totals_and_nodes_leave_rare_components_out() -> None:
+    likelihood = weighted()
+    totals = likelihood.network.totals
+    assert totals is not None
+    with torch.no_grad():
+        for digits in (likelihood.network.digits, totals.digits):
+            digits.coarse.bias[:, 0] -= 2.5  # a share of some percent
+    mean = torch.rand(5, 6, 3, dtype=torch.float64)
+    random = torch.Generator().manual_seed(3)
+    uniform = torch.rand(500, 5, 3, dtype=torch.float64, generator=random)
+    known = torch.zeros(500, 16, dtype=torch.float64)
+    assert not torch.equal(totals.draw(known, uniform, 0.2), totals.draw(known, uniform))
+    noise, found = likelihood.noise((5, 6, 3), random), []
+    totals.draw = lambda known, *_: torch.zeros(5, 5, dtype=torch.long)  # type: ignore[method-assign]  # so that only nodes can differ
+    for least_share in (0.0, 0.2):
+        likelihood.least_share = least_share
+        found.append(likelihood.draw(mean, noise))
+    assert not torch.equal(*found)
