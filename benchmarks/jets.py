@@ -33,6 +33,7 @@ SLIDES: dict[str, Any] = {
     "likelihood": "mean",
     "prior": "standard_normal",
     "epochs": 60,
+    "latent_dim": 10,
 }
 """The slides' network in place of the recipe's parts: the decoder's mean, latents from N(0, 1)."""
 

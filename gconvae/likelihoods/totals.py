@@ -13,9 +13,9 @@ from gconvae.likelihoods.value_layers import Value, two_layers
 
 __all__ = ["STEPS", "Totals"]
 
-STEPS = 1023
-"""Last place of a total: 1,024 cells that hold similar numbers of training clouds. With finer ones
-the last node would have to make up for all errors of those before it."""
+STEPS = 127
+"""Last place of a total: 128 cells that hold similar numbers of training clouds. What is told with
+more digits than nodes can be drawn makes the last ones pay for all before them."""
 
 SMALLEST_RANGE = 1e-6
 """Of a total over the training clouds: one that never varies has one place."""
@@ -27,9 +27,9 @@ class Totals(nn.Module):
     .. math:: W = \sum_i w_i, \quad c_k = \frac1W \sum_i w_i \, x_{i,k}, \quad
         v_k = \frac1W \sum_i w_i \, x_{i,k}^2 - c_k^2
 
-    written in the order of the sum of all v, W, the c, and all v but the last. Of a jet, whose w
-    is pT, the sum of v is the squared mass over the squared pT, to first order in the angles. What
-    a cloud adds up to is off by the errors of all its nodes; written first, it is as good as any
+    written in the order V, W, c, and all v / V but the last, where V is the sum of the v. Of a jet,
+    whose w is pT, V is the squared mass over the squared pT, to first order in the angles. What a
+    cloud adds up to is off by the errors of all its nodes; written first, it is as good as any
     single number, and the nodes follow.
 
     Args:
@@ -43,7 +43,7 @@ class Totals(nn.Module):
         >>> totals = Totals(3, 8, 4)
         >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.03, 0.01]])
         >>> totals.of_sums(sums)
-        tensor([[0.0400, 0.5000, 0.2000, 0.0000, 0.0200]])
+        tensor([[0.0400, 0.5000, 0.2000, 0.0000, 0.5000]])
         >>> totals.sums(totals.of_sums(sums))
         tensor([[0.5000, 0.1000, 0.0000, 0.0300, 0.0100]])
     """
@@ -81,17 +81,20 @@ class Totals(nn.Module):
             Shape (..., T).
         """
         weight, first, second = sums.split([1, self.others, self.others], dim=-1)
-        share = weight.clamp(min=torch.finfo(sums.dtype).tiny)
-        centre = first / share
-        spread = (second / share - centre.square()).clamp(min=0.0)
-        return torch.cat([spread.sum(-1, keepdim=True), weight, centre, spread[..., :-1]], dim=-1)
+        least = torch.finfo(sums.dtype).tiny
+        divisor = weight.clamp(min=least)
+        centre = first / divisor
+        spread = (second / divisor - centre.square()).clamp(min=0.0)
+        every = spread.sum(-1, keepdim=True)
+        shares = spread[..., :-1] / every.clamp(min=least)
+        return torch.cat([every, weight, centre, shares], dim=-1)
 
     def sums(self, totals: Tensor) -> Tensor:
         """The inverse of :meth:`of_sums`."""
         parts = [1, 1, self.others, self.others - 1]
-        every, weight, centre, spread = totals.split(parts, dim=-1)
-        spread = torch.cat([spread, every - spread.sum(-1, keepdim=True)], dim=-1)
-        second = weight * (spread + centre.square())
+        every, weight, centre, shares = totals.split(parts, dim=-1)
+        shares = torch.cat([shares, 1 - shares.sum(-1, keepdim=True)], dim=-1)
+        second = weight * (every * shares + centre.square())
         return torch.cat([weight, weight * centre, second], dim=-1)
 
     @torch.no_grad()

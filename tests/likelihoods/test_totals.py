@@ -40,7 +40,7 @@ def test_totals_are_weight_centre_and_spread() -> None:
     weight, points = cloud[0, :, 2].numpy(), cloud[0, :, :2].numpy()
     centre = np.average(points, axis=0, weights=weight)
     spread = np.average((points - centre) ** 2, axis=0, weights=weight)
-    wanted = [spread.sum(), weight.sum(), *centre, spread[0]]
+    wanted = [spread.sum(), weight.sum(), *centre, spread[0] / spread.sum()]
     assert totals_of(cloud)[0].tolist() == pytest.approx(wanted, rel=1e-9)
 
 
