@@ -27,7 +27,7 @@ class Totals(nn.Module):
     .. math:: W = \sum_i w_i, \quad c_k = \frac1W \sum_i w_i \, x_{i,k}, \quad
         v_k = \frac1W \sum_i w_i \, x_{i,k}^2 - c_k^2
 
-    written in the order V, W, c, and all v / V but the last, where V is the sum of the v. Of a jet,
+    written in the order V, W, c, and all v / V but the last, V the sum of all v. Of a jet,
     whose w is pT, V is the squared mass over the squared pT, to first order in the angles. What a
     cloud adds up to is off by the errors of all its nodes; written first, it is as good as any
     single number, and the nodes follow.
