@@ -5,41 +5,24 @@ python scripts/train_reference.py [--out gconvae/data] [--epochs 30] [--seed 0]
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import hashlib
-import json
-import platform
-import time
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+import classifier_training
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gconvae import datasets, files
+from gconvae import datasets
 from gconvae.metrics.classifier import CENTRE, ReferenceClassifier
-from gconvae.randomness import generator, initial_weights
 
 NUM_VALID = 5000
-PACKAGES = ("gconvae", "torch", "numpy", "safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(classifier_training.Recipe):
     """What the training is made with; all of it stands in the card."""
 
     epochs: int = 30
-    seed: int = 0
-    batch_size: int = 256
-    learning_rate: float = 2e-3
-    warmup: float = 0.15
-    weight_decay: float = 0.05
-    largest_gradient: float = 1.0
-    average_decay: float = 0.998
     distortion: float = 0.1
     shift: float = 0.8
     position_noise: float = 0.15
@@ -67,41 +50,13 @@ def augmented(points: Tensor, recipe: Recipe, source: torch.Generator) -> tuple[
 
 def train(data: datasets.CloudDataset, valid: datasets.CloudDataset, recipe: Recipe) -> nn.Module:
     """The running average of the weights after the last epoch."""
-    points, labels = data.points, data.labels
-    assert labels is not None  # bundled
-    with initial_weights(recipe.seed):
-        model = ReferenceClassifier()
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+
+    def some(chosen: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        return augmented(data.points[chosen], recipe, source)
+
+    return classifier_training.train(
+        ReferenceClassifier, data, recipe, some, lambda model: float(accuracy(model, valid).mean())
     )
-    steps = len(points) // recipe.batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, recipe.epochs * steps, pct_start=recipe.warmup
-    )
-    begin = time.perf_counter()
-    for epoch in range(recipe.epochs):
-        order = torch.randperm(len(points), generator=generator(recipe.seed, "order", epoch=epoch))
-        model.train()
-        total = 0.0
-        # the rest of the clouds is in another epoch's batches
-        for step, chosen in enumerate(order[: steps * recipe.batch_size].view(steps, -1)):
-            source = generator(recipe.seed, "augment", epoch=epoch, step=step)
-            logits = model(*augmented(points[chosen], recipe, source))
-            loss = nn.functional.cross_entropy(logits, labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.largest_gradient)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(model)
-            total += float(loss.detach())
-        print(
-            f"epoch {epoch + 1}: loss {total / steps:.4f}, validation accuracy "
-            f"{accuracy(model, valid).mean():.4f}, {time.perf_counter() - begin:.0f} s",
-            flush=True,
-        )
-    return average.module
 
 
 @torch.no_grad()
@@ -124,19 +79,12 @@ def accuracy(model: nn.Module, data: datasets.CloudDataset) -> Tensor:
 
 
 def card(
-    weights: bytes,
-    model: ReferenceClassifier,
-    recipe: Recipe,
-    sets: dict[str, datasets.CloudDataset],
+    model: ReferenceClassifier, recipe: Recipe, sets: dict[str, datasets.CloudDataset]
 ) -> dict[str, Any]:
     """What the weights are, how good, and how to make and check them."""
     right = accuracy(model, sets["test"])
     digits = sets["test"].labels
-    versions = {name: metadata.version(name) for name in PACKAGES}
     return {
-        "file": "reference.safetensors",
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        "bytes": len(weights),
         "content": "weights of gconvae.metrics.ReferenceClassifier, a permutation-invariant "
         "classifier of clouds (x px, y px, intensity) of the digits 0 to 9",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -154,25 +102,14 @@ def card(
                 round(float(right[digits == digit].mean()), 4) for digit in range(10)
             ],
         },
-        "recipe": dataclasses.asdict(recipe),
-        "seed": recipe.seed,
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **versions},
-        "command": f"python scripts/train_reference.py --epochs {recipe.epochs} "
-        f"--seed {recipe.seed}",
+        **classifier_training.provenance(recipe, "train_reference.py"),
     }
 
 
 def main() -> None:
     """Trains, writes weights and card, prints the accuracy."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("gconvae/data"), help="%(default)s")
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs, help="%(default)s")
-    parser.add_argument("--seed", type=int, default=Recipe.seed, help="%(default)s")
-    options = parser.parse_args()
+    options = classifier_training.options_of(__doc__, Recipe.epochs)
     recipe = Recipe(epochs=options.epochs, seed=options.seed)
-    torch.set_num_threads(1)  # sums of several threads have other last bits
-    torch.use_deterministic_algorithms(True)
     everything = datasets.SuperpixelMNIST(split="train")
     part, valid = datasets.split(everything, (NUM_VALID + 0.5) / len(everything), seed=recipe.seed)
     model = train(part, valid, recipe)
@@ -183,14 +120,9 @@ def main() -> None:
         "validation": valid,
         "test": datasets.SuperpixelMNIST(split="test"),
     }
-    weights = save({name: value.contiguous() for name, value in model.state_dict().items()})
-    about = card(weights, model, recipe, sets)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with files.whole(options.out / "reference.safetensors") as temporary:
-        temporary.write_bytes(weights)
-    with files.whole(options.out / "reference.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
-    print(f"{options.out / about['file']}: {len(weights):,} bytes, sha256 {about['sha256']}")
+    about = classifier_training.write(
+        model, "reference", options.out, lambda: card(model, recipe, sets)
+    )
     print(f"accuracy: {about['accuracy']}")
 
 

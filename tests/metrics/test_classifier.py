@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
+import importlib
 import math
 import random
 import shutil
@@ -23,14 +23,10 @@ from gconvae.metrics.classifier import ReferenceClassifier
 from gconvae.randomness import generator, initial_weights
 
 DATA = Path(gconvae.__file__).parent / "data"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_reference.py"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
-spec = importlib.util.spec_from_file_location("train_reference", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-train_reference = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = train_reference  # dataclasses look their module up
-spec.loader.exec_module(train_reference)
+sys.path.append(str(SCRIPTS))  # where the scripts find what they share
+train_reference: Any = importlib.import_module("train_reference")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
+import importlib
 import math
 import sys
 from collections.abc import Callable
@@ -23,14 +23,10 @@ from gconvae.randomness import generator
 from gconvae.schema import JETS, SUPERPIXELS, points
 
 DATA = Path(gconvae.__file__).parent / "data"
-SCRIPT = Path(__file__).parents[3] / "scripts" / "train_jet_reference.py"
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 
-spec = importlib.util.spec_from_file_location("train_jet_reference", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-train_jet_reference = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = train_jet_reference  # dataclasses look their module up
-spec.loader.exec_module(train_jet_reference)
+sys.path.append(str(SCRIPTS))  # where the scripts find what they share
+train_jet_reference: Any = importlib.import_module("train_jet_reference")
 
 Jets = tuple[Tensor, Tensor]
 
