@@ -63,7 +63,7 @@ _RECIPES = {
         "particles of jets: the same with a narrower network and fewer latents; 10 to 20 minutes",
         model={
             "model": "convae-flow",
-            "likelihood": "autoregressive(steps=5000, temperature=1, octaves=8, average=0.99, "
+            "likelihood": "autoregressive(steps=4000, temperature=1, octaves=8, average=0.99, "
             "least_share=0.003)",
             "hidden": 256,
             "latent_dim": 6,

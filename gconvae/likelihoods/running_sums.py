@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconvae.likelihoods.value_layers import two_layers
+
 __all__ = ["RunningSums"]
 
 SMALLEST_SPREAD = 1e-6
@@ -20,11 +22,12 @@ BOUND = 5.0
 class RunningSums(nn.Module):
     r"""Tells each node what the nodes before it add up to, and what those to come must.
 
-    .. math:: W = \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
+    .. math:: \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
 
-    with the latter divided by W; and all of them for j >= i, with the latter divided by w of the
-    node before, which is about what the next one weighs: by how much it would have to lie aside to
-    make up for all before it.
+    with the latter divided by the first; and over j >= i, with x squared summed over the features,
+    and the latter divided by w of the node before, which is about what the next one weighs: by how
+    much it would have to lie aside to make up for all before it. Once w of a node is known, it is
+    told by how much it itself would have to.
 
     w is the feature that weighs the nodes, such as the pT of particles, x are the others, all in
     data units. So the last nodes of a cloud can balance the first ones, as momentum wants it;
@@ -44,20 +47,26 @@ class RunningSums(nn.Module):
         >>> so_far = sums.totals(nodes)
         >>> so_far[0, 1]
         tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
-        >>> sums(sums.told(so_far, so_far[:, -1:], nodes), slice(2)).shape
+        >>> sums(sums.told(so_far, sums.whole(so_far[:, -1:]), nodes), slice(2)).shape
         torch.Size([1, 2, 8])
     """
 
     mean: Tensor
     spread: Tensor
+    own_mean: Tensor
+    own_spread: Tensor
 
     def __init__(self, num_points: int, num_features: int, width: int) -> None:
         super().__init__()
         self.weight = 0
-        number = 2 + 8 * (num_features - 1)
+        number = 6 * num_features - 2
         self.register_buffer("mean", torch.zeros(num_points, number))
         self.register_buffer("spread", torch.ones(num_points, number))
         self.inner, self.outer = nn.Linear(number, 2 * width), nn.Linear(2 * width, width)
+        shape = num_points, num_features, num_features
+        self.register_buffer("own_mean", torch.zeros(shape))
+        self.register_buffer("own_spread", torch.ones(shape))
+        self.own = nn.ModuleList(two_layers(num_features, width) for _ in range(num_features - 1))
 
     def terms(self, nodes: Tensor) -> Tensor:
         """What each node adds, shape (..., F) to (..., 2 F - 1)."""
@@ -71,35 +80,78 @@ class RunningSums(nn.Module):
         """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
         return self.terms(nodes).cumsum(1)
 
+    def whole(self, totals: Tensor) -> Tensor:
+        """Of sums up to a node, those that are told of all: squares of all features in one.
+
+        Shape (..., 2 F - 1) to (..., F + 1).
+        """
+        others = (totals.shape[-1] - 1) // 2
+        return torch.cat([totals[..., :-others], totals[..., -others:].sum(-1, keepdim=True)], -1)
+
     def told(self, totals: Tensor, whole: Tensor, nodes: Tensor) -> Tensor:
         """All that a node is told of the nodes up to one, shape (..., F) to (..., M).
 
         Args:
             totals: From :meth:`totals` of the node before, shape (..., 2 F - 1).
-            whole: What all nodes add up to, likewise.
+            whole: What all nodes add up to, shape (..., F + 1).
             nodes: That node, shape (..., F).
         """
-        left = whole - totals
+        left = whole - self.whole(totals)
         last = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
         shares = totals[..., 1:] / totals[..., :1].clamp(min=SMALLEST_WEIGHT)
         return torch.cat([totals, shares, left, left[..., 1:] / last], dim=-1)
+
+    def needed(self, left: Tensor, nodes: Tensor, feature: int) -> Tensor:
+        """What features of a node would be if it were the last one, shape (..., F) to (..., F).
+
+        Args:
+            left: What it and those behind it must add up to, shape (..., F + 1).
+            nodes: Of which the features before the given one are known, w among them.
+            feature: Number of the next one.
+        Returns:
+            Of each feature beside w, and the sum of the squares of those that are not known.
+        """
+        known = [column for column in range(feature) if column != self.weight]
+        squares = nodes[..., known].square().sum(-1, keepdim=True)
+        own = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
+        return torch.cat([left[..., 1:-1] / own, left[..., -1:] / own - squares], dim=-1)
+
+    def told_of_own(
+        self, left: Tensor, nodes: Tensor, feature: int, place: int | slice
+    ) -> Tensor | float:
+        """What a node is told before its feature of a number, shape (..., W); 0 before w.
+
+        Arguments as those of :meth:`needed` and :meth:`forward`.
+        """
+        if feature <= self.weight:
+            return 0.0
+        needed = self.needed(left, nodes, feature) - self.own_mean[place, feature]
+        standard = needed / self.own_spread[place, feature]
+        told: Tensor = self.own[feature - 1](standard.clamp(-BOUND, BOUND))
+        return told
 
     @torch.no_grad()
     def fit(self, whole: Tensor, nodes: Tensor, mask: Tensor) -> None:
         """Looks at what training clouds add up to.
 
         Args:
-            whole: What all nodes of each are said to add up to, shape (B, 2 F - 1).
+            whole: What all nodes of each are said to add up to, shape (B, F + 1).
             nodes: In order, masked ones last, data units, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
         """
-        nodes = nodes.double()
-        totals = self.told(self.totals(nodes), whole.double().unsqueeze(1), nodes)
-        for place in range(totals.shape[1]):
-            known = totals[mask[:, place], place]  # (b, M)
-            if len(known) > 1:
-                self.mean[place] = known.mean(0).to(self.mean)
-                self.spread[place] = known.std(0).clamp(min=SMALLEST_SPREAD).to(self.spread)
+        nodes, whole = nodes.double(), whole.double().unsqueeze(1)
+        so_far = self.totals(nodes)
+        pairs = [(self.told(so_far, whole, nodes), self.mean, self.spread)]
+        left = whole - self.whole(nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0)))
+        for feature in range(self.weight + 1, nodes.shape[-1]):
+            buffers = self.own_mean[:, feature], self.own_spread[:, feature]
+            pairs.append((self.needed(left, nodes, feature), *buffers))
+        for place in range(nodes.shape[1]):
+            for told, mean, spread in pairs:
+                known = told[mask[:, place], place]  # (b, M)
+                if len(known) > 1:
+                    mean[place] = known.mean(0).to(mean)
+                    spread[place] = known.std(0).clamp(min=SMALLEST_SPREAD).to(spread)
 
     def forward(self, told: Tensor, place: int | slice) -> Tensor:
         """What a node is told of the sums up to it.

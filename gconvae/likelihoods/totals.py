@@ -13,8 +13,8 @@ from gconvae.likelihoods.value_layers import Value, two_layers
 
 __all__ = ["STEPS", "Totals"]
 
-STEPS = 127
-"""Last place of a total: 128 cells that hold similar numbers of training clouds. What is told with
+STEPS = 63
+"""Last place of a total: 64 cells that hold similar numbers of training clouds. What is told with
 more digits than nodes can be drawn makes the last ones pay for all before them."""
 
 SMALLEST_RANGE = 1e-6
@@ -24,13 +24,12 @@ SMALLEST_RANGE = 1e-6
 class Totals(nn.Module):
     r"""The distribution of the weight of a cloud, of its centre and of its spread.
 
-    .. math:: W = \sum_i w_i, \quad c_k = \frac1W \sum_i w_i \, x_{i,k}, \quad
-        v_k = \frac1W \sum_i w_i \, x_{i,k}^2 - c_k^2
+    .. math:: W = \sum_i w_i, \quad c = \frac1W \sum_i w_i \, x_i, \quad
+        V = \frac1W \sum_i w_i \, |x_i|^2 - |c|^2
 
-    written in the order V, W, c, and all v / V but the last, V the sum of all v. Of a jet,
-    whose w is pT, V is the squared mass over the squared pT, to first order in the angles. What a
-    cloud adds up to is off by the errors of all its nodes; written first, it is as good as any
-    single number, and the nodes follow.
+    written in the order V, W, c. Of a jet, whose w is pT, V is the squared mass over the squared
+    pT, to first order in the angles. A sum over nodes is off by the errors of all of them; written
+    first, it is as good as any single number, and the nodes follow.
 
     Args:
         num_features: F of the nodes, at least 2.
@@ -41,11 +40,11 @@ class Totals(nn.Module):
         number: T, how many totals there are.
     Example:
         >>> totals = Totals(3, 8, 4)
-        >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.03, 0.01]])
+        >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.04]])
         >>> totals.of_sums(sums)
-        tensor([[0.0400, 0.5000, 0.2000, 0.0000, 0.5000]])
+        tensor([[0.0400, 0.5000, 0.2000, 0.0000]])
         >>> totals.sums(totals.of_sums(sums))
-        tensor([[0.5000, 0.1000, 0.0000, 0.0300, 0.0100]])
+        tensor([[0.5000, 0.1000, 0.0000, 0.0400]])
     """
 
     low: Tensor
@@ -55,8 +54,7 @@ class Totals(nn.Module):
         self, num_features: int, width: int, components: int, octaves: int = OCTAVES
     ) -> None:
         super().__init__()
-        self.others = num_features - 1
-        self.number = 2 * num_features - 1
+        self.number = num_features + 1
         self.octaves = octaves
         self.register_buffer("low", torch.zeros(self.number))
         self.register_buffer("width", torch.ones(self.number))
@@ -73,28 +71,23 @@ class Totals(nn.Module):
         self._known_places: Places | None = None
 
     def of_sums(self, sums: Tensor) -> Tensor:
-        """Totals of sums of w, w x and w x squared over all nodes, shape (..., 2 F - 1).
+        """Totals of sums of w, w x and w times x squared over all nodes, shape (..., F + 1).
 
         Args:
-            sums: Data units, as :meth:`RunningSums.totals` gives them for the last node.
+            sums: Data units, as :meth:`RunningSums.whole` gives them.
         Returns:
             Shape (..., T).
         """
-        weight, first, second = sums.split([1, self.others, self.others], dim=-1)
-        least = torch.finfo(sums.dtype).tiny
-        divisor = weight.clamp(min=least)
+        weight, first, second = sums[..., :1], sums[..., 1:-1], sums[..., -1:]
+        divisor = weight.clamp(min=torch.finfo(sums.dtype).tiny)
         centre = first / divisor
-        spread = (second / divisor - centre.square()).clamp(min=0.0)
-        every = spread.sum(-1, keepdim=True)
-        shares = spread[..., :-1] / every.clamp(min=least)
-        return torch.cat([every, weight, centre, shares], dim=-1)
+        spread = second / divisor - centre.square().sum(-1, keepdim=True)
+        return torch.cat([spread.clamp(min=0.0), weight, centre], dim=-1)
 
     def sums(self, totals: Tensor) -> Tensor:
         """The inverse of :meth:`of_sums`."""
-        parts = [1, 1, self.others, self.others - 1]
-        every, weight, centre, shares = totals.split(parts, dim=-1)
-        shares = torch.cat([shares, 1 - shares.sum(-1, keepdim=True)], dim=-1)
-        second = weight * (every * shares + centre.square())
+        spread, weight, centre = totals[..., :1], totals[..., 1:2], totals[..., 2:]
+        second = weight * (spread + centre.square().sum(-1, keepdim=True))
         return torch.cat([weight, weight * centre, second], dim=-1)
 
     @torch.no_grad()

@@ -99,9 +99,10 @@ class NodeTransformer(nn.Module):
             log_mass = self.totals.log_mass(totals, known)
             known = known + self.totals(totals)
             whole = self.totals.sums(self.totals.amounts(totals)).unsqueeze(1)
-            nodes = amounts[:, :-1]
-            told = self.sums.told(self.sums.totals(nodes), whole, nodes)
+            so_far = self.sums.totals(amounts)
+            told = self.sums.told(so_far[:, :-1], whole, amounts[:, :-1])
             before = before + self.sums(told, slice(told.shape[1]))
+            left = whole - self.sums.whole(nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0)))
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
         states = []
@@ -110,6 +111,9 @@ class NodeTransformer(nn.Module):
             states.append(hidden)
             if feature < len(self.values):
                 hidden = hidden + self.values[feature](seen[:, :, feature])
+                if self.sums is not None:
+                    given = left, amounts, feature + 1, slice(amounts.shape[1])
+                    hidden = hidden + self.sums.told_of_own(*given)
         most = None
         if self.descending:
             first = torch.full_like(place[:, :1, 0], places.steps[0])
@@ -156,7 +160,8 @@ class NodeTransformer(nn.Module):
         tables = [self._added(feature, places) for feature in features]
         numbers = of_nodes.unflatten(1, mean.shape[1:]).permute(1, 2, 3, 0).contiguous()
         hidden = self.first.expand(len(mean), -1)  # (B, W)
-        width, total = hidden.shape[1], hidden.new_zeros(())
+        width, total = hidden.shape[1], hidden.new_zeros(len(mean), 2 * len(features) - 1)
+        unknown = torch.zeros_like(mean[:, 0, 0])
         last = None
         if self.descending:
             last = torch.full_like(mean[:, 0, 0], places.steps[0])
@@ -174,6 +179,11 @@ class NodeTransformer(nn.Module):
                 node = node + added[:, :width]
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
+                    if self.sums is not None and whole is not None:
+                        known = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
+                        node_so_far = places.amounts(torch.stack(known, dim=-1))
+                        left = whole - self.sums.whole(total)
+                        hidden = hidden + self.sums.told_of_own(left, node_so_far, feature + 1, i)
             hidden = self._told_on(node)
             if self.sums is not None and whole is not None:
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
@@ -193,9 +203,10 @@ class NodeTransformer(nn.Module):
         return self.node_out(nn.functional.gelu(node))
 
     def _whole(self, amounts: Tensor, mask: Tensor) -> Tensor:
-        """Sums over all nodes of clouds in data units, shape (B, 2 F - 1)."""
+        """Sums over all nodes of clouds in data units, shape (B, F + 1)."""
         assert self.sums is not None
-        return self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
+        terms = self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0)
+        return self.sums.whole(terms.sum(1))
 
     def _known(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What is known of a cloud before anything is written, shape (B, W)."""
