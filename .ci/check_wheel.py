@@ -7,7 +7,7 @@ from pathlib import Path
 LIMITS = {
     "gconvae/data/superpixels.npz": 6_000_000,
     "gconvae/data/jets.npz": 8_000_000,
-    "gconvae/data/pretrained/": 8_000_000,
+    "gconvae/data/pretrained/": 16_000_000,
     "": 1_500_000,
 }
 """Most bytes in the wheel of what begins with these names; the last is all the rest."""
@@ -24,6 +24,9 @@ NEEDED = (
     "gconvae/data/pretrained/eights/manifest.json",
     "gconvae/data/pretrained/eights/model.json",
     "gconvae/data/pretrained/eights/model.safetensors",
+    "gconvae/data/pretrained/gluon/manifest.json",
+    "gconvae/data/pretrained/gluon/model.json",
+    "gconvae/data/pretrained/gluon/model.safetensors",
     "gconvae/py.typed",
 )
 

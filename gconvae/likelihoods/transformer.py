@@ -180,8 +180,8 @@ class NodeTransformer(nn.Module):
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
                     if self.sums is not None and whole is not None:
-                        known = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
-                        node_so_far = places.amounts(torch.stack(known, dim=-1))
+                        columns = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
+                        node_so_far = places.amounts(torch.stack(columns, dim=-1))
                         left = whole - self.sums.whole(total)
                         hidden = hidden + self.sums.told_of_own(left, node_so_far, feature + 1, i)
             hidden = self._told_on(node)
