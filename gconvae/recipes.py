@@ -66,7 +66,7 @@ _RECIPES = {
             "likelihood": "autoregressive(steps=4000, temperature=1, octaves=8, average=0.99, "
             "least_share=0.003)",
             "hidden": 256,
-            "latent_dim": 6,
+            "latent_dim": 8,
         },
         training={
             "epochs": 20,

@@ -24,10 +24,9 @@ class RunningSums(nn.Module):
 
     .. math:: \sum_{j<i} w_j, \quad \sum_{j<i} w_j \, x_j, \quad \sum_{j<i} w_j \, x_j^2
 
-    with the latter divided by the first; and over j >= i, with x squared summed over the features,
-    and the latter divided by w of the node before, which is about what the next one weighs: by how
-    much it would have to lie aside to make up for all before it. Once w of a node is known, it is
-    told by how much it itself would have to.
+    with the latter divided by the first; and over j >= i, with the latter divided by w of the node
+    before, which is about what the next one weighs: by how much it would have to lie aside to make
+    up for all before it. Once w of a node is known, they are divided by that.
 
     w is the feature that weighs the nodes, such as the pT of particles, x are the others, all in
     data units. So the last nodes of a cloud can balance the first ones, as momentum wants it;
@@ -47,7 +46,7 @@ class RunningSums(nn.Module):
         >>> so_far = sums.totals(nodes)
         >>> so_far[0, 1]
         tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
-        >>> sums(sums.told(so_far, sums.whole(so_far[:, -1:]), nodes), slice(2)).shape
+        >>> sums(sums.told(so_far, so_far[:, -1:], nodes), slice(2)).shape
         torch.Size([1, 2, 8])
     """
 
@@ -59,14 +58,14 @@ class RunningSums(nn.Module):
     def __init__(self, num_points: int, num_features: int, width: int) -> None:
         super().__init__()
         self.weight = 0
-        number = 6 * num_features - 2
+        number = 2 + 8 * (num_features - 1)
         self.register_buffer("mean", torch.zeros(num_points, number))
         self.register_buffer("spread", torch.ones(num_points, number))
         self.inner, self.outer = nn.Linear(number, 2 * width), nn.Linear(2 * width, width)
-        shape = num_points, num_features, num_features
+        shape = num_points, 2 * num_features - 2
         self.register_buffer("own_mean", torch.zeros(shape))
         self.register_buffer("own_spread", torch.ones(shape))
-        self.own = nn.ModuleList(two_layers(num_features, width) for _ in range(num_features - 1))
+        self.own = nn.ModuleList(two_layers(shape[1], width) for _ in range(num_features - 1))
 
     def terms(self, nodes: Tensor) -> Tensor:
         """What each node adds, shape (..., F) to (..., 2 F - 1)."""
@@ -80,41 +79,27 @@ class RunningSums(nn.Module):
         """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
         return self.terms(nodes).cumsum(1)
 
-    def whole(self, totals: Tensor) -> Tensor:
-        """Of sums up to a node, those that are told of all: squares of all features in one.
-
-        Shape (..., 2 F - 1) to (..., F + 1).
-        """
-        others = (totals.shape[-1] - 1) // 2
-        return torch.cat([totals[..., :-others], totals[..., -others:].sum(-1, keepdim=True)], -1)
-
     def told(self, totals: Tensor, whole: Tensor, nodes: Tensor) -> Tensor:
         """All that a node is told of the nodes up to one, shape (..., F) to (..., M).
 
         Args:
             totals: From :meth:`totals` of the node before, shape (..., 2 F - 1).
-            whole: What all nodes add up to, shape (..., F + 1).
+            whole: What all nodes add up to, likewise.
             nodes: That node, shape (..., F).
         """
-        left = whole - self.whole(totals)
+        left = whole - totals
         last = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
         shares = totals[..., 1:] / totals[..., :1].clamp(min=SMALLEST_WEIGHT)
         return torch.cat([totals, shares, left, left[..., 1:] / last], dim=-1)
 
-    def needed(self, left: Tensor, nodes: Tensor, feature: int) -> Tensor:
-        """What features of a node would be if it were the last one, shape (..., F) to (..., F).
+    def needed(self, left: Tensor, nodes: Tensor) -> Tensor:
+        """Where a node would lie, and its squares, if it were the last one, (..., 2 F - 2).
 
         Args:
-            left: What it and those behind it must add up to, shape (..., F + 1).
-            nodes: Of which the features before the given one are known, w among them.
-            feature: Number of the next one.
-        Returns:
-            Of each feature beside w, and the sum of the squares of those that are not known.
+            left: What it and those behind it must add up to, shape (..., 2 F - 1).
+            nodes: Of which w is known, shape (..., F).
         """
-        known = [column for column in range(feature) if column != self.weight]
-        squares = nodes[..., known].square().sum(-1, keepdim=True)
-        own = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
-        return torch.cat([left[..., 1:-1] / own, left[..., -1:] / own - squares], dim=-1)
+        return left[..., 1:] / nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
 
     def told_of_own(
         self, left: Tensor, nodes: Tensor, feature: int, place: int | slice
@@ -125,8 +110,7 @@ class RunningSums(nn.Module):
         """
         if feature <= self.weight:
             return 0.0
-        needed = self.needed(left, nodes, feature) - self.own_mean[place, feature]
-        standard = needed / self.own_spread[place, feature]
+        standard = (self.needed(left, nodes) - self.own_mean[place]) / self.own_spread[place]
         told: Tensor = self.own[feature - 1](standard.clamp(-BOUND, BOUND))
         return told
 
@@ -135,17 +119,17 @@ class RunningSums(nn.Module):
         """Looks at what training clouds add up to.
 
         Args:
-            whole: What all nodes of each are said to add up to, shape (B, F + 1).
+            whole: What all nodes of each are said to add up to, shape (B, 2 F - 1).
             nodes: In order, masked ones last, data units, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
         """
         nodes, whole = nodes.double(), whole.double().unsqueeze(1)
         so_far = self.totals(nodes)
-        pairs = [(self.told(so_far, whole, nodes), self.mean, self.spread)]
-        left = whole - self.whole(nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0)))
-        for feature in range(self.weight + 1, nodes.shape[-1]):
-            buffers = self.own_mean[:, feature], self.own_spread[:, feature]
-            pairs.append((self.needed(left, nodes, feature), *buffers))
+        left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
+        pairs = [
+            (self.told(so_far, whole, nodes), self.mean, self.spread),
+            (self.needed(left, nodes), self.own_mean, self.own_spread),
+        ]
         for place in range(nodes.shape[1]):
             for told, mean, spread in pairs:
                 known = told[mask[:, place], place]  # (b, M)

@@ -13,9 +13,9 @@ from gconvae.likelihoods.value_layers import Value, two_layers
 
 __all__ = ["STEPS", "Totals"]
 
-STEPS = 63
-"""Last place of a total: 64 cells that hold similar numbers of training clouds. What is told with
-more digits than nodes can be drawn makes the last ones pay for all before them."""
+STEPS, STEPS_OF_WEIGHT = 15, 63
+"""Last places of totals: 16 cells that hold similar numbers of training clouds, 64 of the weight.
+What is told with more digits than nodes can be drawn makes the last nodes pay for all before."""
 
 SMALLEST_RANGE = 1e-6
 """Of a total over the training clouds: one that never varies has one place."""
@@ -24,12 +24,13 @@ SMALLEST_RANGE = 1e-6
 class Totals(nn.Module):
     r"""The distribution of the weight of a cloud, of its centre and of its spread.
 
-    .. math:: W = \sum_i w_i, \quad c = \frac1W \sum_i w_i \, x_i, \quad
-        V = \frac1W \sum_i w_i \, |x_i|^2 - |c|^2
+    .. math:: W = \sum_i w_i, \quad c_k = \frac1W \sum_i w_i \, x_{i,k}, \quad
+        v_k = \frac1W \sum_i w_i \, x_{i,k}^2 - c_k^2
 
-    written in the order V, W, c. Of a jet, whose w is pT, V is the squared mass over the squared
-    pT, to first order in the angles. A sum over nodes is off by the errors of all of them; written
-    first, it is as good as any single number, and the nodes follow.
+    written in the order V, W, c, and all v but the last, V the sum of all v. Of a jet, whose w is
+    pT, V is the squared mass over the squared pT, to first order in the angles. A sum over nodes
+    is off by the errors of all of them; written first, it is as good as any single number, and
+    the nodes follow.
 
     Args:
         num_features: F of the nodes, at least 2.
@@ -40,11 +41,11 @@ class Totals(nn.Module):
         number: T, how many totals there are.
     Example:
         >>> totals = Totals(3, 8, 4)
-        >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.04]])
+        >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.03, 0.01]])
         >>> totals.of_sums(sums)
-        tensor([[0.0400, 0.5000, 0.2000, 0.0000]])
+        tensor([[0.0400, 0.5000, 0.2000, 0.0000, 0.0200]])
         >>> totals.sums(totals.of_sums(sums))
-        tensor([[0.5000, 0.1000, 0.0000, 0.0400]])
+        tensor([[0.5000, 0.1000, 0.0000, 0.0300, 0.0100]])
     """
 
     low: Tensor
@@ -54,7 +55,9 @@ class Totals(nn.Module):
         self, num_features: int, width: int, components: int, octaves: int = OCTAVES
     ) -> None:
         super().__init__()
-        self.number = num_features + 1
+        self.others = num_features - 1
+        self.number = 2 * num_features - 1
+        self.steps = [STEPS, STEPS_OF_WEIGHT] + [STEPS] * (self.number - 2)
         self.octaves = octaves
         self.register_buffer("low", torch.zeros(self.number))
         self.register_buffer("width", torch.ones(self.number))
@@ -71,23 +74,25 @@ class Totals(nn.Module):
         self._known_places: Places | None = None
 
     def of_sums(self, sums: Tensor) -> Tensor:
-        """Totals of sums of w, w x and w times x squared over all nodes, shape (..., F + 1).
+        """Totals of sums of w, w x and w times x squared over all nodes, shape (..., 2 F - 1).
 
         Args:
-            sums: Data units, as :meth:`RunningSums.whole` gives them.
+            sums: Data units, as :meth:`RunningSums.totals` gives them for the last node.
         Returns:
             Shape (..., T).
         """
-        weight, first, second = sums[..., :1], sums[..., 1:-1], sums[..., -1:]
+        weight, first, second = sums.split([1, self.others, self.others], dim=-1)
         divisor = weight.clamp(min=torch.finfo(sums.dtype).tiny)
         centre = first / divisor
-        spread = second / divisor - centre.square().sum(-1, keepdim=True)
-        return torch.cat([spread.clamp(min=0.0), weight, centre], dim=-1)
+        spread = (second / divisor - centre.square()).clamp(min=0.0)
+        return torch.cat([spread.sum(-1, keepdim=True), weight, centre, spread[..., :-1]], dim=-1)
 
     def sums(self, totals: Tensor) -> Tensor:
         """The inverse of :meth:`of_sums`."""
-        spread, weight, centre = totals[..., :1], totals[..., 1:2], totals[..., 2:]
-        second = weight * (spread + centre.square().sum(-1, keepdim=True))
+        parts = [1, 1, self.others, self.others - 1]
+        every, weight, centre, spread = totals.split(parts, dim=-1)
+        spread = torch.cat([spread, every - spread.sum(-1, keepdim=True)], dim=-1)
+        second = weight * (spread + centre.square())
         return torch.cat([weight, weight * centre, second], dim=-1)
 
     @torch.no_grad()
@@ -161,7 +166,7 @@ class Totals(nn.Module):
         return ((totals - self.low) / width).clamp(0, 1)
 
     def _places(self, like: Tensor) -> Places:
-        known, steps = self._known_places, [STEPS] * self.number
+        known, steps = self._known_places, self.steps
         if known is None or not (recording(like) or known.fits(steps, like)):
             known = self._known_places = Places(steps, like, self.octaves)
         return known

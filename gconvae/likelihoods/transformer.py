@@ -102,7 +102,7 @@ class NodeTransformer(nn.Module):
             so_far = self.sums.totals(amounts)
             told = self.sums.told(so_far[:, :-1], whole, amounts[:, :-1])
             before = before + self.sums(told, slice(told.shape[1]))
-            left = whole - self.sums.whole(nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0)))
+            left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
         states = []
@@ -182,8 +182,8 @@ class NodeTransformer(nn.Module):
                     if self.sums is not None and whole is not None:
                         columns = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
                         node_so_far = places.amounts(torch.stack(columns, dim=-1))
-                        left = whole - self.sums.whole(total)
-                        hidden = hidden + self.sums.told_of_own(left, node_so_far, feature + 1, i)
+                        given = whole - total, node_so_far, feature + 1, i
+                        hidden = hidden + self.sums.told_of_own(*given)
             hidden = self._told_on(node)
             if self.sums is not None and whole is not None:
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
@@ -203,10 +203,9 @@ class NodeTransformer(nn.Module):
         return self.node_out(nn.functional.gelu(node))
 
     def _whole(self, amounts: Tensor, mask: Tensor) -> Tensor:
-        """Sums over all nodes of clouds in data units, shape (B, F + 1)."""
+        """Sums over all nodes of clouds in data units, shape (B, 2 F - 1)."""
         assert self.sums is not None
-        terms = self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0)
-        return self.sums.whole(terms.sum(1))
+        return self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
 
     def _known(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What is known of a cloud before anything is written, shape (B, W)."""

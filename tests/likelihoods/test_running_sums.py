@@ -46,10 +46,10 @@ def test_sums_are_those_of_all_nodes_up_to_each() -> None:
 def test_a_node_is_told_sums_and_what_is_left_in_units_of_the_last_node() -> None:
     sums, cloud = RunningSums(5, 3, 8), torch.tensor([[[0.1, 0.2, 0.5], [-0.4, 0.0, 0.25]]])
     sums.weight = 2
-    whole = torch.tensor([0.9, 0.15, 0.1, 0.085])
+    whole = torch.tensor([0.9, 0.15, 0.1, 0.055, 0.03])
     found = sums.told(sums.totals(cloud), whole, cloud)[0, 1].tolist()
     moments = [0.05 - 0.1, 0.1, 0.005 + 0.04, 0.02]  # of both positions, then of their squares
-    left = [0.2, 0.0, 0.02]
+    left = [0.2, 0.0, 0.01, 0.01]
     wanted = [0.75, *moments, *(m / 0.75 for m in moments)]
     wanted += [0.15, *left, *(part / 0.25 for part in left)]
     assert found == pytest.approx(wanted, abs=1e-6)
@@ -59,16 +59,13 @@ def test_once_its_weight_is_known_a_node_is_told_where_it_would_lie_as_the_last_
     # weight first, as jets are drawn
     sums, first = RunningSums(5, 3, 8), torch.tensor([[[0.5, 0.1, 0.2]]])
     cloud = torch.cat([first, torch.tensor([[[0.25, -0.3, -0.4]]])], dim=1)
-    whole = sums.whole(sums.totals(cloud)[:, -1])
-    left = whole - sums.whole(sums.totals(first)[:, -1])
+    left = sums.totals(cloud)[:, -1] - sums.totals(first)[:, -1]
     last = cloud[:, 1]
-    assert sums.needed(left, last, 1)[0].tolist() == pytest.approx([-0.3, -0.4, 0.25])
-    assert sums.needed(left, last, 2)[0].tolist() == pytest.approx([-0.3, -0.4, 0.16])
-    # what is not drawn yet does not count
-    unknown = last * torch.tensor([1.0, 1.0, 0.0])
-    assert torch.equal(sums.needed(left, unknown, 2), sums.needed(left, last, 2))
-    unknown = last * torch.tensor([1.0, 0.0, 0.0])
-    assert torch.equal(sums.needed(left, unknown, 1), sums.needed(left, last, 1))
+    assert sums.needed(left, last)[0].tolist() == pytest.approx([-0.3, -0.4, 0.09, 0.16])
+    # only its weight is known
+    assert torch.equal(
+        sums.needed(left, last * torch.tensor([1.0, 0.0, 0.0])), sums.needed(left, last)
+    )
     assert sums.told_of_own(left, last, 0, 1) == 0
 
 
@@ -76,23 +73,22 @@ def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.ones(40, 5, dtype=torch.bool)
     mask[:20, 3:] = False
-    whole = sums.whole(sums.totals(clouds)[:, -1])
+    whole = sums.totals(clouds)[:, -1]
     sums.fit(whole, clouds, mask)
     totals = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
     torch.testing.assert_close(sums.mean[1], totals[:, 1].mean(0))
     torch.testing.assert_close(sums.spread[1], totals[:, 1].std(0))
     torch.testing.assert_close(sums.mean[4], totals[20:, 4].mean(0))  # of real nodes alone
-    left = whole - sums.whole(sums.totals(clouds)[:, 0])
-    needed = sums.needed(left, clouds[:, 1], 2)
-    torch.testing.assert_close(sums.own_mean[1, 2], needed.mean(0))
-    torch.testing.assert_close(sums.own_spread[1, 2], needed.std(0))
+    needed = sums.needed(whole - sums.totals(clouds)[:, 0], clouds[:, 1])
+    torch.testing.assert_close(sums.own_mean[1], needed.mean(0))
+    torch.testing.assert_close(sums.own_spread[1], needed.std(0))
 
 
 def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.zeros(40, 5, dtype=torch.bool)
     mask[:, :2] = True
-    whole = sums.whole(sums.totals(clouds)[:, 1])
+    whole = sums.totals(clouds)[:, 1]
     sums.fit(whole, clouds, mask)
     told = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
     assert torch.isfinite(sums(told, slice(5))).all()
@@ -115,19 +111,19 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
     sums, mean = network.sums, likelihood._place(unit, places)
     assert sums is not None
     seen: list[Tensor] = []
-    own: dict[int, list[Tensor]] = {1: [], 2: []}
+    own: list[Tensor] = []
 
     def told(totals: Tensor, place: int | slice) -> Tensor:
         seen.append(totals)
         return RunningSums.forward(sums, totals, place)
 
-    def needed(left: Tensor, nodes: Tensor, feature: int) -> Tensor:
-        own[feature].append(RunningSums.needed(sums, left, nodes, feature))
-        return own[feature][-1]
+    def needed(left: Tensor, nodes: Tensor) -> Tensor:
+        own.append(RunningSums.needed(sums, left, nodes))
+        return own[-1]
 
     sums.forward = told  # type: ignore[method-assign]  # to look at what it is called with
     sums.needed = needed  # type: ignore[method-assign]  # likewise
-    uniform = torch.rand(40, 5 * 3 + 4, 3, dtype=torch.float64)
+    uniform = torch.rand(40, 5 * 3 + 5, 3, dtype=torch.float64)
     assert network.totals is not None
     of_totals: list[Tensor] = []
     draw_totals = network.totals.draw
@@ -145,8 +141,9 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
         at_once.clear()
         network(drawn, mask, mean, torch.zeros(40, 7).double(), places)
     torch.testing.assert_close(one_by_one, at_once[0], rtol=1e-9, atol=1e-9)
-    for *each, whole in own.values():
-        torch.testing.assert_close(torch.stack(each, dim=1), whole, rtol=1e-9, atol=1e-9)
+    for feature in range(2):  # phi and eta of each node, then of all at once
+        each = torch.stack(own[feature:10:2], dim=1)
+        torch.testing.assert_close(each, own[10 + feature], rtol=1e-9, atol=1e-9)
 
 
 def test_the_sums_say_something() -> None:
