@@ -12,7 +12,7 @@ import gconvae
 from gconvae import plots
 from gconvae.datasets import Jets
 
-KINDS = {"g": "gluons", "q": "light quarks", "t": "tops"}
+KINDS = ("g", "q", "t")
 
 SAMPLES = 12000
 """Drawn jets of each kind, beside the 4,000 real ones of the test set."""
@@ -21,15 +21,17 @@ SAMPLES = 12000
 def draw(runs: Path, figures: Path, seed: int) -> None:
     """Spectra and images of each kind of which there is a training."""
     figures.mkdir(parents=True, exist_ok=True)
-    for kind, name in KINDS.items():
+    for kind in KINDS:
         run = runs / f"jets-{kind}-{seed}"
         if not (run / "model.json").exists():
             continue
         real = Jets(kind, "test")
-        samples = {f"{name}, simulated": real, "drawn": gconvae.load(run).sample_clouds(SAMPLES)}
+        model = gconvae.load(run)
+        samples = {"simulated": real, "drawn": model.sample_clouds(SAMPLES, seed=seed)}
+        as_many = {"simulated": real, "drawn": model.sample_clouds(len(real), seed=seed)}
         for what, figure in (
             ("spectra", plots.jet_spectra(samples)),
-            ("images", plots.jet_images(samples)),
+            ("images", plots.jet_images(as_many)),
         ):
             plots.save(figure, figures / f"{what}-{kind}.png")
             print(figures / f"{what}-{kind}.png")

@@ -34,7 +34,9 @@ def _parser() -> ArgumentParser:
         help="values of the model's conditions by name, all of them, in data units, such as "
         "--conditions.mass=171; by default as in training",
     )
-    parser.add_argument("--out", type=str, default="samples.npz", help="npz file to write")
+    parser.add_argument(
+        "--out", type=str, default="samples.npz", help="file to write (npz, h5, hdf5, parquet)"
+    )
     parser.add_argument(
         "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
     )

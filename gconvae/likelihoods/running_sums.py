@@ -101,18 +101,15 @@ class RunningSums(nn.Module):
         """
         return left[..., 1:] / nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
 
-    def told_of_own(
-        self, left: Tensor, nodes: Tensor, feature: int, place: int | slice
-    ) -> Tensor | float:
-        """What a node is told before its feature of a number, shape (..., W); 0 before w.
+    def told_of_own(self, left: Tensor, nodes: Tensor, place: int | slice) -> dict[int, Tensor]:
+        """What a node is told before each feature behind w, by number, shapes (..., W).
 
         Arguments as those of :meth:`needed` and :meth:`forward`.
         """
-        if feature <= self.weight:
-            return 0.0
         standard = (self.needed(left, nodes) - self.own_mean[place]) / self.own_spread[place]
-        told: Tensor = self.own[feature - 1](standard.clamp(-BOUND, BOUND))
-        return told
+        standard = standard.clamp(-BOUND, BOUND)
+        behind = range(self.weight + 1, nodes.shape[-1])
+        return {feature: self.own[feature - 1](standard) for feature in behind}
 
     @torch.no_grad()
     def fit(self, whole: Tensor, nodes: Tensor, mask: Tensor) -> None:

@@ -92,7 +92,7 @@ class NodeTransformer(nn.Module):
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
         before = self._told_on(self.node(nodes))  # (B, N - 1, W)
         known = self._known(mean, condition, places)
-        log_mass = known.new_zeros(len(known))
+        log_mass, own = known.new_zeros(len(known)), {}
         if self.sums is not None and self.totals is not None:
             amounts = places.amounts(place)
             totals = self.totals.place(self.totals.of_sums(self._whole(amounts, mask)))
@@ -103,6 +103,7 @@ class NodeTransformer(nn.Module):
             told = self.sums.told(so_far[:, :-1], whole, amounts[:, :-1])
             before = before + self.sums(told, slice(told.shape[1]))
             left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
+            own = self.sums.told_of_own(left, amounts, slice(amounts.shape[1]))
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
         states = []
@@ -111,9 +112,8 @@ class NodeTransformer(nn.Module):
             states.append(hidden)
             if feature < len(self.values):
                 hidden = hidden + self.values[feature](seen[:, :, feature])
-                if self.sums is not None:
-                    given = left, amounts, feature + 1, slice(amounts.shape[1])
-                    hidden = hidden + self.sums.told_of_own(*given)
+            if feature + 1 in own:
+                hidden = hidden + own[feature + 1]
         most = None
         if self.descending:
             first = torch.full_like(place[:, :1, 0], places.steps[0])
@@ -168,6 +168,7 @@ class NodeTransformer(nn.Module):
         drawn: list[Tensor] = []
         for i in range(mean.shape[1]):
             hidden, node = hidden + shift[i], self.node.bias.expand_as(hidden)
+            own: dict[int, Tensor] = {}
             for feature in features:
                 for reader in readers[feature]:
                     hidden = reader.next(hidden)
@@ -179,11 +180,12 @@ class NodeTransformer(nn.Module):
                 node = node + added[:, :width]
                 if feature < len(self.values):
                     hidden = hidden + added[:, width:]
-                    if self.sums is not None and whole is not None:
-                        columns = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
-                        node_so_far = places.amounts(torch.stack(columns, dim=-1))
-                        given = whole - total, node_so_far, feature + 1, i
-                        hidden = hidden + self.sums.told_of_own(*given)
+                if self.sums is not None and whole is not None and feature == self.sums.weight:
+                    columns = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
+                    node_so_far = places.amounts(torch.stack(columns, dim=-1))
+                    own = self.sums.told_of_own(whole - total, node_so_far, i)
+                if feature + 1 in own:
+                    hidden = hidden + own[feature + 1]
             hidden = self._told_on(node)
             if self.sums is not None and whole is not None:
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))

@@ -66,7 +66,7 @@ def test_once_its_weight_is_known_a_node_is_told_where_it_would_lie_as_the_last_
     assert torch.equal(
         sums.needed(left, last * torch.tensor([1.0, 0.0, 0.0])), sums.needed(left, last)
     )
-    assert sums.told_of_own(left, last, 0, 1) == 0
+    assert list(sums.told_of_own(left, last, 1)) == [1, 2]  # features behind the weight
 
 
 def test_sums_are_standardized_by_those_of_training_clouds() -> None:
@@ -141,9 +141,8 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
         at_once.clear()
         network(drawn, mask, mean, torch.zeros(40, 7).double(), places)
     torch.testing.assert_close(one_by_one, at_once[0], rtol=1e-9, atol=1e-9)
-    for feature in range(2):  # phi and eta of each node, then of all at once
-        each = torch.stack(own[feature:10:2], dim=1)
-        torch.testing.assert_close(each, own[10 + feature], rtol=1e-9, atol=1e-9)
+    *each, whole = own
+    torch.testing.assert_close(torch.stack(each, dim=1), whole, rtol=1e-9, atol=1e-9)
 
 
 def test_the_sums_say_something() -> None:
