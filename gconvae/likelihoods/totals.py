@@ -18,7 +18,8 @@ STEPS, STEPS_OF_WEIGHT = 15, 63
 What is told with more digits than nodes can be drawn makes the last nodes pay for all before."""
 
 SMALLEST_RANGE = 1e-6
-"""Of a total over the training clouds: one that never varies has one place."""
+"""Of a total over the training clouds, as a share of its size, so that units do not matter: one
+that varies less never varies."""
 
 
 class Totals(nn.Module):
@@ -100,7 +101,7 @@ class Totals(nn.Module):
         """Takes ranges and cells of training clouds, shape (B, T)."""
         totals = totals.double()
         low, high = totals.amin(0), totals.amax(0)
-        varies = high - low > SMALLEST_RANGE * high.abs().clamp(min=1.0)
+        varies = high - low > SMALLEST_RANGE * torch.maximum(high.abs(), low.abs())
         self.low.copy_(low)
         self.width.copy_(torch.where(varies, high - low, 0.0))
         self.cells.fit(self._unit(totals), varies)

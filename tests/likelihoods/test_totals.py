@@ -68,6 +68,20 @@ def test_cells_hold_what_they_say() -> None:
     assert torch.equal(totals.place(back), place)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e6])
+def test_units_do_not_matter(unit: float) -> None:
+    found = []
+    for factor in (1.0, unit):
+        totals, amounts = Totals(3, 8, 3).double(), totals_of(jets())
+        amounts[:, 3] = 0.25  # never varies
+        amounts = amounts * factor
+        totals.fit(amounts)
+        found.append(totals.place(amounts))
+    assert torch.equal(*found)
+    assert found[0][:, 0].unique().numel() > 10
+    assert not found[0][:, 3].any()
+
+
 def test_masses_of_the_last_total_sum_to_that_of_the_others() -> None:
     totals, amounts = fitted()
     random = torch.Generator().manual_seed(0)
