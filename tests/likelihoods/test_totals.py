@@ -191,3 +191,46 @@ def test_totals_and_nodes_leave_rare_components_out() -> None:
         likelihood.least_share = least_share
         found.append(likelihood.draw(mean, noise))
     assert not torch.equal(*found)
+
+
+def test_later_totals_know_the_earlier_ones_in_masses_and_in_draws() -> None:
+    totals, amounts = fitted()
+    random = torch.Generator().manual_seed(0)
+    known = torch.randn(1, 8, dtype=torch.float64, generator=random)
+    place = totals.place(amounts[:1]).repeat(4, 1)
+    place[1::2, -1] = (place[0, -1] + 5) % STEPS  # another last total
+    place[2:, 0] = (place[0, 0] + 5) % STEPS  # and another first one
+    uniform = torch.rand(500, 5, 3, dtype=torch.float64, generator=random)
+    with torch.no_grad():
+        for layer in totals.values:
+            layer.waves.weight.mul_(20)
+        mass = totals.log_mass(place, known.expand(4, -1))
+        drawn = totals.draw(known.expand(500, -1), uniform)
+        totals.values[0].waves.weight.neg_()
+        other = totals.draw(known.expand(500, -1), uniform)
+    assert abs((mass[0] - mass[1]) - (mass[2] - mass[3])) > 1e-3
+    assert torch.equal(drawn[:, 0], other[:, 0])
+    assert not torch.equal(drawn[:, 1], other[:, 1])
+
+
+def test_every_node_is_told_the_totals_beside_what_is_left() -> None:
+    likelihood = weighted()
+    totals = likelihood.network.totals
+    assert totals is not None
+    random = torch.Generator().manual_seed(0)
+    unit, mean = 0.1 + 0.8 * torch.rand(2, 5, 6, 3, dtype=torch.float64, generator=random)
+    noise = likelihood.noise((5, 6, 3), random)
+    before = likelihood.log_prob(unit, mean), likelihood.draw(mean, noise)
+    with torch.no_grad():
+        totals.told[2].bias.add_(10 * torch.randn(16, dtype=torch.float64, generator=random))
+    assert not torch.equal(likelihood.log_prob(unit, mean), before[0])
+    assert not torch.equal(likelihood.draw(mean, noise), before[1])
+
+
+def test_sums_of_clouds_leave_masked_nodes_out() -> None:
+    network, clouds = weighted().network, jets(5)
+    mask = torch.arange(6).expand(5, 6) < 4
+    every = torch.ones(5, 4, dtype=torch.bool)
+    found = network._whole(clouds, mask)
+    torch.testing.assert_close(found, network._whole(clouds[:, :4], every))
+    assert (found - network._whole(clouds, torch.ones_like(mask))).abs().max() > 1e-3
