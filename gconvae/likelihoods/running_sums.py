@@ -10,10 +10,11 @@ from gconvae.likelihoods.value_layers import two_layers
 __all__ = ["RunningSums"]
 
 SMALLEST_SPREAD = 1e-6
-"""Of a sum over the training clouds: of one that never varies nothing is to be learned."""
+"""Of a sum over the training clouds, as a share of its largest size before any node, so that units
+do not matter: of one that varies less nothing is to be learned."""
 
 SMALLEST_WEIGHT = 1e-6
-"""That something is divided by."""
+"""That something is divided by, as a share of what the first nodes weigh on average."""
 
 BOUND = 5.0
 """Standard deviations beyond which a sum tells no more: tails are long."""
@@ -88,8 +89,8 @@ class RunningSums(nn.Module):
             nodes: That node, shape (..., F).
         """
         left = whole - totals
-        last = nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
-        shares = totals[..., 1:] / totals[..., :1].clamp(min=SMALLEST_WEIGHT)
+        shares = totals[..., 1:] / self._divisor(totals[..., :1])
+        last = self._divisor(nodes[..., self.weight : self.weight + 1])
         return torch.cat([totals, shares, left, left[..., 1:] / last], dim=-1)
 
     def needed(self, left: Tensor, nodes: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class RunningSums(nn.Module):
             left: What it and those behind it must add up to, shape (..., 2 F - 1).
             nodes: Of which w is known, shape (..., F).
         """
-        return left[..., 1:] / nodes[..., self.weight : self.weight + 1].clamp(min=SMALLEST_WEIGHT)
+        return left[..., 1:] / self._divisor(nodes[..., self.weight : self.weight + 1])
 
     def told_of_own(self, left: Tensor, nodes: Tensor, place: int | slice) -> dict[int, Tensor]:
         """What a node is told before each feature behind w, by number, shapes (..., W).
@@ -122,17 +123,20 @@ class RunningSums(nn.Module):
         """
         nodes, whole = nodes.double(), whole.double().unsqueeze(1)
         so_far = self.totals(nodes)
+        self.mean[0, 0] = so_far[:, 0, 0].mean()  # by which the rest is told
         left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
         pairs = [
             (self.told(so_far, whole, nodes), self.mean, self.spread),
             (self.needed(left, nodes), self.own_mean, self.own_spread),
         ]
-        for place in range(nodes.shape[1]):
-            for told, mean, spread in pairs:
+        for told, mean, spread in pairs:
+            least = SMALLEST_SPREAD * told[mask].abs().amax(0)
+            for place in range(nodes.shape[1]):
                 known = told[mask[:, place], place]  # (b, M)
                 if len(known) > 1:
                     mean[place] = known.mean(0).to(mean)
-                    spread[place] = known.std(0).clamp(min=SMALLEST_SPREAD).to(spread)
+                    found = torch.maximum(known.std(0), least).to(spread)
+                    spread[place] = torch.where(found > 0, found, 1.0)
 
     def forward(self, told: Tensor, place: int | slice) -> Tensor:
         """What a node is told of the sums up to it.
@@ -145,3 +149,7 @@ class RunningSums(nn.Module):
         """
         standard = (told - self.mean[place]) / self.spread[place]
         return self.outer(nn.functional.gelu(self.inner(standard.clamp(-BOUND, BOUND))))
+
+    def _divisor(self, weight: Tensor) -> Tensor:
+        least = SMALLEST_WEIGHT * self.mean[0, 0]
+        return torch.maximum(weight, least).clamp(min=torch.finfo(weight.dtype).tiny)

@@ -84,6 +84,27 @@ def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     torch.testing.assert_close(sums.own_spread[1], needed.std(0))
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_units_of_the_weight_do_not_matter(unit: float) -> None:
+    torch.manual_seed(0)
+    sums, mask = RunningSums(5, 3, 8), torch.ones(40, 5, dtype=torch.bool)
+    sums.weight = 2
+    wanted = what_is_told(sums, nodes(), mask)
+    found = what_is_told(sums, nodes() * torch.tensor([1.0, 1.0, unit]), mask)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    assert wanted.abs().max() > 0.1
+
+
+def what_is_told(sums: RunningSums, clouds: Tensor, mask: Tensor) -> Tensor:
+    totals = sums.totals(clouds)
+    whole = totals[:, -1]
+    sums.fit(whole, clouds, mask)
+    behind = whole - totals[:, 0]
+    own = sums.told_of_own(behind, clouds[:, 1] * torch.tensor([0.0, 0.0, 1.0]), 1)
+    told = sums(sums.told(totals, whole.unsqueeze(1), clouds)[:, :4], slice(4))
+    return torch.cat([told.flatten(1), *own.values()], dim=1).detach()
+
+
 def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
     sums, clouds = RunningSums(5, 3, 8), nodes()
     mask = torch.zeros(40, 5, dtype=torch.bool)
