@@ -21,7 +21,8 @@ GROUPS = ("features", "jets", "frechet", "kernel", "classifier", "memorization")
 
 TABLES = {
     "Particles": [(name, "W1") for name in (*JETS.names, "nodes")],
-    "Jets": [("mass", "W1"), ("pT", "W1"), ("EFP", "W1"), ("EFP", "FPD"), ("EFP", "KPD")],
+    "Jets": [(name, "W1") for name in ("mass", "pT", "tau21", "tau32", "EFP")]
+    + [("EFP", "FPD"), ("EFP", "KPD")],
     "Energy mover's distance": [("EMD", "coverage"), ("EMD", "MMD"), ("EMD", "1-NNA")],
     "Jet classifier, and gradient boosting": [
         ("embedding", "Frechet"),
@@ -70,11 +71,14 @@ def defects(others: Clouds, train: Clouds, strangers: Clouds, size: int) -> dict
 
     smeared = points.clone()
     smeared[..., 2] *= 1 + 0.05 * torch.randn(mask.shape, generator=rng)
+    blurred = points.clone()
+    blurred[..., :2] += 0.02 * torch.randn(points[..., :2].shape, generator=rng)
     return {
         "none: further real jets": real,
         "angles 5 % wider": scaled(1.05, 1.05, 1.0),
         "pT sum 1 % too low": scaled(1.0, 1.0, 0.99),
         "pT of each particle smeared by 5 %": Clouds(smeared, mask, schema=JETS),
+        "angles of each particle smeared by 0.02": Clouds(blurred, mask, schema=JETS),
         "particles below pT_rel 0.005 dropped": kept(points[..., 2] >= 0.005),
         "one particle in ten dropped": kept(torch.rand(mask.shape, generator=rng) >= 0.1),
         "particles of all jets mixed": dealt_out(points, mask, rng),

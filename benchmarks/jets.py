@@ -23,6 +23,7 @@ SAMPLES = 8000
 
 ROWS = (
     *(("mass", "W1"), ("pT", "W1"), ("eta_rel", "W1"), ("phi_rel", "W1"), ("pt_rel", "W1")),
+    *(("tau21", "W1"), ("tau32", "W1")),
     *(("EFP", "W1"), ("EFP", "FPD"), ("EFP", "KPD"), ("EMD", "coverage"), ("EMD", "MMD")),
     *(("embedding", "Frechet"), ("embedding", "AUC"), ("embedding", "memorization")),
     ("points", "AUC"),

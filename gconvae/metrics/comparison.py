@@ -79,7 +79,8 @@ def compare(
       nearest training cloud, in the embedding, than a real one does. Near 1 where training
       clouds are repeated; all other rows are blind to that.
     - ``"jets"``, for features named eta_rel, phi_rel, pt_rel: ``W1`` of ``mass`` and ``pT`` of a
-      jet, in units of its pT, and of ``EFP``, the mean over five energy-flow polynomials;
+      jet, in units of its pT, of ``tau21`` and ``tau32``, ratios of N-subjettiness, and of
+      ``EFP``, the mean over five energy-flow polynomials;
       ``FPD`` and ``KPD`` of ``EFP``; ``coverage``, ``MMD`` and ``1-NNA`` under ``EMD``, the energy
       mover's distance, of 100 jets on each side; these need POT (:mod:`gconvae.metrics.jets`).
 

@@ -38,7 +38,7 @@ KINDS = {
 EMBEDDINGS = ("embedding", "own embedding", "trained embedding")
 """What the rows of an embedding may be called."""
 
-JET_NAMES = ("mass", "pT", "EFP", "EMD")
+JET_NAMES = ("mass", "pT", "tau21", "tau32", "EFP", "EMD")
 """What rows of jets may be of, whatever their metric."""
 
 NAMES = {

@@ -16,6 +16,7 @@ from gconvae.metrics.jets.energy_mover import emd_measure, packed_particles
 from gconvae.metrics.jets.momenta import mass_and_pt
 from gconvae.metrics.jets.particles import FEATURES, Array, are_jets, particles_of
 from gconvae.metrics.jets.physics_distances import MOST_JETS, kernel_median, largest
+from gconvae.metrics.jets.substructure import subjettiness_of, subjettiness_ratios
 from gconvae.metrics.report import Row
 from gconvae.metrics.resampling import Draws, Index, Pair, halves, splits, subsets
 from gconvae.metrics.rows import Label, Part, Resampled, cut_rows, estimated_row, whole_rows
@@ -30,20 +31,25 @@ EMD_JETS = 100
 KERNEL_BATCH = 1000
 """Jets of a batch of the kernel distance, of which one report computes 210."""
 
+W1_NAMES = ("mass", "pT", "tau21", "tau32", "EFP")
+"""Rows of a jet's own numbers."""
+
 _FLOW_COLUMNS = [GRAPHS.index(graph) for graph in PRIMES_OF_FOUR]
 
 
 def _w1_rows(c: Comparison) -> list[Row]:
     _require_jets(c)
-    momenta = [mass_and_pt(particles_of(c.samples[name])) for name in c.numbered]
-    columns = np.concatenate([np.concatenate(momenta), c.energy_flow[:, _FLOW_COLUMNS]], axis=1)
+    jets = [particles_of(c.samples[name]) for name in c.numbered]
+    momenta = np.concatenate([mass_and_pt(each) for each in jets])
+    prongs = np.concatenate([subjettiness_ratios(subjettiness_of(each)) for each in jets])
+    columns = np.concatenate([momenta, prongs, c.energy_flow[:, _FLOW_COLUMNS]], axis=1)
     each = values_w1_statistic(columns)
 
     def statistic(first: Index, second: Index) -> Array:
-        mass, pt, *flow = each(first, second)
-        return np.array([mass, pt, np.mean(flow)])
+        mass, pt, two, three, *flow = each(first, second)
+        return np.array([mass, pt, two, three, np.mean(flow)])
 
-    return whole_rows(c, [Label(name, "W1") for name in ("mass", "pT", "EFP")], statistic)
+    return whole_rows(c, [Label(name, "W1") for name in W1_NAMES], statistic)
 
 
 def _physics_distance_rows(c: Comparison) -> list[Row]:
@@ -130,7 +136,7 @@ def _num_jets(c: Comparison) -> int:
 
 
 def _w1_seconds(c: Comparison) -> float:
-    """The polynomials of all jets, then sums over seven numbers a jet."""
+    """The polynomials and prongs of all jets, then sums over nine numbers a jet."""
     flow = 1e-7 * _particles_a_jet(c) ** 2
     return _num_jets(c) * (flow + 6e-8 * (2 * c.num_splits + c.num_bootstrap))
 

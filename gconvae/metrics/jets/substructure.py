@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gconvae.metrics.jets.particles import Array, Particles, particles
 
-__all__ = ["MOST_AXES", "n_subjettiness"]
+__all__ = ["MOST_AXES", "n_subjettiness", "subjettiness_of", "subjettiness_ratios"]
 
 MOST_AXES = 3
 """Prongs of a top jet."""
@@ -48,8 +48,24 @@ def n_subjettiness(jets: Any, *, radius: float = 0.8) -> Array:
     """
     if not 0 < radius < np.inf:
         raise ValueError(f"radius must be a number above 0, got {radius!r}")
-    pieces = particles(jets).pieces(CHUNK_ENTRIES)
-    return np.concatenate([_of_few(few) for few in pieces]) / radius
+    return subjettiness_of(particles(jets)) / radius
+
+
+def subjettiness_of(jets: Particles) -> Array:
+    """:func:`n_subjettiness` of checked jets with R = 1, shape (B, 3)."""
+    return np.concatenate([_of_few(few) for few in jets.pieces(CHUNK_ENTRIES)])
+
+
+def subjettiness_ratios(tau: Array) -> Array:
+    """tau_21 and tau_32, shape (B, 3) to (B, 2); 0 where the lower one is 0.
+
+    Example:
+        >>> subjettiness_ratios(np.array([[0.2, 0.1, 0.08], [0.1, 0.0, 0.0]]))
+        array([[0.5, 0.8],
+               [0. , 0. ]])
+    """
+    lower, higher = tau[:, :-1], tau[:, 1:]
+    return np.where(lower > 0, higher / np.where(lower > 0, lower, 1.0), 0.0)
 
 
 def _of_few(jets: Particles) -> Array:
@@ -57,7 +73,7 @@ def _of_few(jets: Particles) -> Array:
     pt, is_axis = jets.pt.copy(), jets.mask.copy()
     apart = _squared(jets)  # (B, N, N)
     rows, total = np.arange(len(pt)), jets.pt.sum(1)
-    found = np.zeros((len(pt), MOST_AXES))
+    found, pairs = np.zeros((len(pt), MOST_AXES)), _Pairs(pt, is_axis, apart)
     for left in range(pt.shape[1], 0, -1):
         if left <= MOST_AXES:
             nearest = np.where(is_axis[:, None], apart, np.inf).min(2)  # (B, N)
@@ -65,22 +81,52 @@ def _of_few(jets: Particles) -> Array:
             found[:, left - 1] = tau
         joined = is_axis.sum(1) >= left  # jets of fewer particles wait
         if left > 1 and joined.any():
-            _join(pt, is_axis, apart, rows[joined])
+            pairs.join(rows[joined])
     return found
 
 
-def _join(pt: Array, is_axis: NDArray[np.bool_], apart: Array, rows: NDArray[np.intp]) -> None:
-    """Joins the nearest two axes of some jets, in place; the softer one goes."""
-    shown, width = is_axis[rows], pt.shape[1]
-    softer = np.minimum(pt[rows, :, None], pt[rows, None])
-    distance = softer**2 * apart[rows]
-    allowed = shown[:, :, None] & shown[:, None] & ~np.eye(width, dtype=bool)
-    pair = np.where(allowed, distance, np.inf).reshape(len(rows), -1).argmin(1)
-    first, second = np.divmod(pair, width)
-    is_softer = pt[rows, first] < pt[rows, second]
-    gone, kept = np.where(is_softer, first, second), np.where(is_softer, second, first)
-    pt[rows, kept] += pt[rows, gone]
-    is_axis[rows, gone] = False
+class _Pairs:
+    """Distances of the kT algorithm between the axes of jets, and the nearest of each axis.
+
+    What is joined gets harder, so that distances to it only grow: of the other axes only those
+    whose nearest one it was have to look again.
+
+    Args:
+        pt: Of the axes, changed in place, shape (B, N).
+        is_axis: Likewise.
+        apart: Squared angles, shape (B, N, N).
+    """
+
+    def __init__(self, pt: Array, is_axis: NDArray[np.bool_], apart: Array) -> None:
+        self.pt, self.is_axis, self.apart = pt, is_axis, apart
+        distance = np.minimum(pt[:, :, None], pt[:, None]) ** 2 * apart
+        allowed = is_axis[:, :, None] & is_axis[:, None] & ~np.eye(pt.shape[1], dtype=bool)
+        self.distance = np.where(allowed, distance, np.inf)
+        self.nearest, self.least = self.distance.argmin(2), self.distance.min(2)
+
+    def join(self, rows: NDArray[np.intp]) -> None:
+        """Joins the nearest two axes of some jets; the softer one goes."""
+        first = self.least[rows].argmin(1)
+        second = self.nearest[rows, first]
+        is_softer = self.pt[rows, first] < self.pt[rows, second]
+        gone, kept = np.where(is_softer, first, second), np.where(is_softer, second, first)
+        self.pt[rows, kept] += self.pt[rows, gone]
+        self.is_axis[rows, gone] = False
+        others = self.is_axis[rows]
+        others[np.arange(len(rows)), kept] = False
+        softer = np.minimum(self.pt[rows], self.pt[rows, kept][:, None])
+        distance = np.where(others, softer**2 * self.apart[rows, kept], np.inf)
+        self.distance[rows, kept] = self.distance[rows, :, kept] = distance
+        self.distance[rows, gone] = self.distance[rows, :, gone] = np.inf
+        self.least[rows, gone] = np.inf
+        nearest = self.nearest[rows]
+        looks = (nearest == kept[:, None]) | (nearest == gone[:, None])
+        looks[np.arange(len(rows)), kept] = True
+        which, axis = (looks & self.is_axis[rows]).nonzero()
+        which = rows[which]
+        seen = self.distance[which, axis]  # (L, N)
+        self.nearest[which, axis] = found = seen.argmin(1)
+        self.least[which, axis] = seen[np.arange(len(seen)), found]
 
 
 def _squared(jets: Particles) -> Array:

@@ -21,7 +21,8 @@ Jets = tuple[Tensor, Tensor]
 
 compare = partial(metrics.compare, schema=JETS, metrics="jets", num_bootstrap=5)
 
-W1 = [("mass", "W1"), ("pT", "W1"), ("EFP", "W1")]
+W1 = [(name, "W1") for name in ("mass", "pT", "tau21", "tau32", "EFP")]
+SIZES = [label for label in W1 if "tau" not in label[0]]  # ratios of prongs know no size
 PHYSICS = [("EFP", "FPD"), ("EFP", "KPD")]
 EMD = [("EMD", "coverage"), ("EMD", "MMD"), ("EMD", "1-NNA")]
 
@@ -71,6 +72,10 @@ def test_jets_have_these_rows_with_the_values_of_the_functions(sample: Jets) -> 
     masses = jets.mass(real), jets.mass(generated)
     sorted_apart = np.abs(np.sort(masses[0]) - np.sort(masses[1])).mean()
     assert report.row("mass").value == pytest.approx(sorted_apart, rel=1e-9)
+    prongs = [jets.n_subjettiness(side) for side in (real, generated)]
+    ratios = [np.sort(tau[:, 2] / tau[:, 1]) for tau in prongs if (tau[:, 1] > 0).all()]
+    apart = np.abs(ratios[0] - ratios[1]).mean()
+    assert report.row("tau32").value == pytest.approx(apart, rel=1e-9)
     flow = [jets.energy_flow_polynomials(side, jets.PRIMES_OF_FOUR) for side in (real, generated)]
     apart = np.abs(np.sort(flow[0], 0) - np.sort(flow[1], 0)).mean()
     assert report.row("EFP").value == pytest.approx(apart, rel=1e-9)
@@ -165,6 +170,13 @@ def without_soft(spoiled: Jets, real: Jets) -> Jets:
     return nodes, mask & (torch.arange(nodes.shape[1]) < 4)
 
 
+def blurred(spoiled: Jets, real: Jets) -> Jets:
+    """Prongs run into each other."""
+    nodes, mask = spoiled
+    noise = torch.randn(nodes.shape[:2] + (2,), generator=torch.Generator().manual_seed(0))
+    return torch.cat([nodes[..., :2] + 0.05 * noise, nodes[..., 2:]], dim=-1), mask
+
+
 def mixed(spoiled: Jets, real: Jets) -> Jets:
     """The particles of each rank dealt out anew: every histogram of particles stays."""
     nodes, mask = spoiled
@@ -184,9 +196,10 @@ def repeated(spoiled: Jets, real: Jets) -> Jets:
 @pytest.mark.parametrize(
     ("spoil", "seen", "blind"),
     [
-        (unchanged, [], [*W1, *EMD]),
-        (wider, [W1[0], W1[2], *PHYSICS], []),
-        (lighter, [*W1], []),
+        (unchanged, [], [*SIZES, *EMD]),
+        (wider, [("mass", "W1"), ("EFP", "W1"), *PHYSICS], []),
+        (lighter, [*SIZES], []),
+        (blurred, [("tau21", "W1"), ("tau32", "W1")], []),
         (without_soft, [W1[1], EMD[1]], []),
         (mixed, [*PHYSICS], []),
         (repeated, [EMD[0], EMD[2]], []),
@@ -215,7 +228,7 @@ def test_two_real_samples_are_beyond_their_floors_one_time_in_twenty(
         given = generators.jets(300, 100 + seed)
         report = compare(*thirds(given, 100), num_splits=40, num_bootstrap=2)
         beyond += [report.row(*label).beyond for label in W1]
-    assert sum(beyond) <= 6  # of 36; the rows of one report move together
+    assert sum(beyond) <= 10  # of 60; the rows of one report move together
 
 
 # what cannot be had
