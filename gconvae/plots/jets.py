@@ -51,11 +51,21 @@ def _hardest(sample: Clouds) -> Floats:
     return pt
 
 
+def _prongs(column: int) -> Callable[[Clouds], Floats]:
+    def values(sample: Clouds) -> Floats:
+        found: Floats = jets.subjettiness_ratios(jets.n_subjettiness(sample))[:, column]
+        return found
+
+    return values
+
+
 QUANTITIES = (
     _Quantity("jet mass / jet pT", jets.mass),
     _Quantity("pT of all particles / jet pT", jets.pt),
     _Quantity("particles", lambda sample: jets.multiplicity(sample).astype(float), is_whole=True),
     _Quantity("pT of the hardest / jet pT", _hardest),
+    _Quantity("tau21, of two prongs for one", _prongs(0)),
+    _Quantity("tau32, of three prongs for two", _prongs(1)),
     _Quantity("energy flow of triangles", _energy_flow(TRIANGLE), is_log=True),
     _Quantity("energy flow of squares", _energy_flow(SQUARE), is_log=True),
 )
@@ -64,7 +74,7 @@ QUANTITIES = (
 def jet_spectra(
     samples: Mapping[str, Any], *, bins: int = 40, figure: Figure | None = None
 ) -> Figure:
-    """Mass, pT, multiplicity, hardest particle and energy flow of jets, with ratios below.
+    """Mass, pT, particles, the hardest one, prongs and energy flow of jets, with ratios below.
 
     Bands and bars are one standard deviation of the counts, Poisson's. The outermost bins also
     hold what lies beyond them.

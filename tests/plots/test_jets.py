@@ -21,7 +21,7 @@ def samples() -> dict[str, Clouds]:
 def test_spectra_are_shares_of_jets_and_ratios_to_the_first() -> None:
     figure = plots.jet_spectra(samples(), bins=10)
     assert len(figure.axes) == 2 * len(QUANTITIES)
-    spectrum, ratio = figure.axes[0], figure.axes[3]
+    spectrum, ratio = figure.axes[0], figure.axes[4]
     assert spectrum.get_title() == "jet mass / jet pT"
     filled, line = (patch.get_data() for patch in spectrum.patches)
     masses = [jets.mass(sample) for sample in samples().values()]
@@ -38,7 +38,7 @@ def test_spectra_are_shares_of_jets_and_ratios_to_the_first() -> None:
 def test_the_band_is_poissons() -> None:
     figure = plots.jet_spectra({"gluons": samples()["gluons"]}, bins=10)
     filled = figure.axes[0].patches[0].get_data()
-    band = figure.axes[3].patches[0].get_data()
+    band = figure.axes[4].patches[0].get_data()
     counts = filled.values * 300
     seen = counts > 0
     np.testing.assert_allclose((band.values - 1)[seen], 1 / np.sqrt(counts[seen]), rtol=1e-6)

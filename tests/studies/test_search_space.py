@@ -27,6 +27,7 @@ def jets() -> datasets.CloudDataset:
     ("metric", "row"),
     [
         ("mass W1", ("mass", "W1")),
+        ("tau32 W1", ("tau32", "W1")),
         ("EFP FPD", ("EFP", "FPD")),
         ("EFP KPD", ("EFP", "KPD")),
         ("EMD coverage", ("EMD", "coverage")),

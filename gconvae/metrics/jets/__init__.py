@@ -8,7 +8,7 @@ from gconvae.metrics.jets.energy_mover import cov_mmd, energy_movers_distances
 from gconvae.metrics.jets.momenta import four_momenta, mass, multiplicity, pt
 from gconvae.metrics.jets.particlenet import fpnd
 from gconvae.metrics.jets.physics_distances import fpd, kpd
-from gconvae.metrics.jets.substructure import n_subjettiness
+from gconvae.metrics.jets.substructure import n_subjettiness, subjettiness_ratios
 from gconvae.metrics.jets.wasserstein import BatchedW1, w1efp, w1m, w1p
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "multiplicity",
     "n_subjettiness",
     "pt",
+    "subjettiness_ratios",
     "w1efp",
     "w1m",
     "w1p",

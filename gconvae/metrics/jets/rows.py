@@ -137,7 +137,7 @@ def _num_jets(c: Comparison) -> int:
 
 def _w1_seconds(c: Comparison) -> float:
     """The polynomials and prongs of all jets, then sums over nine numbers a jet."""
-    flow = 1e-7 * _particles_a_jet(c) ** 2
+    flow = 1.6e-7 * _particles_a_jet(c) ** 2
     return _num_jets(c) * (flow + 6e-8 * (2 * c.num_splits + c.num_bootstrap))
 
 

@@ -57,8 +57,14 @@ def subjettiness_of(jets: Particles) -> Array:
 
 
 def subjettiness_ratios(tau: Array) -> Array:
-    """tau_21 and tau_32, shape (B, 3) to (B, 2); 0 where the lower one is 0.
+    r"""How much better two prongs describe a jet than one, and three than two.
 
+    .. math:: \tau_{21} = \tau_2 / \tau_1, \quad \tau_{32} = \tau_3 / \tau_2
+
+    Args:
+        tau: From :func:`n_subjettiness`, shape (B, 3).
+    Returns:
+        Shape (B, 2), in [0, 1] but for rare jets, 0 where it would be divided by 0.
     Example:
         >>> subjettiness_ratios(np.array([[0.2, 0.1, 0.08], [0.1, 0.0, 0.0]]))
         array([[0.5, 0.8],
