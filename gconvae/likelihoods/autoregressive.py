@@ -81,9 +81,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         least_share: Components of a mixture with a smaller share are not drawn from: a fit
             hedges with wide ones, below 1 / ``components``; 0.003 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
-        weighted: Whether the schema names a feature that weighs nodes. What they add up to is
-            then written before them (:class:`Totals`), and each is told how much is missing
-            (:class:`RunningSums`); F is at least 2.
+        weighted: Whether the schema names a feature that weighs nodes. What they add up to is then
+            written before them (:class:`Totals`), each is told how much is missing
+            (:class:`RunningSums`), and may lie by one before (:class:`NearNodes`); F at least 2.
     Attributes:
         columns: Columns of the features in the order in which they are drawn.
         descends: Whether the nodes descend in each of them, in the same order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from gconvae.likelihoods import discretized_logistic
 from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
 from gconvae.nn.causal import normal
+
+if TYPE_CHECKING:
+    from gconvae.likelihoods.near_nodes import NearDrawing
 
 __all__ = ["Digits", "Drawing", "above"]
 
@@ -55,7 +59,12 @@ class Digits(nn.Module):
             log_scale.fill_(SPREAD)
 
     def log_mass(
-        self, state: Tensor, place: Tensor, places: Places, most: Tensor | None = None
+        self,
+        state: Tensor,
+        place: Tensor,
+        places: Places,
+        most: Tensor | None = None,
+        further: Tensor | None = None,
     ) -> Tensor:
         """Of places, given what is known of their nodes.
 
@@ -64,6 +73,7 @@ class Digits(nn.Module):
             place: Shape (B, N, F).
             places: Their lattices.
             most: Largest place of the first feature of each node, shape (B, N); None = the last.
+            further: Components of the mixtures beside its own, shape (F, B N, 3 K').
         Returns:
             Nats, shape (B, N, F).
         """
@@ -79,6 +89,8 @@ class Digits(nn.Module):
         digit = _by_feature(place % FINE).unsqueeze(-1)
         mass = torch.log_softmax(logits, dim=-1).gather(-1, digit).squeeze(-1)  # (F, M)
         mixture = self.coarse(nn.functional.gelu(self.coarse_state(state)))  # (F, M, 3 K)
+        if further is not None:
+            mixture = _joined(mixture, further)
         steps = places.coarse_steps().unsqueeze(1)
         coarse = discretized_logistic.log_prob(number, mixture, steps)
         if most is not None:
@@ -98,6 +110,7 @@ class Drawing:
         places: Lattices of all features.
         temperature: Of the coarse digits.
         least_share: Of a component that is drawn from.
+        near: Components beside those of the digits, drawn from whatever their share.
     """
 
     def __init__(
@@ -107,16 +120,19 @@ class Drawing:
         places: Places,
         temperature: float,
         least_share: float = 0.0,
+        near: NearDrawing | None = None,
     ) -> None:
         self.steps, self.cells = places.steps[feature], places.cells[feature]
-        self.options = temperature, least_share
+        self.options, self.feature, self.near = (temperature, least_share), feature, near
         scale, shift = digits.scale[feature], digits.shift[feature]
         parts = [part.of(feature) for part in (digits.coarse_state, digits.fine_state)]
         weight = torch.cat([weight for weight, _ in parts])  # (2 W, W)
         # scale and shift of the normal features are part of the product
-        self.bias = torch.cat([bias for _, bias in parts]) + weight @ shift
-        self.weight = (weight * scale).T
-        self.width = len(scale)
+        bias, weight = torch.cat([bias for _, bias in parts]) + weight @ shift, weight * scale
+        if near is not None and (query := near.query(feature)) is not None:
+            bias = torch.cat([bias, query.bias])
+            weight = torch.cat([weight, query.weight])
+        self.bias, self.weight, self.width = bias, weight.T, len(scale)
         (coarse, self.coarse_bias), (fine, bias) = (
             part.of(feature) for part in (digits.coarse, digits.fine)
         )
@@ -133,15 +149,22 @@ class Drawing:
             uniform: Random numbers.
             most: Largest place, shape (B,); None = the last.
         """
-        both = torch.addmm(self.bias, normal(state), self.weight)  # (B, 2 W)
+        every = torch.addmm(self.bias, normal(state), self.weight)  # (B, 2 W or more)
+        both = every[:, : 2 * self.width]
         mixed = both[:, self.width :]
+        further = None
+        if self.near is not None:
+            further = self.near.components(self.feature, every[:, 2 * self.width :])
         if self.cells:
             mixture = nn.functional.gelu(both[:, : self.width])
             mixture = torch.addmm(self.coarse_bias, mixture, self.coarse)
             random = uniform[:2].T
             end = None if most is None else most // FINE
             temperature, least = self.options
-            given = mixture, self.cells, random, temperature, end, least
+            spared = 0
+            if further is not None:
+                mixture, spared = _joined(mixture, further), further.shape[1] // 3
+            given = mixture, self.cells, random, temperature, end, least, spared
             cell = discretized_logistic.sample(*given)
         else:
             cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
@@ -195,6 +218,12 @@ class _Each(nn.Module):
     def of(self, feature: int) -> tuple[Tensor, Tensor]:
         """Weight and bias of one."""
         return self.weight[feature], self.bias[feature]
+
+
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    """One mixture of the components of two, shapes (..., 3 K) and (..., 3 K')."""
+    pairs = zip(first.chunk(3, dim=-1), second.chunk(3, dim=-1), strict=True)
+    return torch.cat([part for pair in pairs for part in pair], dim=-1)
 
 
 def _by_feature(part: Tensor) -> Tensor:

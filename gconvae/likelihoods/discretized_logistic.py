@@ -83,6 +83,7 @@ def sample(
     temperature: float = 1.0,
     most: Tensor | None = None,
     least_share: float = 0.0,
+    spared: int = 0,
 ) -> Tensor:
     """Draws by the inverse of the distribution function.
 
@@ -94,6 +95,7 @@ def sample(
             what is likely.
         most: Largest place of each draw, shape (...); None = ``steps``.
         least_share: Components with a smaller weight are not drawn from, below 1 / K.
+        spared: Components at the end that are drawn from whatever their weight.
     Returns:
         Places on the lattice, 0 to ``steps``, shape (...).
     Example:
@@ -104,7 +106,9 @@ def sample(
     components = parameters.shape[-1] // 3
     weights = torch.softmax(parameters[..., :components] / temperature, dim=-1)
     if least_share:
-        weights = weights * (weights >= least_share)
+        kept = weights >= least_share
+        kept[..., components - spared :] = True
+        weights = weights * kept
         weights = weights / weights.sum(-1, keepdim=True)
     below = None
     if most is not None:

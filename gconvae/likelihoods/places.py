@@ -47,6 +47,8 @@ class Places:
         waves: W, numbers that stand for one as waves.
         cells: Largest c of each feature.
         single: Whether that is 0, shape (F,).
+        first_adds_up: Whether the first feature is never negative, so that a sum over nodes is at
+            least any part of it; False where amounts are not known.
     Example:
         >>> places = Places([432, 255], torch.zeros(1))
         >>> place = places.of(torch.tensor([[0.5, 1.0]]))
@@ -67,6 +69,7 @@ class Places:
         self._seen = torch.cat([seen for seen, _ in tables]).to(like)  # (P, W + 16)
         self._missing = torch.cat([missing for _, missing in tables]).to(like)  # (P, 16)
         self._amounts = None if amounts is None else torch.cat(list(amounts)).to(like)  # (P,)
+        self.first_adds_up = amounts is not None and amounts[0].min().item() >= 0
         ends = torch.tensor(self.steps, device="cpu")
         starts = torch.cumsum(ends + 1, 0) - ends - 1
         stops = starts + ends + 1
@@ -94,10 +97,30 @@ class Places:
         """Places as numbers in [0, 1], shape (..., F)."""
         return place.to(self._ends) / self._ends
 
+    def half_steps(self) -> Tensor:
+        """Half of what one place is in [0, 1], shape (F,)."""
+        return 0.5 / self._ends
+
     def amounts(self, place: Tensor) -> Tensor:
         """Places in data units, shape (..., F)."""
         assert self._amounts is not None
         return _looked_up(self._amounts, place + self._starts)
+
+    def amount(self, column: int, place: Tensor) -> Tensor:
+        """Places of one feature in data units, any shape."""
+        return _looked_up(self._amounts_of(column), place)
+
+    def highest(self, column: int, most: Tensor) -> Tensor:
+        """The last place of a feature that is not above a number in data units, else the first."""
+        found: Tensor = (
+            torch.searchsorted(self._amounts_of(column), most.contiguous(), right=True) - 1
+        )
+        return found.clamp(min=0)
+
+    def lowest(self, column: int, least: Tensor) -> Tensor:
+        """The first place of a feature that is not below a number in data units, else the last."""
+        found: Tensor = torch.searchsorted(self._amounts_of(column), least.contiguous())
+        return found.clamp(max=self.steps[column])
 
     def seen(self, place: Tensor) -> Tensor:
         """Waves and fine digit of places, shape (..., F) to (..., F, W + 16)."""
@@ -127,6 +150,11 @@ class Places:
     def every_cell(self, column: int) -> tuple[Tensor, Tensor]:
         """Of each cell of a feature the waves, shape (C, W), and digits that are missing."""
         return self.every(column)[::FINE, : self.waves], self._missing[self._rows[column]][::FINE]
+
+    def _amounts_of(self, column: int) -> Tensor:
+        """What the places of a feature are in data units, which grows with them, (S + 1,)."""
+        assert self._amounts is not None
+        return self._amounts[self._rows[column]]
 
 
 def last_place(step: float, width: float) -> int:

@@ -13,9 +13,10 @@ from gconvae.likelihoods.value_layers import Value, two_layers
 
 __all__ = ["STEPS", "Totals"]
 
-STEPS, STEPS_OF_WEIGHT = 15, 63
-"""Last places of totals: 16 cells that hold similar numbers of training clouds, 64 of the weight.
-What is told with more digits than nodes can be drawn makes the last nodes pay for all before."""
+STEPS, STEPS_OF_WEIGHT, STEPS_OF_SPREAD = 15, 63, 255
+"""Last places of totals: 16 cells that hold similar numbers of training clouds, 64 of the weight,
+256 of the sum of the spreads, in which masses of particles are narrow peaks. What is told with
+more digits than nodes can be drawn makes the last nodes pay for all before."""
 
 SMALLEST_RANGE = 1e-6
 """Of a total over the training clouds, as a share of its size, so that units do not matter: one
@@ -40,6 +41,8 @@ class Totals(nn.Module):
         octaves: Waves by which a number is seen.
     Attributes:
         number: T, how many totals there are.
+        others: F - 1, features that have a centre.
+        weight: Column of W.
     Example:
         >>> totals = Totals(3, 8, 4)
         >>> sums = torch.tensor([[0.5, 0.1, 0.0, 0.03, 0.01]])
@@ -57,8 +60,8 @@ class Totals(nn.Module):
     ) -> None:
         super().__init__()
         self.others = num_features - 1
-        self.number = 2 * num_features - 1
-        self.steps = [STEPS, STEPS_OF_WEIGHT] + [STEPS] * (self.number - 2)
+        self.number, self.weight = 2 * num_features - 1, 1
+        self.steps = [STEPS_OF_SPREAD, STEPS_OF_WEIGHT] + [STEPS] * (self.number - 2)
         self.octaves = octaves
         self.register_buffer("low", torch.zeros(self.number))
         self.register_buffer("width", torch.ones(self.number))
@@ -114,6 +117,13 @@ class Totals(nn.Module):
         """Places, shape (B, T), in data units."""
         unit = self.cells.back(self._places(self.low).values(place))
         return self.low + self.width * unit
+
+    def ends(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """The ends of the cells of places, data units, shape (B, T) each."""
+        places = self._places(self.low)
+        values, half = places.values(place), places.half_steps()
+        low, high = (self.cells.back((values + side).clamp(0, 1)) for side in (-half, half))
+        return self.low + self.width * low, self.low + self.width * high
 
     def log_mass(self, place: Tensor, known: Tensor) -> Tensor:
         """Of the totals of clouds.

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
+from gconvae.likelihoods.near_nodes import NearDrawing, NearNodes
 from gconvae.likelihoods.places import OCTAVES, Places, waves
+from gconvae.likelihoods.room import Room, weight_left
 from gconvae.likelihoods.running_sums import RunningSums
 from gconvae.likelihoods.totals import Totals
 from gconvae.likelihoods.value_layers import Value, two_layers
@@ -32,7 +34,9 @@ class NodeTransformer(nn.Module):
         components: Of the mixture of each feature.
         octaves: Waves by which it sees a number, see :class:`Places`.
         weighted: Whether a feature weighs the nodes, which are then told what those before them
-            add up to, see :class:`RunningSums`, and what all of them do, see :class:`Totals`.
+            add up to, see :class:`RunningSums`, and what all of them do, see :class:`Totals`; and
+            may lie near those before them, see :class:`NearNodes`. If the weight is the first
+            feature and never negative, no node weighs more than what is left, see :class:`Room`.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class NodeTransformer(nn.Module):
         self.digits = Digits(num_features, width, components, octaves)
         self.sums = RunningSums(num_points, num_features, width) if weighted else None
         self.totals = Totals(num_features, width, components, octaves) if weighted else None
+        self.near = NearNodes(num_features, width) if weighted else None
 
     def fit(self, place: Tensor, mask: Tensor, places: Places) -> None:
         """Looks at what training clouds add up to, shapes (B, N, F) and (B, N), in order."""
@@ -92,7 +97,7 @@ class NodeTransformer(nn.Module):
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
         before = self._told_on(self.node(nodes))  # (B, N - 1, W)
         known = self._known(mean, condition, places)
-        log_mass, own = known.new_zeros(len(known)), {}
+        log_mass, own, most = known.new_zeros(len(known)), {}, self._most(place, places)
         if self.sums is not None and self.totals is not None:
             amounts = places.amounts(place)
             totals = self.totals.place(self.totals.of_sums(self._whole(amounts, mask)))
@@ -104,6 +109,10 @@ class NodeTransformer(nn.Module):
             before = before + self.sums(told, slice(told.shape[1]))
             left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
             own = self.sums.told_of_own(left, amounts, slice(amounts.shape[1]))
+            if self.sums.weight == 0 and places.first_adds_up:
+                taken = whole[..., 0] - left[..., 0]  # by the nodes before
+                most = _smaller(most, weight_left(self.totals, totals, taken, places))
+                most = torch.maximum(most, place[..., 0])  # but for rounding, it is
         first = self.first.expand(len(place), 1, -1)
         hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
         states = []
@@ -114,11 +123,10 @@ class NodeTransformer(nn.Module):
                 hidden = hidden + self.values[feature](seen[:, :, feature])
             if feature + 1 in own:
                 hidden = hidden + own[feature + 1]
-        most = None
-        if self.descending:
-            first = torch.full_like(place[:, :1, 0], places.steps[0])
-            most = torch.cat([first, place[:, :-1, 0]], dim=1)
-        return self.digits.log_mass(torch.stack(states), place, places, most), log_mass
+        state, near = torch.stack(states), None
+        if self.near is not None:
+            near = self.near(state, before, place, places)
+        return self.digits.log_mass(state, place, places, most, near), log_mass
 
     def draw(
         self,
@@ -143,16 +151,19 @@ class NodeTransformer(nn.Module):
             Places, shape (B, N, F).
         """
         features = range(len(self.blocks))
-        known, whole = self._known(mean, condition, places), None
+        known, whole, room = self._known(mean, condition, places), None, None
         of_nodes, of_totals = uniform.tensor_split([mean.shape[1] * len(features)], dim=1)
-        if self.totals is not None:
+        if self.sums is not None and self.totals is not None:
             totals = self.totals.draw(known, of_totals, least_share)
             known = known + self.totals(totals)
             whole = self.totals.sums(self.totals.amounts(totals))
+            if self.sums.weight == 0 and places.first_adds_up:
+                room = Room(self.totals, totals, places)
         shift = self._shift(known, mean, places).transpose(0, 1).contiguous()  # (N, B, W)
-        options = places, temperature, least_share
-        draws = [Drawing(self.digits, feature, *options) for feature in features]
         like = shift.transpose(0, 1)
+        near = None if self.near is None else NearDrawing(self.near, places, like)
+        options = places, temperature, least_share, near
+        draws = [Drawing(self.digits, feature, *options) for feature in features]
         readers = [
             [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]
             for blocks in map(nn.Module.children, self.blocks)
@@ -169,11 +180,16 @@ class NodeTransformer(nn.Module):
         for i in range(mean.shape[1]):
             hidden, node = hidden + shift[i], self.node.bias.expand_as(hidden)
             own: dict[int, Tensor] = {}
+            if room is not None:
+                last = _smaller(last, room.most())
             for feature in features:
                 for reader in readers[feature]:
                     hidden = reader.next(hidden)
                 most = last if feature == 0 else None
                 place = draws[feature](hidden, numbers[i, feature], most)  # (B,)
+                place = place if room is None else room.held(feature, place)
+                if near is not None:
+                    near.drawn(feature, place)
                 last = place if self.descending and feature == 0 else last
                 drawn.append(place)
                 added = tables[feature].index_select(0, place)
@@ -191,6 +207,10 @@ class NodeTransformer(nn.Module):
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
                 total = total + self.sums.terms(node)
                 hidden = hidden + self.sums(self.sums.told(total, whole, node), i)
+            if near is not None:
+                near.ended(hidden)
+            if room is not None:
+                room.ended()
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
     def _added(self, feature: int, places: Places) -> Tensor:
@@ -203,6 +223,13 @@ class NodeTransformer(nn.Module):
     def _told_on(self, node: Tensor) -> Tensor:
         """What the place behind a node knows of it."""
         return self.node_out(nn.functional.gelu(node))
+
+    def _most(self, place: Tensor, places: Places) -> Tensor | None:
+        """Largest place of the first feature of each node by the rule, shape (B, N)."""
+        if not self.descending:
+            return None
+        first = torch.full_like(place[:, :1, 0], places.steps[0])
+        return torch.cat([first, place[:, :-1, 0]], dim=1)
 
     def _whole(self, amounts: Tensor, mask: Tensor) -> Tensor:
         """Sums over all nodes of clouds in data units, shape (B, 2 F - 1)."""
@@ -217,3 +244,7 @@ class NodeTransformer(nn.Module):
         """What each place knows beside the nodes, shape (B, N, W)."""
         seen = places.seen(mean)[..., : places.waves].flatten(2)
         return known.unsqueeze(1) + self.counterpart(seen) + self.places
+
+
+def _smaller(most: Tensor | None, other: Tensor) -> Tensor:
+    return other if most is None else torch.minimum(most, other)

@@ -383,3 +383,14 @@ def test_rare_components_are_not_drawn_from() -> None:
     assert shares(0.05) == pytest.approx([0.9 / 0.98, 0.08 / 0.98, 0.0], abs=0.01)
     assert shares(0.05)[2] == 0
     assert shares(0.1) == [1, 0, 0]
+
+
+def test_spared_components_are_drawn_from_whatever_their_weight() -> None:
+    logits, means = torch.tensor([4.0, 0.0, 0.0]), torch.tensor([0.1, 0.5, 0.9])
+    parameters = torch.cat([logits, means, torch.full((3,), -9.0)]).expand(2000, 9)
+    uniform = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
+    for spared, wanted in ((0, [1]), (1, [1, 9]), (2, [1, 5, 9])):
+        drawn = discretized_logistic.sample(
+            parameters, 10, uniform, least_share=0.1, spared=spared
+        )
+        assert drawn.unique().tolist() == wanted

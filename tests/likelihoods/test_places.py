@@ -152,3 +152,16 @@ def test_tables_do_not_ask_for_the_callers_default_device() -> None:
         torch.set_default_device(None)
     place = each_place((20, 5))
     assert torch.equal(found.seen(place), made((20, 5), torch.float32).seen(place))
+
+
+def test_the_highest_place_that_is_not_above_a_number() -> None:
+    amounts = [torch.tensor([0.0, 1.0, 4.0]), torch.tensor([-1.0, 1.0])]
+    places = Places([2, 1], torch.zeros(1), amounts=amounts)
+    most = torch.tensor([[-3.0, 0.0], [0.9, 1.0], [3.9, 9.0]])
+    assert places.highest(0, most).tolist() == [[0, 0], [0, 1], [1, 2]]
+    assert places.highest(1, torch.tensor([0.0, 2.0])).tolist() == [0, 1]
+    assert places.lowest(0, most).tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert places.amount(0, torch.tensor([[2], [1]])).tolist() == [[4.0], [1.0]]
+    assert places.first_adds_up
+    assert not Places([1], torch.zeros(1), amounts=[amounts[1]]).first_adds_up
+    assert not Places([1], torch.zeros(1)).first_adds_up

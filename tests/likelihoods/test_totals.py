@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gconvae.likelihoods import AutoregressiveLikelihood
 from gconvae.likelihoods.running_sums import RunningSums
-from gconvae.likelihoods.totals import STEPS, Totals
+from gconvae.likelihoods.totals import STEPS, STEPS_OF_SPREAD, Totals
 from gconvae.metrics.jets import mass
 from gconvae.schema import JETS
 
@@ -110,12 +110,12 @@ def test_draws_have_the_masses() -> None:
         halves = surprise[:10_000].mean(), surprise[10_000:].mean()
     assert torch.isfinite(surprise).all()
     assert abs(halves[0] - halves[1]) < 0.1
-    every = torch.arange(STEPS + 1)
-    first = torch.zeros(STEPS + 1, 5, dtype=torch.long)
+    every = torch.arange(STEPS_OF_SPREAD + 1)
+    first = torch.zeros(STEPS_OF_SPREAD + 1, 5, dtype=torch.long)
     first[:, 0] = every
-    masses = torch.bincount(drawn[:, 0], minlength=STEPS + 1) / 20_000
+    masses = torch.bincount(drawn[:, 0], minlength=STEPS_OF_SPREAD + 1) / 20_000
     with torch.no_grad():
-        hidden = totals.known(known[: STEPS + 1])
+        hidden = totals.known(known[: STEPS_OF_SPREAD + 1])
         hidden = hidden + totals.layers[0](hidden)
         state = hidden.expand(5, -1, -1).unsqueeze(2)
         wanted = totals.digits.log_mass(state, first.unsqueeze(1), totals._places(known))
@@ -234,3 +234,54 @@ def test_sums_of_clouds_leave_masked_nodes_out() -> None:
     found = network._whole(clouds, mask)
     torch.testing.assert_close(found, network._whole(clouds[:, :4], every))
     assert (found - network._whole(clouds, torch.ones_like(mask))).abs().max() > 1e-3
+
+
+def test_no_node_weighs_more_than_what_is_left() -> None:
+    likelihood = weighted()
+    totals, told = likelihood.network.totals, list[Tensor]()
+    assert totals is not None
+    draw = totals.draw
+
+    def drawn(*given: object) -> Tensor:
+        told.append(draw(*given))  # type: ignore[arg-type]  # what it is called with
+        return told[-1]
+
+    totals.draw = drawn  # type: ignore[method-assign]  # to look at what nodes are told
+    mean = torch.rand(500, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    noise = likelihood.noise((500, 6, 3), torch.Generator().manual_seed(2))
+    assert likelihood.units is not None
+    pt = likelihood.units.unscale(likelihood.draw(mean, noise))[..., 2]
+    most = totals.ends(told[0])[1][:, totals.weight]
+    # a draw lies anywhere in its cell, of which there are 4,096
+    assert (pt.sum(1) <= 1.02 * most).all()
+    assert (pt.sum(1) > 0.9 * most).any()
+
+
+def test_the_rule_of_the_weight_keeps_real_clouds() -> None:
+    likelihood = weighted()
+    places = likelihood._places(torch.zeros(1, dtype=torch.float64))
+    totals, clouds = likelihood.network.totals, jets()
+    assert totals is not None
+    assert places.first_adds_up
+    unit = (clouds + torch.tensor([1.0, 1.0, 0.0])) / torch.tensor([2.0, 2.0, 1.0])
+    amounts = places.amounts(likelihood._place(unit, places))  # pT, phi, eta
+    weight = amounts[..., 0].sum(1)
+    place = totals.place(totals_of(amounts[..., [2, 1, 0]]))
+    low, high = (end[:, totals.weight] for end in totals.ends(place))
+    assert (high >= (1 - 1e-6) * weight).all()
+    assert (low <= (1 + 1e-6) * weight).all()
+    assert (high - low < totals.width[totals.weight] / 10).all()
+    mask = torch.ones(400, 6, dtype=torch.bool)
+    assert torch.isfinite(likelihood.cloud_log_prob(unit, unit, mask)).all()
+
+
+def test_nodes_whose_weights_may_be_negative_follow_no_such_rule() -> None:
+    likelihood = weighted()
+    likelihood.set_ranges(torch.full((3,), -1.0), torch.ones(3))
+    assert not likelihood._places(torch.zeros(1, dtype=torch.float64)).first_adds_up
+    mean = torch.rand(5, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    noise = likelihood.noise((5, 6, 3), torch.Generator().manual_seed(2))
+    mask = torch.ones(5, 6, dtype=torch.bool)
+    assert torch.isfinite(
+        likelihood.cloud_log_prob(likelihood.draw(mean, noise), mean, mask)
+    ).all()
