@@ -17,6 +17,9 @@ MATCHED = 16
 LOG_SCALE = -4.0
 """Logarithm of the scales that components begin with: they are near the nodes before."""
 
+LARGEST_LOG_RATE = 20.0
+"""By which shares fall with the distance: an infinite one would be no number at none."""
+
 MIDDLE = (FINE - 1) / 2
 """Of the fine digits of a cell."""
 
@@ -52,7 +55,7 @@ class NearNodes(nn.Module):
                 assert isinstance(layer, nn.Linear)
                 layer.bias[-1] = LOG_SCALE
 
-    def forward(self, state: Tensor, told: Tensor, place: Tensor, places: Places) -> Tensor:
+    def forward(self, state: Tensor, told: Tensor, place: Tensor, places: Places) -> Tensor | None:
         """Components of all nodes at once.
 
         Args:
@@ -61,9 +64,12 @@ class NearNodes(nn.Module):
             place: Shape (B, N, F).
             places: The lattices.
         Returns:
-            Logits, means and logarithms of scales, shape (F, B N, 3 (N - 1)).
+            Logits, means and logarithms of scales, shape (F, B N, 3 (N - 1)); None where there is
+            no node before.
         """
         _, clouds, nodes, _ = state.shape
+        if nodes == 1:
+            return None
         numbers = _coarse(place, places)  # (B, N, F)
         later = state.new_full((nodes, nodes - 1), -math.inf).triu()
         apart = state.new_zeros(clouds, nodes, nodes - 1)
@@ -74,7 +80,7 @@ class NearNodes(nn.Module):
             asked = self.query[number](known)
             keys, spread = self.key[number](told).split([MATCHED, 1], dim=-1)  # (B, N - 1, ...)
             query, rate, own = asked.split([MATCHED, 1, 1], dim=-1)  # (B, N, ...)
-            scores = query @ keys.transpose(1, 2) / math.sqrt(MATCHED) - rate.exp() * apart
+            scores = query @ keys.transpose(1, 2) / math.sqrt(MATCHED) - _rate(rate) * apart
             mean = numbers[:, :-1, number + 1]  # (B, N - 1)
             log_scale = own + spread.transpose(1, 2)  # (B, N, N - 1)
             parts = [scores + later, mean.unsqueeze(1).expand_as(log_scale), log_scale]
@@ -122,7 +128,7 @@ class NearDrawing:
         keys = self.keys[number][:, :count]
         scores = (keys @ query.unsqueeze(2)).squeeze(2) / math.sqrt(MATCHED)  # (B, i)
         if self.apart is not None:
-            scores = scores - rate.exp() * self.apart
+            scores = scores - _rate(rate) * self.apart
         means = self.means[number][:, :count]
         return torch.cat([scores, means, own + self.spreads[number][:, :count]], dim=1)
 
@@ -144,6 +150,10 @@ class NearDrawing:
             self.keys[number][:, self.count] = key[:, :MATCHED]
             self.spreads[number][:, self.count] = key[:, MATCHED]
         self.count += 1
+
+
+def _rate(log_rate: Tensor) -> Tensor:
+    return log_rate.clamp(max=LARGEST_LOG_RATE).exp()
 
 
 def _coarse(place: Tensor, places: Places) -> Tensor:

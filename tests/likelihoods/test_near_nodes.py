@@ -90,13 +90,20 @@ def test_no_node_knows_later_ones() -> None:
         assert torch.equal(old[:, :, :3, :3], new[:, :, :3, :3])
 
 
-def test_the_components_say_something_and_learn() -> None:
+def weighted(num_points: int) -> AutoregressiveLikelihood:
     torch.manual_seed(0)
-    likelihood = AutoregressiveLikelihood(5, width=16, heads=2, components=3, weighted=True)
+    shape = {"width": 16, "heads": 2, "components": 3}
+    likelihood = AutoregressiveLikelihood(num_points, weighted=True, **shape)  # type: ignore[arg-type]  # whole numbers
     likelihood.set_schema(JETS)
     likelihood.set_ranges(torch.tensor([-1.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0]))
-    clouds, mask = torch.rand(40, 5, 3), torch.ones(40, 5, dtype=torch.bool)
+    clouds, mask = torch.rand(40, num_points, 3), torch.ones(40, num_points, dtype=torch.bool)
     likelihood.prepare_fit(clouds, mask)
+    return likelihood
+
+
+def test_the_components_say_something_and_learn() -> None:
+    likelihood = weighted(5)
+    clouds, mask = torch.rand(40, 5, 3), torch.ones(40, 5, dtype=torch.bool)
     found = likelihood.negative_log_likelihood(clouds, clouds, mask)
     found.mean().backward()
     near = likelihood.network.near
@@ -110,3 +117,21 @@ def test_the_components_say_something_and_learn() -> None:
 
 def test_images_have_none() -> None:
     assert AutoregressiveLikelihood(width=16).network.near is None
+
+
+def test_a_cloud_of_one_node_is_drawn_and_has_a_mass() -> None:
+    likelihood = weighted(1)
+    mean, mask = torch.rand(7, 1, 3), torch.ones(7, 1, dtype=torch.bool)
+    drawn = likelihood.draw(mean, likelihood.noise((7, 1, 3), torch.Generator().manual_seed(0)))
+    assert drawn.shape == (7, 1, 3)
+    assert torch.isfinite(likelihood.cloud_log_prob(drawn, mean, mask)).all()
+
+
+def test_a_rate_beyond_all_numbers_leaves_no_hole() -> None:
+    near, places, state, told, place = parts()
+    place[:, 1] = place[:, 0]  # no distance at all
+    with torch.no_grad():
+        near.query[1].bias[-2] = 1e4  # type: ignore[index, union-attr]  # as above
+    logits, _, _ = components((near, places, state, told, place))
+    assert torch.isfinite(logits[2, :, 1, 0]).all()
+    assert not torch.isnan(logits).any()
