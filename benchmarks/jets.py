@@ -57,9 +57,8 @@ LINES: dict[str, dict[str, Any]] = {
 """Options in place of the recipe's."""
 
 
-def trained(out: Path, line: str, kind: str, seed: int) -> Path:
-    """The run folder of a line, found or made, one thread."""
-    folder = out / f"{line.replace(', ', '-').replace(' ', '_')}-{kind}-{seed}"
+def trained(folder: Path, kind: str | None, seed: int, **options: Any) -> Path:
+    """A run folder of the recipe on one kind of jets, or on all, found or made, one thread."""
     if not (folder / "model.json").exists():
         gconvae.train(
             "jets",
@@ -70,7 +69,7 @@ def trained(out: Path, line: str, kind: str, seed: int) -> Path:
             resume=folder.exists(),
             progress=False,
             threads=1,
-            **LINES[line],
+            **options,
         )
     return folder
 
@@ -141,6 +140,7 @@ if __name__ == "__main__":
     for seed in range(given.first, given.first + given.seeds):
         for line in given.lines:
             for kind in given.kinds.split(","):
-                folder = trained(given.out, line, kind, seed)
+                name = f"{line.replace(', ', '-').replace(' ', '_')}-{kind}-{seed}"
+                folder = trained(given.out / name, kind, seed, **LINES[line])
                 results.setdefault((line, kind), []).append(judged(folder, kind, seed))
                 print(table({(line, kind): results[line, kind]}), flush=True)
