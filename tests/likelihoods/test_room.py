@@ -87,3 +87,21 @@ def test_a_node_that_weighs_nothing_may_lie_anywhere() -> None:
         for end in (0, STEPS):
             asked = torch.full_like(nodes[:, 0, 0], end)
             assert torch.equal(room.held(feature, asked), asked)
+
+
+def test_nodes_of_a_cloud_share_its_spread() -> None:
+    totals, places, nodes, written = parts()
+    room, far = Room(totals, written, places), torch.full_like(nodes[:, 0, 0], STEPS)
+    whole, centre = room.spread.clone(), room.centre.clone()
+    used = torch.zeros_like(whole)
+    for node in nodes.unbind(1):
+        weight = places.amount(0, room.held(0, node[:, 0]))
+        found = [places.amount(f, room.held(f, far)) for f in (1, 2)]  # as far out as they may
+        apart = (torch.stack(found, dim=1) - centre).square().sum(1)
+        # what is left, or the hundredth that a node may always take; where that is less than one
+        # cell of eta, 2 / 4095, the node lies in the cell of the centre
+        allowed = torch.maximum(whole - used, 0.01 * whole) + weight * (2 / STEPS) ** 2
+        assert (weight * apart <= allowed * (1 + 1e-9)).all()
+        used = used + weight * apart
+        room.ended()
+    torch.testing.assert_close(room.spread, whole - used)
