@@ -36,15 +36,14 @@ def manifest(run: Path, report: Path | None) -> dict[str, object]:
 
 def bundle(run: Path, name: str, report: Path | None) -> Path:
     """Writes the folder of a bundled model."""
-    model = gconvae.load(run)
-    folder = BUNDLED / name
+    weights, found = save(halved(gconvae.load(run))), manifest(run, report)
+    description = json.loads((run / "model.json").read_text())
+    folder = BUNDLED / name  # nothing is written before all is known
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save(halved(model))
     with files.whole(folder / "model.safetensors") as temporary:
         temporary.write_bytes(weights)
-    description = json.loads((run / "model.json").read_text())
     run_folder.write_json(description, folder / "model.json")
-    run_folder.write_json(manifest(run, report), folder / "manifest.json")
+    run_folder.write_json(found, folder / "manifest.json")
     return folder
 
 

@@ -52,8 +52,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     c from a mixture of discretized logistic distributions (:mod:`gconvae.likelihoods`), which is
     smooth, and r from one probability each. A mean of a handful of whole numbers is mostly a
     whole, a half or a third: no smooth density knows that, but any classifier of nodes does. A
-    feature on no lattice has 4,096 cells that hold similar numbers of training nodes; a draw lies
-    anywhere in its cell.
+    feature on no lattice has 4,096 cells that hold similar numbers of training nodes, and nothing
+    beyond them; a draw lies anywhere in its cell.
 
     The network is conditioned on the mean, whose nodes are put in the same order:
     all of them shift every place, and the i-th one the i-th place.

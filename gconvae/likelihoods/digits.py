@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.likelihoods import discretized_logistic
-from gconvae.likelihoods.places import FINE, OCTAVES, Places, waves
+from gconvae.likelihoods.places import CONTINUOUS_STEPS, FINE, OCTAVES, Places, waves
 from gconvae.nn.causal import normal
 
 if TYPE_CHECKING:
@@ -92,10 +92,12 @@ class Digits(nn.Module):
         if further is not None:
             mixture = _joined(mixture, further)
         steps = places.coarse_steps().unsqueeze(1)
-        coarse = discretized_logistic.log_prob(number, mixture, steps)
+        bounded = places.bounded.unsqueeze(1) if places.any_bounded else False
+        coarse = discretized_logistic.log_prob(number, mixture, steps, bounded)
         if most is not None:
             end = (most.flatten() // FINE) / steps[0]
-            below = discretized_logistic.log_cumulative(end, mixture[0], steps[0])
+            given = end, mixture[0], steps[0], places.steps[0] == CONTINUOUS_STEPS
+            below = discretized_logistic.log_cumulative(*given)
             coarse = torch.cat([(coarse[0] - below).unsqueeze(0), coarse[1:]])
         coarse = coarse.masked_fill(places.single.unsqueeze(1), 0.0)  # a lattice of one cell
         return (mass + coarse).unflatten(1, place.shape[:2]).permute(1, 2, 0)
@@ -123,6 +125,7 @@ class Drawing:
         near: NearDrawing | None = None,
     ) -> None:
         self.steps, self.cells = places.steps[feature], places.cells[feature]
+        self.bounded = self.steps == CONTINUOUS_STEPS
         self.options, self.feature, self.near = (temperature, least_share), feature, near
         scale, shift = digits.scale[feature], digits.shift[feature]
         parts = [part.of(feature) for part in (digits.coarse_state, digits.fine_state)]
@@ -165,7 +168,7 @@ class Drawing:
             if further is not None:
                 mixture, spared = _joined(mixture, further), further.shape[1] // 3
             given = mixture, self.cells, random, temperature, end, least, spared
-            cell = discretized_logistic.sample(*given)
+            cell = discretized_logistic.sample(*given, self.bounded)
         else:
             cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
         added = self.by_cell.index_select(0, cell)  # (B, W + 16)

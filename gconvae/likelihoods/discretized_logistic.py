@@ -14,21 +14,24 @@ LARGEST_LOG_SCALE = 80.0
 """Likewise: from some 88 on, a cell has no mass in single precision."""
 
 
-def log_prob(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
+def log_prob(
+    value: Tensor, parameters: Tensor, steps: int | Tensor, bounded: Tensor | bool = False
+) -> Tensor:
     r"""Log-mass of a value's cell, of a lattice with both ends of the unit interval on it.
 
     .. math:: P(v) = \sum_k \pi_k \left[ \sigma\left(\frac{v + h - m_k}{s_k}\right)
         - \sigma\left(\frac{v - h - m_k}{s_k}\right) \right], \quad h = \frac1{2 \, steps}
 
-    The first and the last cell also get what lies beyond them, so that the masses sum to 1. A
-    mass, unlike a density, is at most 1: no value on which many nodes lie can make it grow
-    without end.
+    The first and the last cell also get what lies beyond them, so that the masses sum to 1; where
+    the distribution is bounded, P(v) is divided by what lies in all cells instead. A mass, unlike
+    a density, is at most 1: no value on which many nodes lie can make it grow without end.
 
     Args:
         value: In [0, 1], shape (...).
         parameters: Logits of the weights, means and logarithms of the scales of K components, one
             after another, shape (..., 3 K).
         steps: Of the lattice.
+        bounded: Whether nothing lies beyond the lattice, one for all or each, (...) or like it.
     Returns:
         Nats, shape (...), differentiable in the parameters.
     References:
@@ -44,21 +47,29 @@ def log_prob(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
     half = 0.5 / (steps.unsqueeze(-1) if isinstance(steps, Tensor) else steps)
     distance, rate = value - mean, torch.exp(-log_scale)  # (..., K)
     lower, upper = rate * (distance - half), rate * (distance + half)
-    # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)): no digit is lost, however far out the cell lies
     log_below, log_above = nn.functional.logsigmoid(upper), nn.functional.logsigmoid(-lower)
-    log_between = log_below + log_above + torch.log(-torch.expm1(-2 * half * rate))
+    log_between = _log_between(log_below, log_above, 2 * half * rate)
     is_first, is_last = value < half, value > 1 - half
     log_mass = torch.where(is_first, log_below, torch.where(is_last, log_above, log_between))
-    return torch.logsumexp(log_mass + torch.log_softmax(logits, dim=-1), dim=-1)
+    log_share = torch.log_softmax(logits, dim=-1)
+    if bounded is False:
+        return torch.logsumexp(log_mass + log_share, dim=-1)
+    is_bounded = torch.as_tensor(bounded, device=value.device).unsqueeze(-1)  # (..., 1)
+    log_mass = torch.where(is_bounded, log_between, log_mass)
+    inside = _log_inside(mean, rate, half).masked_fill(~is_bounded, 0.0)
+    return torch.logsumexp(log_mass + log_share, dim=-1) - torch.logsumexp(inside + log_share, -1)
 
 
-def log_cumulative(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Tensor:
+def log_cumulative(
+    value: Tensor, parameters: Tensor, steps: int | Tensor, bounded: bool = False
+) -> Tensor:
     """Log-mass of a value's cell and of all cells below it.
 
     Args:
         value: In [0, 1], shape (...).
         parameters: As in :func:`log_prob`, shape (..., 3 K).
         steps: Of the lattice.
+        bounded: Whether nothing lies beyond it.
     Returns:
         Nats, shape (...), 0 for the last cell.
     Example:
@@ -71,9 +82,15 @@ def log_cumulative(value: Tensor, parameters: Tensor, steps: int | Tensor) -> Te
     logits, mean, log_scale = _components(parameters)
     value = value.unsqueeze(-1)  # (..., 1)
     half = 0.5 / (steps.unsqueeze(-1) if isinstance(steps, Tensor) else steps)
-    log_below = nn.functional.logsigmoid(torch.exp(-log_scale) * (value + half - mean))
-    log_below = torch.where(value > 1 - half, 0.0, log_below)
-    return torch.logsumexp(log_below + torch.log_softmax(logits, dim=-1), dim=-1)
+    rate, log_share = torch.exp(-log_scale), torch.log_softmax(logits, dim=-1)
+    log_below = nn.functional.logsigmoid(rate * (value + half - mean))
+    if not bounded:
+        log_below = torch.where(value > 1 - half, 0.0, log_below)
+        return torch.logsumexp(log_below + log_share, dim=-1)
+    log_above = nn.functional.logsigmoid(rate * (mean + half))  # the first cell's lower edge
+    log_below = _log_between(log_below, log_above, rate * (value + 2 * half))
+    inside = torch.logsumexp(_log_inside(mean, rate, half) + log_share, dim=-1)
+    return torch.logsumexp(log_below + log_share, dim=-1) - inside
 
 
 def sample(
@@ -84,6 +101,7 @@ def sample(
     most: Tensor | None = None,
     least_share: float = 0.0,
     spared: int = 0,
+    bounded: bool = False,
 ) -> Tensor:
     """Draws by the inverse of the distribution function.
 
@@ -96,6 +114,7 @@ def sample(
         most: Largest place of each draw, shape (...); None = ``steps``.
         least_share: Components with a smaller weight are not drawn from, below 1 / K.
         spared: Components at the end that are drawn from whatever their weight.
+        bounded: Whether nothing lies beyond the lattice.
     Returns:
         Places on the lattice, 0 to ``steps``, shape (...).
     Example:
@@ -110,14 +129,13 @@ def sample(
         kept[..., components - spared :] = True
         weights = weights * kept
         weights = weights / weights.sum(-1, keepdim=True)
-    below = None
-    if most is not None:
-        _, means, log_scales = _components(parameters)
-        edge = (most.to(means) + 0.5).unsqueeze(-1) / steps  # of the last cell there is
-        below = torch.sigmoid((edge - means) * torch.exp(-log_scales) / temperature)
-        below = torch.where(most.unsqueeze(-1) >= steps, 1.0, below)
-        weights = weights * below
-        weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(means.dtype).tiny)
+    within = None
+    if most is not None or bounded:
+        within = _within(parameters, steps, temperature, most, bounded)
+        weights = weights * within[1]
+        weights = weights / weights.sum(-1, keepdim=True).clamp(
+            min=torch.finfo(weights.dtype).tiny
+        )
     ends = weights.cumsum(-1)  # (..., K)
     # by rounding, the last end may lie below 1
     chosen = (uniform[..., :1] >= ends[..., :-1]).sum(-1, keepdim=True)  # (..., 1)
@@ -125,10 +143,43 @@ def sample(
     log_scale = parameters.gather(-1, chosen + 2 * components)
     scale = temperature * log_scale.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE).exp()
     smallest = torch.finfo(mean.dtype).eps
-    random = uniform[..., 1:] if below is None else uniform[..., 1:] * below.gather(-1, chosen)
+    random = uniform[..., 1:]
+    if within is not None:
+        start, share = (part.gather(-1, chosen) for part in within)
+        random = start + share * random
     drawn = torch.addcmul(mean, scale, torch.logit(random, eps=smallest))  # (..., 1)
     place = torch.round(drawn * steps).clamp(0, steps).squeeze(-1).long()
     return place if most is None else torch.minimum(place, most)
+
+
+def _within(
+    parameters: Tensor, steps: int, temperature: float, most: Tensor | None, bounded: bool
+) -> tuple[Tensor, Tensor]:
+    """What lies below the first cell of each component, and in the cells, shape (..., K) each."""
+    _, mean, log_scale = _components(parameters)
+    rate = torch.exp(-log_scale) / temperature
+    if most is None:
+        above = torch.sigmoid((1 + 0.5 / steps - mean) * rate)
+    else:
+        edge = (most.to(mean) + 0.5).unsqueeze(-1) / steps  # of the last cell there is
+        above = torch.sigmoid((edge - mean) * rate)
+        if not bounded:
+            above = torch.where(most.unsqueeze(-1) >= steps, 1.0, above)
+    below = torch.sigmoid((-0.5 / steps - mean) * rate) if bounded else torch.zeros_like(above)
+    return below, above - below
+
+
+def _log_inside(mean: Tensor, rate: Tensor, half: Tensor | float) -> Tensor:
+    """Log-mass of each component in all cells."""
+    log_below = nn.functional.logsigmoid(rate * (1 + half - mean))
+    log_above = nn.functional.logsigmoid(rate * (mean + half))
+    return _log_between(log_below, log_above, rate * (1 + 2 * half))
+
+
+def _log_between(log_below: Tensor, log_above: Tensor, apart: Tensor) -> Tensor:
+    """Log-mass between two numbers, by those below the upper and above the lower one."""
+    # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)): no digit is lost, however far out both lie
+    return log_below + log_above + torch.log(-torch.expm1(-apart))
 
 
 def _components(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,10 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EVEN", "KNOTS", "EqualCells"]
+__all__ = ["EVEN", "FAR", "KNOTS", "FAR_PLACES", "EqualCells"]
 
 EVEN = 0.5
-"""Share of the map that is the identity, so that sparse tails keep cells of their own."""
+"""Share of the map that does not look where nodes are, so that sparse tails keep cells too."""
+
+FAR = 1e-3
+"""Share of the nodes, at each end, that may lie far from all others."""
+
+FAR_PLACES = 0.01
+"""What they get of that share of the map: one node far away must not take the cells of all."""
 
 KNOTS = 1024
 """Pieces of the map, each a straight line."""
@@ -20,14 +26,16 @@ KNOTS = 1024
 class EqualCells(nn.Module):
     r"""Maps continuous features so that cells of one length hold similar numbers of nodes.
 
-    .. math:: w(u) = \frac{F(u) + u}{2}
+    .. math:: w(u) = \frac{F(u) + g(u)}{2}
 
-    F is the cumulative distribution of the training nodes. Where most nodes lie, cells get
-    small: the particles of a jet crowd around its axis, and their pT spans three decades. Lattice
-    features stay as they are, to the bit.
+    F is the cumulative distribution of the training nodes; g a straight line over all but the
+    outermost thousandth of them at either end, where it is flatter. Where most nodes lie, cells
+    get small: the particles of a jet crowd around its axis, and their pT spans three decades.
+    Lattice features stay as they are, to the bit.
 
     Args:
         num_features: F.
+        far: Share of the nodes at each end for whom g is flatter; 0 = it is u itself.
     Attributes:
         is_mapped: Which features are mapped, shape (F,); none before :meth:`fit`.
     Example:
@@ -42,8 +50,9 @@ class EqualCells(nn.Module):
     knots: Tensor
     is_mapped: Tensor
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int, far: float = FAR) -> None:
         super().__init__()
+        self.far = far
         even = torch.linspace(0, 1, KNOTS + 1, device="cpu")
         self.register_buffer("knots", even.expand(num_features, -1).clone())
         self.register_buffer("is_mapped", torch.zeros(num_features, dtype=torch.bool))
@@ -62,7 +71,8 @@ class EqualCells(nn.Module):
             values = nodes[:, feature].double().cpu().numpy()
             values = np.sort(np.clip(values, 0, 1))
             below = (np.arange(len(values)) + 0.5) / len(values)
-            mapped = np.concatenate([[0.0], (1 - EVEN) * below + EVEN * values, [1.0]])
+            mapped = (1 - EVEN) * below + EVEN * self._even(values)
+            mapped = np.concatenate([[0.0], mapped, [1.0]])
             ends = np.concatenate([[0.0], values, [1.0]])
             knots = np.interp(places, mapped, ends)
             self.knots[feature] = torch.from_numpy(knots).to(self.knots)
@@ -114,6 +124,14 @@ class EqualCells(nn.Module):
         piece = places.floor().clamp(max=KNOTS - 1)
         index = piece.long()
         return torch.lerp(knots[index], knots[index + 1], places - piece)
+
+    def _even(self, values: np.ndarray) -> np.ndarray:
+        """A line from the first to the last thousandth; what lies outside on little room."""
+        low, high = np.quantile(values, [self.far, 1 - self.far])
+        if not self.far or low >= high:
+            return values
+        ends = {0.0: 0.0, low: FAR_PLACES * (low > 0), high: 1 - FAR_PLACES * (high < 1), 1.0: 1.0}
+        return np.interp(values, list(ends), list(ends.values()))
 
     def _load_from_state_dict(self, *given: Any, **further: Any) -> None:
         super()._load_from_state_dict(*given, **further)

@@ -47,6 +47,9 @@ class Places:
         waves: W, numbers that stand for one as waves.
         cells: Largest c of each feature.
         single: Whether that is 0, shape (F,).
+        bounded: Whether a feature lies on no lattice, so that its cells end where the training
+            nodes do, shape (F,).
+        any_bounded: Whether one of them does.
         first_adds_up: Whether the first feature is never negative, so that a sum over nodes is at
             least any part of it; False where amounts are not known.
     Example:
@@ -79,6 +82,8 @@ class Places:
         cells = torch.tensor(self.cells, device="cpu")
         self._cells = cells.clamp(min=1).to(like)
         self.single = (cells == 0).to(like.device)
+        bounded = [count == CONTINUOUS_STEPS for count in self.steps]
+        self.bounded, self.any_bounded = torch.tensor(bounded, device=like.device), any(bounded)
 
     def fits(self, steps: Sequence[int], like: Tensor) -> bool:
         """Whether these are the places of given steps, in dtype and on the device of a tensor."""

@@ -65,7 +65,7 @@ class Totals(nn.Module):
         self.octaves = octaves
         self.register_buffer("low", torch.zeros(self.number))
         self.register_buffer("width", torch.ones(self.number))
-        self.cells = EqualCells(self.number)
+        self.cells = EqualCells(self.number, far=0.0)  # sums are not far from others
         seen = waves(octaves)
         self.known = two_layers(width, width)
         self.layers = nn.ModuleList(
@@ -90,6 +90,10 @@ class Totals(nn.Module):
         centre = first / divisor
         spread = (second / divisor - centre.square()).clamp(min=0.0)
         return torch.cat([spread.sum(-1, keepdim=True), weight, centre, spread[..., :-1]], dim=-1)
+
+    def centre(self, totals: Tensor) -> Tensor:
+        """The centre of each cloud in all features but the weight, shape (..., F - 1)."""
+        return totals[..., self.weight + 1 : self.weight + 1 + self.others]
 
     def sums(self, totals: Tensor) -> Tensor:
         """The inverse of :meth:`of_sums`."""

@@ -11,6 +11,7 @@ from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
 from gconvae.likelihoods.near_nodes import NearDrawing, NearNodes
 from gconvae.likelihoods.places import OCTAVES, Places, waves
+from gconvae.likelihoods.reach import Reach
 from gconvae.likelihoods.room import Room, weight_left
 from gconvae.likelihoods.running_sums import RunningSums
 from gconvae.likelihoods.totals import Totals
@@ -68,13 +69,18 @@ class NodeTransformer(nn.Module):
         self.sums = RunningSums(num_points, num_features, width) if weighted else None
         self.totals = Totals(num_features, width, components, octaves) if weighted else None
         self.near = NearNodes(num_features, width) if weighted else None
+        self.reach = Reach() if weighted else None
 
     def fit(self, place: Tensor, mask: Tensor, places: Places) -> None:
         """Looks at what training clouds add up to, shapes (B, N, F) and (B, N), in order."""
-        if self.sums is not None and self.totals is not None:
+        if self.sums is not None and self.totals is not None and self.reach is not None:
             amounts = places.amounts(place)
             totals = self.totals.of_sums(self._whole(amounts, mask))
             self.totals.fit(totals)
+            if self.sums.weight == 0:
+                centre = self.totals.centre(totals).unsqueeze(1)
+                apart = (amounts[..., 1:] - centre).square().sum(-1).sqrt()
+                self.reach.fit(place[..., 0], apart, mask, places.steps[0])
             said = self.totals.sums(self.totals.amounts(self.totals.place(totals)))
             self.sums.fit(said, amounts, mask)
 
@@ -153,12 +159,12 @@ class NodeTransformer(nn.Module):
         features = range(len(self.blocks))
         known, whole, room = self._known(mean, condition, places), None, None
         of_nodes, of_totals = uniform.tensor_split([mean.shape[1] * len(features)], dim=1)
-        if self.sums is not None and self.totals is not None:
+        if self.sums is not None and self.totals is not None and self.reach is not None:
             totals = self.totals.draw(known, of_totals, least_share)
             known = known + self.totals(totals)
             whole = self.totals.sums(self.totals.amounts(totals))
             if self.sums.weight == 0 and places.first_adds_up:
-                room = Room(self.totals, totals, places)
+                room = Room(self.totals, totals, places, self.reach)
         shift = self._shift(known, mean, places).transpose(0, 1).contiguous()  # (N, B, W)
         like = shift.transpose(0, 1)
         near = None if self.near is None else NearDrawing(self.near, places, like)

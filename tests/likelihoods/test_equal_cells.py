@@ -41,12 +41,51 @@ def test_a_feature_that_is_not_continuous_keeps_its_bits() -> None:
     assert not cells.log_slope(unit)[..., 1].any()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.28, 0.3, 0.31, 0.7, 1.0])
-def test_the_map_is_half_the_distribution_and_half_the_number(value: float) -> None:
+def even(value: float, low: float, high: float) -> float:
+    """A line from (low, 0.01) to (high, 0.99), and lines to both ends."""
+    if value < low:
+        return 0.01 * value / low
+    if value > high:
+        return 1 - 0.01 * (1 - value) / (1 - high)
+    return 0.01 + 0.98 * (value - low) / (high - low)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.28, 0.3, 0.31, 0.7, 1.0])
+def test_the_map_is_half_the_distribution_and_half_lines(value: float) -> None:
     seen = nodes()
     share = (seen[:, 0] <= value).double().mean().item()
+    low, high = seen[:, 0].double().quantile(torch.tensor([1e-3, 1 - 1e-3]).double()).tolist()
     found = fitted()(torch.tensor([[value, 0.5]]))[0, 0].item()
-    assert found == pytest.approx((share + value) / 2, abs=2e-3)
+    assert found == pytest.approx((share + even(value, low, high)) / 2, abs=2e-3)
+
+
+def test_where_no_node_may_be_far_the_line_is_the_number() -> None:
+    seen = nodes()
+    cells = EqualCells(2, far=0.0)
+    cells.fit(seen, MAPPED)
+    for value in (0.1, 0.28, 0.3, 0.7):
+        share = (seen[:, 0] <= value).double().mean().item()
+        found = cells(torch.tensor([[value, 0.5]]))[0, 0].item()
+        assert found == pytest.approx((share + value) / 2, abs=2e-3)
+
+
+@pytest.mark.parametrize("far", [0.0, 1.0])
+def test_one_node_far_away_takes_no_cells_of_the_others(far: float) -> None:
+    crowd = torch.linspace(0.45, 0.55, 5000)
+    unit = torch.cat([crowd, torch.tensor([far])]).unsqueeze(1)
+    cells = EqualCells(1)
+    cells.fit(unit, torch.tensor([True]))
+    first, last = cells(torch.tensor([[0.45], [0.55]])).flatten().tolist()
+    assert last - first > 0.98
+    torch.testing.assert_close(cells.back(cells(unit)), unit, rtol=0, atol=1e-6)
+
+
+def test_a_feature_that_ends_at_its_thousandths_is_mapped_too() -> None:
+    unit = torch.cat([torch.zeros(500), torch.linspace(0, 1, 1000), torch.ones(500)]).unsqueeze(1)
+    cells = EqualCells(1)
+    cells.fit(unit, torch.tensor([True]))
+    torch.testing.assert_close(cells.back(cells(unit)), unit, rtol=0, atol=1e-6)
+    assert torch.isfinite(cells.log_slope(unit)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

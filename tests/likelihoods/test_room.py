@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gconvae.likelihoods.places import Places
+from gconvae.likelihoods.reach import Reach
 from gconvae.likelihoods.room import Room, weight_left
 from gconvae.likelihoods.running_sums import RunningSums
 from gconvae.likelihoods.totals import Totals
@@ -35,11 +36,12 @@ def parts() -> tuple[Totals, Places, Tensor, Tensor]:
 
 
 PAIRS = ((-0.5, 0.5), (9.0, 11.0))  # eta lies far from 0
+ETA_STEP = 2 / STEPS
 
 
 def test_all_real_nodes_have_room() -> None:
     totals, places, nodes, written = parts()
-    room, amounts = Room(totals, written, places), places.amounts(nodes)
+    room, amounts = Room(totals, written, places, Reach()), places.amounts(nodes)
     taken = amounts[..., 0].cumsum(1) - amounts[..., 0]
     left = weight_left(totals, written, taken, places)
     for number, node in enumerate(nodes.unbind(1)):
@@ -56,7 +58,7 @@ def test_all_real_nodes_have_room() -> None:
 def test_a_node_that_is_too_far_out_is_put_where_there_is_room() -> None:
     totals, places, nodes, written = parts()
     for end in (0, STEPS):
-        room = Room(totals, written, places)
+        room = Room(totals, written, places, Reach())
         low, high = totals.ends(written)
         centre, off = (low + high)[:, 2:4] / 2, (high - low)[:, 2:4] / 2
         spread = high[:, 1] * (high[:, 0] + off.square().sum(1))
@@ -72,7 +74,7 @@ def test_a_node_that_is_too_far_out_is_put_where_there_is_room() -> None:
 
 def test_nodes_behind_one_that_took_too_much_do_not_all_lie_at_the_centre() -> None:
     totals, places, nodes, written = parts()
-    room = Room(totals, written, places)
+    room = Room(totals, written, places, Reach())
     room.spread = torch.zeros_like(room.spread)
     room.held(0, torch.full_like(nodes[:, 0, 0], 2))
     found = room.held(1, nodes[:, 0, 1])
@@ -81,7 +83,7 @@ def test_nodes_behind_one_that_took_too_much_do_not_all_lie_at_the_centre() -> N
 
 def test_a_node_that_weighs_nothing_may_lie_anywhere() -> None:
     totals, places, nodes, written = parts()
-    room = Room(totals, written, places)
+    room = Room(totals, written, places, Reach())
     room.held(0, torch.zeros_like(nodes[:, 0, 0]))
     for feature in (1, 2):
         for end in (0, STEPS):
@@ -91,7 +93,7 @@ def test_a_node_that_weighs_nothing_may_lie_anywhere() -> None:
 
 def test_nodes_of_a_cloud_share_its_spread() -> None:
     totals, places, nodes, written = parts()
-    room, far = Room(totals, written, places), torch.full_like(nodes[:, 0, 0], STEPS)
+    room, far = Room(totals, written, places, Reach()), torch.full_like(nodes[:, 0, 0], STEPS)
     whole, centre = room.spread.clone(), room.centre.clone()
     used = torch.zeros_like(whole)
     for node in nodes.unbind(1):
@@ -105,3 +107,20 @@ def test_nodes_of_a_cloud_share_its_spread() -> None:
         used = used + weight * apart
         room.ended()
     torch.testing.assert_close(room.spread, whole - used)
+
+
+def test_no_node_lies_farther_out_than_training_nodes_of_its_weight() -> None:
+    totals, places, nodes, written = parts()
+    room, reach = Room(totals, written, places, Reach()), Reach()
+    centre = room.centre
+    apart = (places.amounts(nodes)[..., 1:] - centre.unsqueeze(1)).square().sum(-1).sqrt()
+    inner = apart.clamp(max=0.05)  # as if nodes had been seen near the centre alone
+    reach.fit(nodes[..., 0], inner, torch.ones_like(nodes[..., 0], dtype=torch.bool), STEPS)
+    room = Room(totals, written, places, reach)
+    room.held(0, nodes[:, 0, 0])
+    found = [room.held(feature, torch.full_like(nodes[:, 0, 0], STEPS)) for feature in (1, 2)]
+    held = places.amounts(torch.stack([nodes[:, 0, 0], *found], dim=1))[:, 1:] - centre
+    assert (held[:, 0] <= 0.05).all()
+    rest = held[:, 1].abs().clamp(min=ETA_STEP) - ETA_STEP
+    assert ((held[:, 0].square() + rest.square()).sqrt() <= 0.05 + 1e-9).all()
+    assert (held.square().sum(1).sqrt() > 0.045).all()
