@@ -156,7 +156,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.network = NodeTransformer(
             num_points, num_features, width, heads, blocks, components, octaves, weighted
         )
-        self.cells = EqualCells(num_features)
+        self.cells = EqualCells(num_features, min(2, num_features))
         self.schema: CloudSchema | None = None
         low, high = torch.zeros(num_features), torch.ones(num_features)
         self.units = FeatureScaling(low, high, 1.0) if weighted else None
@@ -173,7 +173,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     def set_schema(self, schema: CloudSchema) -> None:
         """Takes positions, order and random changes too; only clouds in a plane are changed."""
         super().set_schema(schema)
-        positions = schema.num_positions
+        self.cells.positions = positions = schema.num_positions
         # an image is written line by line
         in_order = schema.order and schema.picture.cell is None
         keys = dict(schema.order_keys) if in_order else {}

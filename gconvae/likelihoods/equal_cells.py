@@ -14,7 +14,8 @@ EVEN = 0.5
 """Share of the map that does not look where nodes are, so that sparse tails keep cells too."""
 
 FAR = 1e-3
-"""Share of the nodes, at each end, that may lie far from all others."""
+"""Share of the nodes, at each end, that may lie far from all others. That is of positions: the
+thousandth of most weight is of the first nodes of clouds, which decide much."""
 
 FAR_PLACES = 0.01
 """What they get of that share of the map: one node far away must not take the cells of all."""
@@ -28,14 +29,14 @@ class EqualCells(nn.Module):
 
     .. math:: w(u) = \frac{F(u) + g(u)}{2}
 
-    F is the cumulative distribution of the training nodes; g a straight line over all but the
-    outermost thousandth of them at either end, where it is flatter. Where most nodes lie, cells
-    get small: the particles of a jet crowd around its axis, and their pT spans three decades.
-    Lattice features stay as they are, to the bit.
+    F is the cumulative distribution of the training nodes; g(u) = u but for positions, of which it
+    is a straight line over all but the outermost thousandth at either end, where it is flatter.
+    Where most nodes lie, cells get small: the particles of a jet crowd around its axis, and their
+    pT spans three decades. Lattice features stay as they are, to the bit.
 
     Args:
         num_features: F.
-        far: Share of the nodes at each end for whom g is flatter; 0 = it is u itself.
+        positions: How many of the first features are positions.
     Attributes:
         is_mapped: Which features are mapped, shape (F,); none before :meth:`fit`.
     Example:
@@ -50,9 +51,9 @@ class EqualCells(nn.Module):
     knots: Tensor
     is_mapped: Tensor
 
-    def __init__(self, num_features: int, far: float = FAR) -> None:
+    def __init__(self, num_features: int, positions: int = 0) -> None:
         super().__init__()
-        self.far = far
+        self.positions = positions
         even = torch.linspace(0, 1, KNOTS + 1, device="cpu")
         self.register_buffer("knots", even.expand(num_features, -1).clone())
         self.register_buffer("is_mapped", torch.zeros(num_features, dtype=torch.bool))
@@ -71,7 +72,7 @@ class EqualCells(nn.Module):
             values = nodes[:, feature].double().cpu().numpy()
             values = np.sort(np.clip(values, 0, 1))
             below = (np.arange(len(values)) + 0.5) / len(values)
-            mapped = (1 - EVEN) * below + EVEN * self._even(values)
+            mapped = (1 - EVEN) * below + EVEN * self._even(feature, values)
             mapped = np.concatenate([[0.0], mapped, [1.0]])
             ends = np.concatenate([[0.0], values, [1.0]])
             knots = np.interp(places, mapped, ends)
@@ -125,10 +126,10 @@ class EqualCells(nn.Module):
         index = piece.long()
         return torch.lerp(knots[index], knots[index + 1], places - piece)
 
-    def _even(self, values: np.ndarray) -> np.ndarray:
+    def _even(self, feature: int, values: np.ndarray) -> np.ndarray:
         """A line from the first to the last thousandth; what lies outside on little room."""
-        low, high = np.quantile(values, [self.far, 1 - self.far])
-        if not self.far or low >= high:
+        low, high = np.quantile(values, [FAR, 1 - FAR])
+        if feature >= self.positions or low >= high:
             return values
         ends = {0.0: 0.0, low: FAR_PLACES * (low > 0), high: 1 - FAR_PLACES * (high < 1), 1.0: 1.0}
         return np.interp(values, list(ends), list(ends.values()))

@@ -65,7 +65,7 @@ class Totals(nn.Module):
         self.octaves = octaves
         self.register_buffer("low", torch.zeros(self.number))
         self.register_buffer("width", torch.ones(self.number))
-        self.cells = EqualCells(self.number, far=0.0)  # sums are not far from others
+        self.cells = EqualCells(self.number)
         seen = waves(octaves)
         self.known = two_layers(width, width)
         self.layers = nn.ModuleList(

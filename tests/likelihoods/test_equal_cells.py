@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gconvae.likelihoods import AutoregressiveLikelihood
 from gconvae.likelihoods.equal_cells import KNOTS, EqualCells
+from gconvae.schema import JETS
 
 MAPPED = torch.tensor([True, False])
 
@@ -21,7 +23,7 @@ def nodes(number: int = 5000) -> Tensor:
 
 
 def fitted(dtype: torch.dtype = torch.float32) -> EqualCells:
-    cells = EqualCells(2).to(dtype)
+    cells = EqualCells(2, positions=2).to(dtype)
     cells.fit(nodes().to(dtype), MAPPED)
     return cells
 
@@ -59,9 +61,9 @@ def test_the_map_is_half_the_distribution_and_half_lines(value: float) -> None:
     assert found == pytest.approx((share + even(value, low, high)) / 2, abs=2e-3)
 
 
-def test_where_no_node_may_be_far_the_line_is_the_number() -> None:
+def test_of_a_feature_that_is_no_position_the_line_is_the_number() -> None:
     seen = nodes()
-    cells = EqualCells(2, far=0.0)
+    cells = EqualCells(2)
     cells.fit(seen, MAPPED)
     for value in (0.1, 0.28, 0.3, 0.7):
         share = (seen[:, 0] <= value).double().mean().item()
@@ -73,7 +75,7 @@ def test_where_no_node_may_be_far_the_line_is_the_number() -> None:
 def test_one_node_far_away_takes_no_cells_of_the_others(far: float) -> None:
     crowd = torch.linspace(0.45, 0.55, 5000)
     unit = torch.cat([crowd, torch.tensor([far])]).unsqueeze(1)
-    cells = EqualCells(1)
+    cells = EqualCells(1, positions=1)
     cells.fit(unit, torch.tensor([True]))
     first, last = cells(torch.tensor([[0.45], [0.55]])).flatten().tolist()
     assert last - first > 0.98
@@ -82,7 +84,7 @@ def test_one_node_far_away_takes_no_cells_of_the_others(far: float) -> None:
 
 def test_a_feature_that_ends_at_its_thousandths_is_mapped_too() -> None:
     unit = torch.cat([torch.zeros(500), torch.linspace(0, 1, 1000), torch.ones(500)]).unsqueeze(1)
-    cells = EqualCells(1)
+    cells = EqualCells(1, positions=1)
     cells.fit(unit, torch.tensor([True]))
     torch.testing.assert_close(cells.back(cells(unit)), unit, rtol=0, atol=1e-6)
     assert torch.isfinite(cells.log_slope(unit)).all()
@@ -141,3 +143,15 @@ def test_a_saved_map_is_used_again() -> None:
     assert torch.equal(read(unit), cells(unit))
     assert not torch.equal(read(unit), unit)
     assert read.knots.shape == (2, KNOTS + 1)
+
+
+def test_in_a_likelihood_positions_alone_may_be_far() -> None:
+    likelihood = AutoregressiveLikelihood(num_points=4, weighted=True)
+    likelihood.set_schema(JETS)
+    assert likelihood.cells.positions == 2
+    crowd = torch.linspace(0.45, 0.55, 5000)
+    unit = torch.cat([crowd, torch.tensor([0.0, 1.0])]).unsqueeze(1).expand(-1, 3)
+    likelihood.cells.fit(unit, torch.tensor([True] * 3))
+    lengths = likelihood.cells(torch.tensor([[0.45] * 3, [0.55] * 3])).diff(dim=0)[0]
+    assert (lengths[:2] > 0.98).all()
+    assert lengths[2] < 0.56  # pT
