@@ -308,20 +308,21 @@ def test_a_step_that_draws_numbers_itself_is_not_recorded(monkeypatch: pytest.Mo
         recorder(torch.zeros(2))
 
 
-def with_likelihood() -> Any:
-    """A likelihood of 40 steps, around the decoder of a small network."""
+def with_likelihood(steps: int = 40) -> Any:
+    """A likelihood around the decoder of a small network."""
     made = models.create("convae", hidden=32, channels=(4, 8, 8), seed=0)
-    term = "autoregressive(width=16, heads=2, steps=40, batch_size=16)"
+    term = f"autoregressive(width=16, heads=2, steps={steps}, batch_size=16)"
     return made.with_likelihood(term, clouds(), seed=0)
 
 
 def test_a_recorded_likelihood_has_the_weights_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = with_likelihood()
+    # rounding grows: to 3e-6 in 20 steps, 5e-6 in 36, and once to 4e-3 in 40
+    wanted = with_likelihood(steps=20)
     # a GPU sorts by comparing, since it would have to be asked whether one key is enough
     monkeypatch.setattr("gconvae.clouds.order._by_first_key", lambda *given: None)
     gpu = record_trainings(monkeypatch)
-    recorded = with_likelihood()
-    assert (gpu.recorded, gpu.replayed) == (1, 40 - 1)
+    recorded = with_likelihood(steps=20)
+    assert (gpu.recorded, gpu.replayed) == (1, 20 - 1)
     others = dict(wanted.named_parameters())
     for name, weight in recorded.named_parameters():
         pair: tuple[torch.Tensor, ...] = weight, others[name]
@@ -329,7 +330,7 @@ def test_a_recorded_likelihood_has_the_weights_of_others(monkeypatch: pytest.Mon
             # a bias of keys changes no share of attention: its gradient is rounding alone
             pair = tuple(torch.cat([bias[:16], bias[24:]]) for bias in pair)
         # rates are tensors of fewer digits
-        torch.testing.assert_close(pair[0], pair[1], rtol=0, atol=1e-3)
+        torch.testing.assert_close(pair[0], pair[1], rtol=0, atol=1e-4)
 
 
 def test_draws_on_a_gpu_are_recorded_once_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
