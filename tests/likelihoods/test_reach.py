@@ -6,7 +6,9 @@ import math
 
 import torch
 
+from gconvae.likelihoods import AutoregressiveLikelihood
 from gconvae.likelihoods.reach import BINS, Reach
+from gconvae.schema import JETS
 
 STEPS = 4095
 
@@ -59,3 +61,20 @@ def test_bounds_are_saved() -> None:
     read.load_state_dict(reach.state_dict())
     assert torch.equal(read.farthest, reach.farthest)
     assert read.farthest.isfinite().all()
+
+
+def test_a_likelihood_learns_how_far_its_training_nodes_reach() -> None:
+    unit = torch.rand(200, 4, 3, generator=torch.Generator().manual_seed(0))
+    likelihood = AutoregressiveLikelihood(num_points=4, width=16, weighted=True)
+    likelihood.set_schema(JETS)
+    likelihood.set_ranges(torch.tensor([-1.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 2.0]))
+    likelihood.prepare_fit(unit, torch.ones(200, 4, dtype=torch.bool))
+    assert likelihood.units is not None
+    assert likelihood.network.reach is not None
+    nodes = likelihood.units.unscale(unit)
+    weight = nodes[..., 2:]
+    centre = (weight * nodes[..., :2]).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+    farthest = (nodes[..., :2] - centre).norm(dim=-1).max()
+    found = likelihood.network.reach.farthest
+    torch.testing.assert_close(found[0], farthest, rtol=0, atol=5e-3)  # in cells
+    assert (found.diff() <= 0).all()
