@@ -37,10 +37,9 @@ __all__ = [
 
 BLOCK = 256
 """Clouds whose random numbers come from one generator, and the fewest that go through a network at
-a time. Matrix products of other sizes have other last bits, so for one model it is never another
-number: too few are filled up."""
+a time. Products of matrices with few rows have other last bits, so too few are filled up."""
 
-CACHED_NODES = 2**15
+CACHED_NODES = 2**16
 """Nodes that go through a network on a CPU at a time, where a likelihood asks for more clouds."""
 
 
@@ -175,11 +174,13 @@ def samples(
         part: Which of how many processes this is; each draws every so many-th piece.
     """
     given, (rank, size) = given or Given(), part
-    nodes = model.conditioning.num_points
+    nodes, threads = model.conditioning.num_points, torch.get_num_threads()
     most = min(model.likelihood.blocks_together * BLOCK, CACHED_NODES // nodes)
     if model.device.type == "cuda":  # where there is no cache to stay in
-        most = min(PART, NODES // nodes)
-    rows = max(BLOCK, most - most % BLOCK)
+        rows = min(PART, NODES // nodes) // BLOCK * BLOCK
+    else:
+        rows = _rows(num_samples, most // BLOCK, threads if size == 1 else size)
+    rows = max(BLOCK, rows)
     known = copy.deepcopy(model.conditioning).cpu()
     own = type(model.likelihood).quantize is not Likelihood.quantize
     rounded = own or bool(model.likelihood.step.any())
@@ -198,10 +199,15 @@ def samples(
         yield from map(piece, starts)
         return
     keep_freed_memory()
-    together = torch.get_num_threads()
-    for first in range(0, len(starts), together):
-        some = starts[first : first + together]
+    for first in range(0, len(starts), threads):
+        some = starts[first : first + threads]
         yield from side_by_side([functools.partial(piece, start) for start in some])
+
+
+def _rows(num_samples: int, most: int, hands: int) -> int:
+    """Clouds of a piece: at most so many blocks, and no more than keep all hands busy."""
+    rounds = -(-num_samples // max(1, most * hands * BLOCK))
+    return -(-num_samples // (rounds * hands * BLOCK)) * BLOCK
 
 
 @torch.no_grad()

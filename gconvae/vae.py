@@ -185,7 +185,7 @@ class VAE(Autoencoder):
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
 
         With z, seed, label and conditions of :meth:`sample`; ``part=(rank, size)`` draws one in
-        ``size`` pieces. Some hundred clouds come at a time, on a GPU some thousand.
+        ``size`` pieces. At most some thousand clouds come at a time.
 
         Example:
             >>> import gconvae

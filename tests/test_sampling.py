@@ -38,7 +38,7 @@ def small(prior: str = "nsf", likelihood: str = "gaussian", **options: Any) -> V
         latent_dim=4,
         num_points=6,
         prior=PRIORS[prior],
-        likelihood=LIKELIHOODS[likelihood],
+        likelihood=LIKELIHOODS.get(likelihood, likelihood),
         seed=0,
         **options,
     )
@@ -143,16 +143,24 @@ def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "num_points", "pieces"),
+    ("likelihood", "num_points", "threads", "pieces"),
     [
-        ("gaussian", 6, [16] * 5),
-        ("autoregressive", 6, [64, 64]),
-        ("autoregressive", 40, [32] * 3),  # of more nodes fewer clouds, whose keys are kept
-        ("autoregressive", 70, [16] * 5),
+        ("gaussian", 6, 1, [16] * 15),
+        ("gaussian", 6, 2, [16] * 15),
+        ("autoregressive", 6, 1, [128, 128]),
+        ("autoregressive", 6, 2, [128, 128]),  # the last one is filled up
+        ("autoregressive", 6, 3, [80, 80, 80]),  # no more than keep all threads busy
+        ("autoregressive", 6, 5, [48] * 5),
+        ("autoregressive", 40, 1, [32] * 8),  # of more nodes fewer clouds, whose keys are kept
+        ("autoregressive", 70, 2, [16] * 15),
     ],
 )
 def test_small_operations_get_several_blocks_at_a_time(
-    likelihood: str, num_points: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+    likelihood: str,
+    num_points: int,
+    threads: int,
+    pieces: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sampling, "CACHED_NODES", 1300)
     model = models.create(
@@ -170,8 +178,42 @@ def test_small_operations_get_several_blocks_at_a_time(
         return decode(*given, **options)
 
     monkeypatch.setattr(model, "decode_unit", watched)
-    model.sample(80, seed=0)
+    torch.set_num_threads(threads)
+    model.sample(240, seed=0)
     assert found == pieces
+
+
+def test_a_few_clouds_cost_no_more_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, found = small(likelihood="autoregressive"), []
+    draw = model.likelihood.draw
+
+    def watched(mean: Tensor, *given: Any) -> Tensor:
+        found.append(len(mean))
+        return draw(mean, *given)
+
+    monkeypatch.setattr(model.likelihood, "draw", watched)
+    model.sample(3, seed=0)
+    assert found == [sampling.BLOCK]
+
+
+def test_processes_agree_on_pieces_whatever_their_threads() -> None:
+    model = small(likelihood="autoregressive")
+    whole, parts = model.sample(200, seed=0), []
+    for rank, threads in enumerate((1, 3)):
+        torch.set_num_threads(threads)
+        drawn = model.iter_samples(200, seed=0, part=(rank, 2))
+        parts.append([piece.points for piece in drawn])
+    dealt = [part for pair in zip(*parts, strict=True) for part in pair]
+    assert torch.equal(torch.cat(dealt), whole)
+
+
+def test_blocks_of_all_sizes_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "BLOCK", 256)
+    model = small(likelihood="autoregressive(components=4)")
+    torch.set_num_threads(1)
+    whole = model.sample(2048, seed=0)
+    for count in (1, 257, 800):
+        assert torch.equal(model.sample(count, seed=0), whole[:count])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

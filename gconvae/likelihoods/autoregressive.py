@@ -104,7 +104,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     """
 
     has_mass: ClassVar[bool] = True
-    blocks_together: ClassVar[int] = 4
+    blocks_together: ClassVar[int] = 8
     recordable = separable = True
     network: NodeTransformer
     centre: Tensor
