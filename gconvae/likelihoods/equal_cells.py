@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EVEN", "FAR", "KNOTS", "FAR_PLACES", "EqualCells"]
+__all__ = ["EVEN", "FAR", "FAR_PLACES", "KNOTS", "MARGIN", "EqualCells"]
 
 EVEN = 0.5
 """Share of the map that does not look where nodes are, so that sparse tails keep cells too."""
@@ -17,8 +17,11 @@ FAR = 1e-3
 """Share of the nodes, at each end, that may lie far from all others. That is of positions: the
 thousandth of most weight is of the first nodes of clouds, which decide much."""
 
+MARGIN = 0.1
+"""How far beyond all but those a node is not far yet, in widths of all but those."""
+
 FAR_PLACES = 0.01
-"""What they get of that share of the map: one node far away must not take the cells of all."""
+"""What far ones get of that share of the map: one node must not take the cells of all."""
 
 KNOTS = 1024
 """Pieces of the map, each a straight line."""
@@ -30,7 +33,8 @@ class EqualCells(nn.Module):
     .. math:: w(u) = \frac{F(u) + g(u)}{2}
 
     F is the cumulative distribution of the training nodes; g(u) = u but for positions, of which it
-    is a straight line over all but the outermost thousandth at either end, where it is flatter.
+    is a straight line over all but the outermost thousandth at either end, and a tenth of that
+    further, and then flatter.
     Where most nodes lie, cells get small: the particles of a jet crowd around its axis, and their
     pT spans three decades. Lattice features stay as they are, to the bit.
 
@@ -127,10 +131,12 @@ class EqualCells(nn.Module):
         return torch.lerp(knots[index], knots[index + 1], places - piece)
 
     def _even(self, feature: int, values: np.ndarray) -> np.ndarray:
-        """A line from the first to the last thousandth; what lies outside on little room."""
+        """A line that ends where nodes are far from all others; those on little room."""
         low, high = np.quantile(values, [FAR, 1 - FAR])
         if feature >= self.positions or low >= high:
             return values
+        margin = MARGIN * (high - low)
+        low, high = max(low - margin, 0.0), min(high + margin, 1.0)
         ends = {0.0: 0.0, low: FAR_PLACES * (low > 0), high: 1 - FAR_PLACES * (high < 1), 1.0: 1.0}
         return np.interp(values, list(ends), list(ends.values()))
 
