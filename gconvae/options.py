@@ -25,9 +25,10 @@ class DataOptions:
 
     Attributes:
         data: Your own clouds: an npz or npy file with points (B, N, F) and perhaps mask, labels
-            and schema; by default the bundled superpixel digits. A random fifth of it, always the
-            same, is kept aside as test set. Or bundled jets: jets:gluon, jets:quark, jets:top,
-            jets:gluon,top or jets:all, which come split in training, validation and test.
+            and schema, or an HDF5, Parquet or ROOT file; by default the bundled superpixel digits.
+            A random fifth of it, always the same, is kept aside as test set. Or bundled jets:
+            jets:gluon, jets:quark, jets:top, jets:gluon,top or jets:all, which come split in
+            training, validation and test.
         digit: Digit of the bundled set, 0 to 9, a list such as [3,8], or null for all ten.
     """
 

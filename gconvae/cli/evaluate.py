@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
-SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".parquet")
+SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".parquet", ".root")
 """Ends of names of files of clouds."""
 
 
@@ -29,7 +29,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "made",
         type=str,
-        help="run folder of gconvae train, pretrained:eights, or file of clouds",
+        help="run folder of gconvae train, pretrained:eights or :gluon, or file of clouds",
     )
     parser.add_argument(
         "--against",

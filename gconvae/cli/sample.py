@@ -25,7 +25,9 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Draws new clouds from a trained model.", exit_on_error=False
     )
-    parser.add_argument("run", type=str, help="run folder of gconvae train, or pretrained:eights")
+    parser.add_argument(
+        "run", type=str, help="run folder of gconvae train, or pretrained:eights, pretrained:gluon"
+    )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_class_arguments(SampleOptions)
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gconvae.clouds import Clouds, as_sample
-from gconvae.schema import CloudSchema
+from gconvae.schema import CloudSchema, Feature
 
 __all__ = ["matched_sums"]
 
@@ -28,7 +29,8 @@ def matched_sums(generated: Any, real: Any, *, schema: CloudSchema | None = None
         x_i' = x_i + Q_c(r_c) - \frac{\sum_j w_j x_j}{\sum_j w_j}
 
     Q are quantiles of real total weights and centres, r the rank of a generated cloud in (0, 1),
-    one position after another. What a cloud looks like inside does not change.
+    one position after another; as many real clouds keep their own sums. What a cloud looks like
+    inside does not change. Periodic positions are looked at within half a period of 0.
 
     Args:
         generated: Clouds, in any form of :func:`gconvae.metrics.compare`.
@@ -59,6 +61,7 @@ def matched_sums(generated: Any, real: Any, *, schema: CloudSchema | None = None
                 f"{name} must have {schema.num_features} features a node "
                 f"({', '.join(schema.names)}), got {sample.points.shape[-1]}"
             )
+    made, seen = (_unwound(sample, schema.features[:positions]) for sample in (made, seen))
     wanted, found = (
         _sums(seen, column, positions, "real"),
         _sums(made, column, positions, "generated"),
@@ -70,7 +73,18 @@ def matched_sums(generated: Any, real: Any, *, schema: CloudSchema | None = None
     points[..., column] *= scale[:, None]
     points[..., :positions] += shift[:, None]
     points = points.masked_fill(~made.mask.unsqueeze(-1), 0.0).to(made.points)
-    return Clouds(points, made.mask, made.labels, schema)
+    conditions = () if made.schema is None else made.schema.conditions
+    return made._replace(points=points, schema=schema.replace(conditions=conditions))
+
+
+def _unwound(sample: Clouds, positions: Sequence[Feature]) -> Clouds:
+    """Periodic positions in (-period / 2, period / 2], so that no cloud lies across a seam."""
+    columns = list(sample.points.unbind(-1))
+    for column, position in enumerate(positions):
+        if position.period is not None:
+            turns = torch.ceil(columns[column] / position.period - 0.5)
+            columns[column] = columns[column] - position.period * turns
+    return sample._replace(points=torch.stack(columns, dim=-1))
 
 
 def _sums(sample: Clouds, column: int, positions: int, name: str) -> Array:
@@ -89,4 +103,4 @@ def _of_rank(wanted: Array, found: Array) -> Array:
     """Real values at the ranks of generated ones."""
     ranks = np.empty(len(found))
     ranks[np.argsort(found, kind="stable")] = (np.arange(len(found)) + 0.5) / len(found)
-    return np.quantile(wanted, ranks)
+    return np.quantile(wanted, ranks, method="hazen")  # the k-th of n has the rank (k - 0.5) / n

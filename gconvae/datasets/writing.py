@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from gconvae import files
 from gconvae.clouds import Clouds, as_clouds, as_labels
 from gconvae.clouds.labels import MOST_UNNAMED
-from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
+from gconvae.datasets.conversion import as_dataset
 from gconvae.datasets.files import READ_AT_ONCE
 from gconvae.datasets.npz import npz_stream
 from gconvae.datasets.storage.hdf5 import Hdf5Writer
@@ -32,19 +32,20 @@ Arrays = dict[str, NDArray[Any]]
 """``points``, ``mask`` and perhaps ``labels`` and ``conditions`` of some clouds."""
 
 
-def to_file(data: CloudDataset | CloudFile, path: str | os.PathLike[str]) -> Path:
+def to_file(data: Any, path: str | os.PathLike[str]) -> Path:
     """Writes clouds and their schema; :func:`gconvae.datasets.from_file` reads them.
 
     Args:
-        data: The clouds, in memory or on disk.
+        data: The clouds, in any form of :func:`gconvae.datasets.as_dataset`: a data set, in memory
+            or on disk, what ``sample_clouds`` returns, arrays, graphs.
         path: Must end in ``.npz``, ``.h5``, ``.hdf5`` or ``.parquet``; an older file there is
             replaced, whole or not at all. An npz file is compressed where the clouds are in memory
             and take at most 256 MB: it can be read at once only.
     Raises:
         ModuleNotFoundError: If h5py or pyarrow is needed and not installed.
-        ValueError: If the path ends in something else.
+        ValueError: If the path ends in something else, or ``data`` holds no valid clouds.
     """
-    path = _target(path)
+    path, data = _target(path), as_dataset(data)
     if isinstance(data, CloudFile):
         return to_file_in_parts(data.pieces(), path, schema=data.schema)
     clouds = data.clouds

@@ -10,7 +10,7 @@ from gconvae.losses.chamfer import (
     matched_intensity_chamfer,
     third_axis_chamfer,
 )
-from gconvae.losses.jet_observables import InUnits, JetMass, JetPt, set_units
+from gconvae.losses.jet_observables import InUnits, JetMass, JetPt, check_schema, set_units
 from gconvae.losses.kl import (
     free_bits,
     kl_monte_carlo,
@@ -39,6 +39,7 @@ __all__ = [
     "ThirdAxisChamfer",
     "WeightedSum",
     "available",
+    "check_schema",
     "checked_pair",
     "create",
     "distance",

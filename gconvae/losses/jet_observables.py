@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from gconvae.losses.pairs import checked_pair
 from gconvae.registry import register
+from gconvae.schema import JETS, CloudSchema
 
-__all__ = ["JET_TERMS", "InUnits", "JetMass", "JetPt", "momentum", "set_units"]
-
-JET_TERMS = ("jet_mass", "jet_pt")
-"""Names of the losses that are of jets alone."""
+__all__ = ["InUnits", "JetMass", "JetPt", "check_schema", "momentum", "set_units"]
 
 SMALLEST = 1e-12
 """Of a squared mass: a root has no gradient at 0, where a jet has one particle."""
@@ -145,6 +143,26 @@ class JetPt(_OfTheJet):
     def number(self, total: Tensor) -> Tensor:
         """The transverse momentum, shape (B,)."""
         return total[:, 1:3].square().sum(-1).clamp(min=SMALLEST).sqrt()
+
+
+def check_schema(loss: nn.Module, schema: CloudSchema) -> None:
+    """Sees whether a loss is one of clouds with these features.
+
+    Args:
+        loss: A loss, perhaps made of others.
+        schema: Of the clouds.
+    Raises:
+        ValueError: If a term is of jets alone and the features are others.
+    Example:
+        >>> check_schema(JetPt(), JETS)  # no error
+    """
+    for part in loss.modules():
+        if isinstance(part, _OfTheJet) and schema.names != JETS.names:
+            raise ValueError(
+                f"loss must not be of jets, as {type(part).__name__} is, for nodes of "
+                f"{', '.join(schema.names)}; jets are particles of {', '.join(JETS.names)} "
+                "(schema=gconvae.schema.JETS)"
+            )
 
 
 def set_units(loss: nn.Module, units: InUnits) -> None:

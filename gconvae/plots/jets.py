@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from gconvae.clouds import Clouds
 from gconvae.metrics import jets
-from gconvae.metrics.jets.particles import are_jets
+from gconvae.metrics.jets.particles import are_jets, particles_of
 from gconvae.plots.samples import as_samples, schema_of
 from gconvae.plots.style import COLORS, DASHES, Floats, check_positive, robust_range, spread
 from gconvae.schema import JETS
@@ -129,11 +129,12 @@ def jet_images(
 
     Args:
         samples: Name to jets.
-        width: Images reach from minus to plus this angle.
+        width: Images reach from minus to plus this angle, above 0.
         cells: Cells along each side.
         figure: Figure to draw into; None = a new one.
     Raises:
-        ValueError: If the clouds are no jets, or there is no sample.
+        ValueError: If the clouds are no jets, there is no sample, or the width is out of range or
+            holds no particle.
     Example:
         >>> from gconvae.datasets import Jets
         >>> figure = jet_images({"real": Jets("g", "test")[:200]})
@@ -142,10 +143,14 @@ def jet_images(
     """
     checked = _as_jets(samples)
     check_positive(cells=cells)
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be above 0 and finite, got {width!r}")
     edges = np.linspace(-width, width, cells + 1)
     images = {name: _mean_image(sample, edges) for name, sample in checked.items()}
-    figure = spread(figure, (1.0 + 3.6 * len(images), 3.9))
     most = max(float(image.max()) for image in images.values())
+    if most <= 0:
+        raise ValueError(f"width must reach a particle with a pT above 0, got {width:g}")
+    figure = spread(figure, (1.0 + 3.6 * len(images), 3.9))
     least = most * 10.0**-DECADES
     panels = figure.subplots(1, len(images), squeeze=False, sharey=True)[0]
     for axes, (name, image) in zip(panels, images.items(), strict=True):
@@ -169,14 +174,19 @@ def _as_jets(samples: Mapping[str, Any]) -> dict[str, Clouds]:
             f"samples must be jets, particles of {', '.join(JETS.names)}, "
             f"got {', '.join(schema.names)}"
         )
-    return checked
+    if are_jets(schema):
+        return checked
+    classes = {name: schema_of({name: part}).classes for name, part in checked.items()}
+    return {
+        name: part._replace(schema=JETS.with_classes(classes[name]))
+        for name, part in checked.items()
+    }
 
 
 def _mean_image(sample: Clouds, edges: Floats) -> Floats:
-    nodes = sample.points[sample.mask].double().numpy()  # (P, 3)
-    image: Floats = np.histogram2d(nodes[:, 0], nodes[:, 1], (edges, edges), weights=nodes[:, 2])[
-        0
-    ]
+    jets = particles_of(sample)
+    eta, phi, pt = (part[jets.mask] for part in (jets.eta, jets.phi, jets.pt))
+    image: Floats = np.histogram2d(eta, phi, (edges, edges), weights=pt)[0]
     return image / len(sample.points)
 
 

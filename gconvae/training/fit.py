@@ -254,6 +254,7 @@ def fit(
         loss = losses.create(
             loss, backend=options.neighbors, num_positions=train.schema.num_positions
         )
+    losses.check_schema(loss, train.schema)
     if any(True for _ in loss.parameters()):
         raise ValueError(f"loss must have no parameters: only the model is trained, got {loss}")
     if options.standardize:

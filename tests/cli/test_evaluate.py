@@ -16,8 +16,10 @@ from commands import (
 
 import gconvae
 from gconvae import datasets, metrics
+from gconvae.cli import evaluate
 from gconvae.cli import main as cli
 from gconvae.datasets import SuperpixelMNIST
+from gconvae.datasets.storage.opening import HDF5, PARQUET, ROOT
 from gconvae.metrics import Report
 from gconvae.studies.experiment import Experiment
 from gconvae.training import run_folder
@@ -179,3 +181,7 @@ def test_evaluate_shows_a_bar_unless_it_is_told_not_to(
     words = ["evaluate", str(own_file), "--against", str(own_file), "--metrics", "features"]
     assert cli.main([*words, *([] if shown else ["--progress", "false"])]) == 0
     assert (" left" in capsys.readouterr().err) is shown
+
+
+def test_files_of_every_format_are_known_by_their_names() -> None:
+    assert set(evaluate.SUFFIXES) == {".npz", ".npy", *HDF5, *PARQUET, *ROOT}

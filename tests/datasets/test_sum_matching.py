@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gconvae.clouds import Clouds
-from gconvae.datasets import Jets, matched_sums
+from gconvae.datasets import Jets, as_dataset, matched_sums
 from gconvae.schema import JETS, SUPERPIXELS
 
 
@@ -53,11 +55,42 @@ def test_a_cloud_keeps_its_rank_and_its_form() -> None:
     torch.testing.assert_close(scales, scales[:1].expand(6))
 
 
-def test_real_clouds_stay_as_they_are() -> None:
-    real = Jets("g", "test")[:500]
+@pytest.mark.parametrize("count", [1, 2, 500, 4000])
+def test_real_clouds_stay_as_they_are(count: int) -> None:
+    real = Jets("g", "test")[:count]
     kept = matched_sums(real, real)
-    torch.testing.assert_close(kept.points, real.points, rtol=0.02, atol=0.03)
+    torch.testing.assert_close(kept.points, real.points, rtol=0, atol=1e-6)
     assert torch.equal(kept.mask, real.mask)
+
+
+def test_as_many_real_clouds_give_their_own_sums() -> None:
+    real = Jets("g", "test")[:300]
+    found, wanted = sums(matched_sums(made(), real)), sums(real.clouds)
+    torch.testing.assert_close(
+        found.sort(dim=0).values, wanted.sort(dim=0).values, atol=1e-6, rtol=0
+    )
+
+
+def test_a_cloud_across_the_seam_is_no_other_cloud() -> None:
+    real = Jets("g", "test")[:200]
+    turned = real.points.clone()
+    turned[..., 1] = turned[..., 1].remainder(2 * math.pi)  # the same angles
+    for generated, reference in (((turned, real.mask), real), (real, (turned, real.mask))):
+        kept = matched_sums(generated, reference, schema=JETS)
+        torch.testing.assert_close(kept.points, real.points, rtol=0, atol=1e-5)
+
+
+def test_conditions_and_labels_are_kept() -> None:
+    real = Jets(["g", "q"], "test")[:60]
+    assert real.conditions is not None
+    moved = as_dataset(matched_sums(real, Jets("g", "test")))
+    assert moved.conditions is not None
+    assert torch.equal(moved.conditions, real.conditions)
+    assert moved.schema == real.schema
+    assert torch.equal(moved.labels, real.labels)
+    bare = matched_sums((real.points, real.mask), real)
+    assert bare.conditions is None
+    assert as_dataset(bare).schema.conditions == ()
 
 
 def test_padding_stays_empty() -> None:

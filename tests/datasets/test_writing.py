@@ -14,7 +14,15 @@ import torch
 from torch_geometric.data import Data
 
 from gconvae.clouds import Clouds
-from gconvae.datasets import CloudDataset, from_file, from_points, to_file, to_file_in_parts
+from gconvae.datasets import (
+    CloudDataset,
+    Jets,
+    from_file,
+    from_points,
+    matched_sums,
+    to_file,
+    to_file_in_parts,
+)
 from gconvae.schema import SUPERPIXELS, CloudSchema, Feature, Tail
 
 SUFFIXES = ("npz", "h5", "hdf5", "parquet")
@@ -231,3 +239,27 @@ def test_a_transform_and_a_filter_keep_conditions() -> None:
     kept = CloudDataset(data.clouds, pre_filter=lambda graph: int(graph.y) > 8)
     assert kept.conditions is not None
     assert torch.equal(kept.conditions, data.conditions[9:])
+
+
+def test_whatever_holds_clouds_is_written(path: Path) -> None:
+    data = ragged()
+    as_graphs = [data[row] for row in range(3)]
+    for given, wanted in (
+        (data.clouds, data),
+        ((data.points, data.mask), data),
+        (torch.utils.data.Subset(data, [2, 0]), data[[2, 0]]),
+        (as_graphs, data[:3]),
+    ):
+        read = from_file(to_file(given, path))
+        assert torch.equal(read.points, wanted.points)
+        assert torch.equal(read.mask, wanted.mask)
+    moved = matched_sums(Jets("g", "test")[:9], Jets("q", "test"))
+    read = from_file(to_file(moved, path))
+    assert torch.equal(read.points, moved.points)
+    assert read.conditions is not None
+
+
+def test_what_is_no_cloud_is_not_written(path: Path) -> None:
+    with pytest.raises(ValueError, match="data must"):
+        to_file({"points": 3}, path)
+    assert not path.exists()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from gconvae import losses
+from gconvae import fit, losses, models
+from gconvae.datasets import SuperpixelMNIST
 from gconvae.losses.jet_observables import momentum
 from gconvae.scaling import FeatureScaling
-from gconvae.schema import JETS
+from gconvae.schema import JETS, SUPERPIXELS
 
 
 def jets(count: int = 6, nodes: int = 5) -> Tensor:
@@ -99,3 +101,22 @@ def test_a_boost_along_the_beam_changes_no_mass() -> None:
     moved = jets() + torch.tensor([0.7, 0.4, 0.0])
     assert losses.JetMass()(jets(), moved).max() < 1e-20
     assert momentum(jets()).shape == (6, 4)
+
+
+@pytest.mark.parametrize("loss", ["jet_mass", "third_axis + 1000 * jet_pt"])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_clouds_that_are_no_jets_are_refused_before_training(
+    loss: str, standardize: bool, tmp_path: Path
+) -> None:
+    model = models.create("convae", hidden=16, seed=0)
+    data = SuperpixelMNIST(8, "test")[:20]
+    with pytest.raises(
+        ValueError, match=r"loss must not be of jets, as \w+ is, for nodes of x, y"
+    ):
+        fit(model, data, loss=loss, standardize=standardize, epochs=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_jets_by_their_features_are_jets_whatever_the_schema_is_called() -> None:
+    losses.check_schema(losses.create("jet_mass"), JETS.replace(name="mine"))
+    losses.check_schema(losses.create("third_axis"), SUPERPIXELS)

@@ -66,3 +66,28 @@ def test_bad_input_is_one_clear_error(draw: object) -> None:
         draw({})  # type: ignore[operator]  # a function of plots
     with pytest.raises(ValueError, match="samples must be jets.*got x, y"):
         draw({"flat": torch.rand(3, 4, 2)})  # type: ignore[operator]  # likewise
+
+
+def test_bare_arrays_are_taken_for_jets() -> None:
+    real = samples()["gluons"]
+    bare = plots.jet_spectra({"bare": (real.points, real.mask)}, bins=10)
+    known = plots.jet_spectra({"bare": real}, bins=10)
+    for one, other in zip(bare.axes, known.axes, strict=True):
+        for first, second in zip(one.patches, other.patches, strict=True):
+            np.testing.assert_array_equal(first.get_data().values, second.get_data().values)
+
+
+def test_angles_a_turn_apart_are_in_one_cell() -> None:
+    real = samples()["gluons"]
+    turned = real.points.clone()
+    turned[..., 1] = turned[..., 1].remainder(2 * np.pi)
+    figure = plots.jet_images({"one": real, "other": (turned, real.mask)}, cells=4)
+    one, other = (np.asarray(axes.collections[0].get_array()) for axes in figure.axes[:2])
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [0, -1, np.nan, np.inf, 1e-9])
+def test_widths_that_show_nothing_are_refused(width: float) -> None:
+    points = torch.tensor([[[0.1, -0.3, 0.5]]])
+    with pytest.raises(ValueError, match="width must"):
+        plots.jet_images({"one": points}, width=width)

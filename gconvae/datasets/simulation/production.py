@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from numbers import Integral
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,10 @@ __all__ = ["CHUNK", "make_jets"]
 
 CHUNK = 500
 """Jets of a chunk, some ten seconds of one core; another number would give other jets."""
+
+
+ARRAYS = ("particle_features", "jet_features", "event")
+"""What a file of jets and each chunk of it hold; the first two are JetNet's."""
 
 
 def make_jets(
@@ -72,8 +77,8 @@ def make_jets(
     Raises:
         FileNotFoundError: If the folder of ``out`` does not exist.
         ModuleNotFoundError: If pythia8mc, fastjet or h5py is not installed.
-        ValueError: If an argument is out of its range, ``out`` exists, or chunks of other jets lie
-            beside it.
+        ValueError: If an argument is out of its range, ``out`` exists, or something else than
+            chunks of these jets lies beside it.
     """
     _check(kind, count, num_particles, seed, processes)
     out = _free(Path(out).expanduser())
@@ -124,8 +129,8 @@ def _free(out: Path) -> Path:
 def _claim(chunks: Path, settings: dict[str, Any]) -> None:
     """Makes the folder of chunks, or sees that what lies there is part of the same jets."""
     note = chunks / "settings.json"
-    if note.exists():
-        begun = json.loads(note.read_text())
+    if chunks.is_file() or (chunks.is_dir() and any(chunks.iterdir())):
+        begun = _begun(note)
         for name, value in settings.items():
             if begun.get(name) != value:
                 raise ValueError(
@@ -135,6 +140,20 @@ def _claim(chunks: Path, settings: dict[str, Any]) -> None:
     chunks.mkdir(exist_ok=True)
     with files.whole(note) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _begun(note: Path) -> dict[str, Any]:
+    """What jets the chunks are of that lie there."""
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):  # no such file, no folder, or no JSON
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"out must not lie beside other things of the name {note.parent.name}, and "
+            f"{note} does not say that they are its chunks; remove {note.parent}"
+        )
+    return found
 
 
 def _fill(
@@ -203,7 +222,7 @@ def _arrays(source: Iterator[SimulatedJet], size: int, particles: int) -> dict[s
         particle_features[row, : len(kept), 3] = 1
         jet_features[row] = jet.features
         event[row] = jet.event
-    return {"particle_features": particle_features, "jet_features": jet_features, "event": event}
+    return dict(zip(ARRAYS, (particle_features, jet_features, event), strict=True))
 
 
 def _path(chunks: Path, index: int) -> Path:
@@ -211,12 +230,13 @@ def _path(chunks: Path, index: int) -> Path:
 
 
 def _stored(chunks: Path, index: int) -> int:
-    """Jets of a chunk that are there; a chunk of a smaller count is made again."""
-    path = _path(chunks, index)
-    if not path.exists():
+    """Jets of a chunk that are there; one of a smaller count, or a damaged one, is made again."""
+    try:
+        # opened here, since numpy leaves a damaged file open
+        with _path(chunks, index).open("rb") as raw, np.load(raw) as arrays:
+            return min(len(arrays[name]) for name in ARRAYS)
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return 0
-    with np.load(path) as arrays:
-        return len(arrays["event"])
 
 
 def _write(out: Path, chunks: Path, sizes: list[int], settings: dict[str, Any]) -> None:
@@ -227,7 +247,7 @@ def _write(out: Path, chunks: Path, sizes: list[int], settings: dict[str, Any]) 
         start = 0
         for index, size in enumerate(sizes):
             with np.load(_path(chunks, index)) as arrays:
-                for name in arrays.files:
+                for name in ARRAYS:
                     rows = arrays[name][:size]
                     if name not in file:
                         shape = (sum(sizes), *rows.shape[1:])

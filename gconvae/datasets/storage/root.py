@@ -102,11 +102,10 @@ class RootSource(ChunkedSource):
             return {name: arrays[name] for name in names}
 
     def _opened(self) -> Any:
-        """The file, opened once in each process."""
+        """The file, opened once in each process; damaged ones raise what uproot says."""
         if self._file is None or self._process != os.getpid():
             uproot = optional_package("uproot", f"the ROOT file {self.path}", "root")
-            with _whole(self.path):
-                self._file, self._process = uproot.open(self.path), os.getpid()
+            self._file, self._process = uproot.open(self.path), os.getpid()
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:

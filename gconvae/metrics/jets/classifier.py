@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.caller_state import neutral
-from gconvae.clouds import Clouds, as_clouds
+from gconvae.clouds import as_clouds, as_sample
 from gconvae.metrics.attention import AttentionBlock, mean_and_highest
 from gconvae.metrics.bundled_weights import DATA, read_card, read_weights
+from gconvae.metrics.jets.particles import are_jets
 from gconvae.randomness import initial_weights
 from gconvae.schema import JETS, CloudSchema
 
@@ -213,9 +214,9 @@ def features(points: Any, mask: Any = None) -> Tensor:
     """Features of many jets by the trained classifier, in pieces, without gradients.
 
     Args:
-        points: Jets (eta_rel, phi_rel, pt_rel), shape (B, N, 3); of more than 30 particles the
-            hardest are looked at.
-        mask: True where a particle is real, shape (B, N); None = all.
+        points: Jets (eta_rel, phi_rel, pt_rel), shape (B, N, 3), or in any form of
+            :func:`gconvae.metrics.compare`; of more than 30 particles the hardest are looked at.
+        mask: True where a particle is real, shape (B, N); None = all, or as ``points`` says.
     Returns:
         Shape (B, D), float32, on the device of ``points``; on the training jets of all three kinds
         each feature has mean 0 and standard deviation 1.
@@ -225,7 +226,12 @@ def features(points: Any, mask: Any = None) -> Tensor:
         >>> features(torch.rand(2, 30, 3)).shape
         torch.Size([2, 16])
     """
-    clouds: Clouds = as_clouds(points, mask, num_features=JETS.num_features)
+    clouds = as_sample(points if mask is None else (points, mask), "points", JETS)
+    if clouds.schema is not None and not are_jets(clouds.schema):
+        raise ValueError(
+            f"points must be jets, particles of {', '.join(JETS.names)}, "
+            f"got {', '.join(clouds.schema.names)}"
+        )
     model = load(clouds.points.device)
     pieces = zip(clouds.points.split(CHUNK), clouds.mask.split(CHUNK), strict=True)
     with neutral(), torch.no_grad():

@@ -138,7 +138,7 @@ def w1efp(
     """1-Wasserstein distance of five energy-flow polynomials.
 
     They are those of connected graphs with four vertices and four edges
-    (:data:`gconvae.metrics.jets.PRIMES_OF_FOUR`). Published values are their mean.
+    (:data:`gconvae.metrics.jets.PRIMES_OF_FOUR`), as in JetNet's package. Reported is their mean.
 
     Args:
         real: As in :func:`w1m`.

@@ -164,3 +164,46 @@ def test_a_file_that_exists_stays(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="out must lie in an existing folder"):
         make_jets("g", 1, tmp_path / "no" / "jets.h5")
+
+
+def kept_chunks(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The chunks of a run that stopped before it wrote its file."""
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(production, "_write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            make_jets("g", 7, out, progress=False)
+    return out.with_name(f"{out.name}.chunks")
+
+
+@pytest.mark.parametrize("content_of_chunk", [b"", b"PK\x03\x04", b"no archive at all"])
+def test_a_damaged_chunk_is_made_again(
+    content_of_chunk: bytes, tmp_path: Path, seven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "jets.hdf5"
+    (kept_chunks(out, monkeypatch) / "000001.npz").write_bytes(content_of_chunk)
+    assert same(content(make_jets("g", 7, out, progress=False)), content(seven))
+
+
+@pytest.mark.parametrize("note", [None, "", "{", "[]", "{}"])
+def test_chunks_of_which_nobody_says_what_they_are_are_refused(
+    note: str | None, tmp_path: Path
+) -> None:
+    chunks = tmp_path / "jets.hdf5.chunks"
+    chunks.mkdir()
+    (chunks / "000000.npz").write_bytes(b"")
+    if note is not None:
+        (chunks / "settings.json").write_text(note)
+    with pytest.raises(ValueError, match=r"must not lie beside other things|kind must stay"):
+        make_jets("g", 7, tmp_path / "jets.hdf5", progress=False)
+    assert (chunks / "000000.npz").read_bytes() == b""
+
+
+def test_a_file_in_place_of_the_folder_of_chunks_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "jets.hdf5.chunks").write_text("mine")
+    with pytest.raises(ValueError, match=r"out must not lie beside other things of the name"):
+        make_jets("g", 7, tmp_path / "jets.hdf5", progress=False)
+    assert (tmp_path / "jets.hdf5.chunks").read_text() == "mine"

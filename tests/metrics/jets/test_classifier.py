@@ -174,7 +174,10 @@ def test_loaded_weights_are_frozen(model: JetClassifier) -> None:
     ("change", "message"),
     [
         (lambda c: c[0], r"points must have shape \(clouds, nodes, features\)"),
-        (lambda c: c[..., :2], "points must have 3 features a node, got 2"),
+        (
+            lambda c: c[..., :2],
+            r"points must have 3 features a node( \(eta_rel, phi_rel, pt_rel\))?, got 2",
+        ),
         (lambda c: c / 0, "points must be finite"),
     ],
 )
@@ -255,3 +258,12 @@ def test_the_script_writes_weights_that_load_and_know_kinds(
     assert set(card["roc_auc"]) == {"g against q", "g against t", "q against t"}
     found = classifier.features(data.points, data.mask)
     torch.testing.assert_close(found.mean(0), torch.zeros(16), rtol=0, atol=1e-3)
+
+
+def test_features_take_jets_in_any_form() -> None:
+    jets = datasets.Jets("g", "test")[:20]
+    wanted = classifier.features(jets.points, jets.mask)
+    for given in (jets, jets.clouds, (jets.points, jets.mask), [jets[row] for row in range(20)]):
+        torch.testing.assert_close(classifier.features(given), wanted, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="points must be jets, particles of eta_rel"):
+        classifier.features(datasets.SuperpixelMNIST(8, "test")[:3])
