@@ -30,10 +30,24 @@ class DataOptions:
             jets:gluon, jets:quark, jets:top, jets:gluon,top or jets:all, which come split in
             training, validation and test.
         digit: Digit of the bundled set, 0 to 9, a list such as [3,8], or null for all ten.
+        max_nodes: The most nodes of a cloud that are kept, of jets the hardest particles; by
+            default all.
     """
 
     data: str | None = None
     digit: int | list[int] | None = 8
+    max_nodes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        _make_plain(self)
+        if self.max_nodes is not None:
+            _check_count("max_nodes", self.max_nodes)
+            if self.data is None:
+                raise ValueError(
+                    "max_nodes must be null for the bundled digits, which all have as many, "
+                    f"got {self.max_nodes}"
+                )
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def resized(points: Tensor, mask: Tensor, num_points: int) -> tuple[Tensor, Tens
             raise ValueError(
                 f"points must have at most {num_points} nodes a cloud for this network, "
                 f"cloud {cloud} has {int(mask[cloud].sum())}; a new model takes them with "
-                f"num_points={int(mask.sum(1).max())}"
+                f"num_points={int(mask.sum(1).max())}, max_nodes={num_points} of from_file leaves "
+                "the last ones out"
             )
         return points[:, :num_points], mask[:, :num_points]
     missing = num_points - points.shape[1]

@@ -8,12 +8,14 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from gconvae.clouds import Clouds, joined_samples
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile, known_schema, with_names
 from gconvae.datasets.sources import from_points
 from gconvae.datasets.storage.numpy_arrays import PackedArraysError, whole_arrays
 from gconvae.datasets.storage.opening import HDF5, PARQUET, ROOT, open_source
 from gconvae.datasets.storage.source import Source, read_schema
+from gconvae.registry import check_counts
 from gconvae.schema import CloudSchema
 
 __all__ = ["READ_AT_ONCE", "from_file"]
@@ -31,6 +33,16 @@ def from_file(
 
 @overload
 def from_file(
+    path: str | os.PathLike[str],
+    *,
+    schema: CloudSchema | None = ...,
+    in_memory: bool | None = ...,
+    max_nodes: int,
+) -> CloudDataset: ...
+
+
+@overload
+def from_file(
     path: str | os.PathLike[str], *, schema: CloudSchema | None = ..., in_memory: Literal[False]
 ) -> CloudFile: ...
 
@@ -41,6 +53,7 @@ def from_file(
     *,
     schema: CloudSchema | None = ...,
     in_memory: bool | None = ...,
+    max_nodes: int | None = ...,
 ) -> CloudDataset | CloudFile: ...
 
 
@@ -49,6 +62,7 @@ def from_file(
     *,
     schema: CloudSchema | None = None,
     in_memory: bool | None = None,
+    max_nodes: int | None = None,
 ) -> CloudDataset | CloudFile:
     """Clouds of a file, read at once or opened to be read some at a time.
 
@@ -78,10 +92,14 @@ def from_file(
         in_memory: Whether it is read at once; False = opened, and read when clouds are asked for;
             None = opened if its clouds take more than 256 MB. A compressed npz file can only be
             read at once.
+        max_nodes: The most nodes of a cloud that are kept, the first ones in the order of the
+            schema: of jets the hardest particles. The others are never in memory together; what is
+            kept is. None = all.
     Raises:
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If h5py, pyarrow or uproot is needed and not installed.
-        ValueError: If it is none of these, is cut short, holds pickles, or its clouds are invalid.
+        ValueError: If it is none of these, is cut short, holds pickles, or its clouds are invalid;
+            or ``max_nodes`` is below 1, or asked for of clouds that stay on disk.
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -93,18 +111,36 @@ def from_file(
     path = Path(path).expanduser()
     if in_memory not in (None, True, False):
         raise ValueError(f"in_memory must be None, True or False, got {in_memory!r}")
+    if max_nodes is not None:
+        check_counts(max_nodes=max_nodes)
+        if in_memory is False:
+            raise ValueError(
+                f"in_memory must not be False with max_nodes, got {max_nodes} of them"
+            )
     try:
         source = open_source(path)
     except PackedArraysError:
         if in_memory is False:
             raise
-        return _read_arrays(path, schema)
+        data = _read_arrays(path, schema)
+        return data if max_nodes is None else CloudDataset(_first_nodes(data.clouds, max_nodes))
+    if max_nodes is not None:
+        pieces = CloudFile(source, schema=schema).pieces()
+        return CloudDataset(
+            joined_samples([_first_nodes(each, max_nodes) for each in pieces], "path")
+        )
     if in_memory is None:
         in_memory = _bytes_in_memory(source) <= READ_AT_ONCE
     if not in_memory:
         return CloudFile(source, schema=schema)
     is_read = path.suffix in HDF5 + PARQUET + ROOT
     return _read(source, schema) if is_read else _read_arrays(path, schema)
+
+
+def _first_nodes(clouds: Clouds, count: int) -> Clouds:
+    """In the order of the schema; a copy, since a view would keep all nodes."""
+    points, mask = clouds.points[:, :count].clone(), clouds.mask[:, :count].clone()
+    return clouds._replace(points=points, mask=mask)
 
 
 def _bytes_in_memory(source: Source) -> int:

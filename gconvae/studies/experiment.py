@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
@@ -72,7 +72,7 @@ class Experiment:
             ValueError: If ``config`` lacks the options of the data, as a run of ``gconvae.fit`` on
                 clouds of one's own does.
         """
-        needed = [field.name for field in fields(DataOptions)]
+        needed = ["data", "digit"]
         if not set(needed) <= config.keys():
             raise ValueError(
                 f"config must hold {' and '.join(needed)}, as gconvae train writes them, "
@@ -94,7 +94,7 @@ class Experiment:
         train, test = train_and_test(self.data)
         kinds = _jet_kinds(self.data)
         if kinds is not None:  # they come in three parts
-            return Splits(train, datasets.Jets(kinds, "valid"), test)
+            return Splits(train, _jets(self.data, kinds, "valid"), test)
         return Splits(*datasets.split(train, VALID_FRACTION, seed=self.training.seed), test)
 
     def untrained(self, train: CloudDataset | CloudFile) -> VAE:
@@ -173,8 +173,8 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
         )
     kinds = _jet_kinds(options)
     if kinds is not None:
-        return datasets.Jets(kinds, "train"), datasets.Jets(kinds, "test")
-    data: Any = datasets.from_file(options.data)
+        return _jets(options, kinds, "train"), _jets(options, kinds, "test")
+    data: Any = datasets.from_file(options.data, max_nodes=options.max_nodes)
     if len(data) < SMALLEST_FILE:
         raise ValueError(
             f"data must hold at least {SMALLEST_FILE} clouds to be split in three and compared, "
@@ -187,6 +187,15 @@ def train_and_test(options: DataOptions) -> tuple[CloudDataset, CloudDataset]:
 def _jet_kinds(options: DataOptions) -> list[str] | None:
     """Kinds of the bundled jets, where they are asked for."""
     return None if options.data is None else bundled_kinds(options.data)
+
+
+def _jets(
+    options: DataOptions, kinds: list[str], split: Literal["train", "valid", "test"]
+) -> CloudDataset:
+    """Bundled jets, with as many particles as are asked for."""
+    if options.max_nodes is None:
+        return datasets.Jets(kinds, split)
+    return datasets.Jets(kinds, split, num_particles=options.max_nodes)
 
 
 def _is_bundled(train: Any) -> bool:

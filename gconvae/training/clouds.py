@@ -185,7 +185,8 @@ class CloudsOnDisk:
         if most is not None and largest > most:
             raise ValueError(
                 f"{name} must have at most {most} nodes a cloud for this network, got {largest}; "
-                f"a new model takes them with num_points={largest}"
+                f"a new model takes them with num_points={largest}, max_nodes={most} of from_file "
+                "leaves the last ones out"
             )
 
     def to(self, device: torch.device | str) -> CloudsOnDisk:

@@ -17,7 +17,7 @@ import pytest
 import torch
 import uproot
 
-from gconvae.datasets import CloudDataset, CloudFile, as_dataset, from_file
+from gconvae.datasets import CloudDataset, CloudFile, Jets, as_dataset, from_file, to_file
 from gconvae.datasets.storage import root
 from gconvae.schema import JET_CONDITIONS, JETS
 
@@ -403,3 +403,30 @@ def test_a_root_file_without_uproot_says_what_to_install(
     monkeypatch.setitem(sys.modules, "uproot", None)
     with pytest.raises(ModuleNotFoundError, match=r"needs uproot: pip install .gconvae\[root\]"):
         from_file(path)
+
+
+@pytest.mark.parametrize("in_memory", [None, True])
+def test_the_hardest_particles_of_a_file_can_be_taken_alone(
+    tmp_path: Path, in_memory: bool | None
+) -> None:
+    some = Jets(["g", "q"], "test")[3980:4020]
+    shuffled = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    for name in ("jets.npz", "jets.hdf5", "jets.parquet"):
+        path = tmp_path / name
+        to_file(some, path)
+        kept = from_file(path, max_nodes=7, in_memory=in_memory)
+        assert torch.equal(kept.points, some.points[:, :7])
+        assert torch.equal(kept.mask, some.mask[:, :7])
+        assert torch.equal(kept.labels, some.labels)
+        assert torch.equal(kept.conditions, some.conditions)
+        assert kept.schema == some.schema
+        assert torch.equal(from_file(path, max_nodes=99).points, some.points)
+    np.savez(
+        tmp_path / "any.npz", points=some.points[:, shuffled].numpy(), mask=some.mask[:, shuffled]
+    )
+    kept = from_file(tmp_path / "any.npz", schema=JETS, max_nodes=7)
+    assert torch.equal(kept.points, some.points[:, :7])
+    with pytest.raises(ValueError, match="max_nodes must be a whole number of at least 1"):
+        from_file(path, max_nodes=0)
+    with pytest.raises(ValueError, match="in_memory must not be False with max_nodes"):
+        from_file(path, max_nodes=3, in_memory=False)

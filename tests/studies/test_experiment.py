@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,3 +67,28 @@ def test_a_file_of_few_clouds_is_refused(tmp_path: Path) -> None:
     file = datasets.to_file(datasets.from_points(torch.rand(14, 5, 3)), tmp_path / "few.npz")
     with pytest.raises(ValueError, match="data must hold at least 15 clouds.*got 14"):
         train_and_test(DataOptions(data=str(file)))
+
+
+def test_the_most_nodes_of_a_cloud_are_an_option_of_the_data(tmp_path: Path) -> None:
+    datasets.to_file(datasets.Jets("g", "test")[:40], tmp_path / "jets.hdf5")
+    for data, sizes in ((str(tmp_path / "jets.hdf5"), [27, 5, 8]), ("jets:gluon", None)):
+        experiment = Experiment(DataOptions(data=data, max_nodes=9))
+        assert [part.points.shape[1] for part in experiment.splits] == [9, 9, 9]
+        assert sizes is None or [len(part) for part in experiment.splits] == sizes
+        assert experiment.untrained(experiment.splits.train).num_points == 9
+        assert Experiment.from_config(experiment.config()) == experiment
+    config = Experiment().config()
+    del config["max_nodes"]  # of a run before there was the option
+    assert Experiment.from_config(config) == Experiment()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_nodes": 5}, "max_nodes must be null for the bundled digits"),
+        ({"data": "jets:g", "max_nodes": 0}, "max_nodes must be a whole number of at least 1"),
+    ],
+)
+def test_a_wrong_number_of_most_nodes_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataOptions(**options)
