@@ -75,7 +75,7 @@ def test_the_most_nodes_of_a_cloud_are_an_option_of_the_data(tmp_path: Path) -> 
         experiment = Experiment(DataOptions(data=data, max_nodes=9))
         assert [part.points.shape[1] for part in experiment.splits] == [9, 9, 9]
         assert sizes is None or [len(part) for part in experiment.splits] == sizes
-        assert experiment.untrained(experiment.splits.train).num_points == 9
+        assert experiment.untrained(experiment.splits.train).conditioning.num_points == 9
         assert Experiment.from_config(experiment.config()) == experiment
     config = Experiment().config()
     del config["max_nodes"]  # of a run before there was the option
