@@ -24,6 +24,9 @@ __all__ = ["jet_images", "jet_spectra"]
 RATIOS = (0.5, 1.5)
 """Limits of the panels of ratios."""
 
+MOST_TICKS = 5
+"""Steps of a linear axis: labels with many digits must not overlap."""
+
 DECADES = 5
 """That the colours of a mean image span."""
 
@@ -105,9 +108,11 @@ def jet_spectra(
         spectrum.set(title=quantity.label, xlim=(edges[0], edges[-1]), yscale="log")
         spectrum.tick_params(labelbottom=False)
         ratio.set(xlim=(edges[0], edges[-1]), ylim=RATIOS)
-        if quantity.is_log:
-            for axes in (spectrum, ratio):
+        for axes in (spectrum, ratio):
+            if quantity.is_log:
                 axes.set_xscale("log")
+            else:
+                axes.locator_params("x", nbins=MOST_TICKS)
     for row in (0, 2):
         grid[row, 0].set_ylabel("share of jets")
         grid[row + 1, 0].set_ylabel(f"ratio to {next(iter(checked))}")
