@@ -187,10 +187,10 @@ def test_coordinates_far_from_zero_keep_their_differences() -> None:
 @pytest.mark.parametrize("likelihood", ["mean", "gaussian", "autoregressive(steps=2)"])
 def test_fewer_draws_are_the_first_ones(likelihood: str) -> None:
     model = fit(random_clouds(), tiny(likelihood=likelihood)).model
-    many = model.sample(1500, seed=1)  # several pieces
+    many = model.sample(3000, seed=1)  # several pieces
     for count in (1, 50, 300):
         assert torch.equal(many[:count], model.sample(count, seed=1))
-    parts = list(model.iter_samples(1500, seed=1))
+    parts = list(model.iter_samples(3000, seed=1))
     assert len(parts) > 1
     assert torch.equal(torch.cat([part.points for part in parts]), many)
     z = model.embed(random_clouds(20))

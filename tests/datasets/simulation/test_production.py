@@ -179,12 +179,23 @@ def kept_chunks(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return out.with_name(f"{out.name}.chunks")
 
 
-@pytest.mark.parametrize("content_of_chunk", [b"", b"PK\x03\x04", b"no archive at all"])
 def test_a_damaged_chunk_is_made_again(
-    content_of_chunk: bytes, tmp_path: Path, seven: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seven: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "jets.hdf5"
-    (kept_chunks(out, monkeypatch) / "000001.npz").write_bytes(content_of_chunk)
+    chunk = kept_chunks(out, monkeypatch) / "000001.npz"
+    whole = chunk.read_bytes()
+    for damaged in (
+        b"",
+        b"PK\x03\x04",
+        b"no archive at all",
+        whole[:-30],
+        whole[: len(whole) // 2],
+    ):
+        chunk.write_bytes(damaged)
+        assert production._stored(chunk.parent, 1) == 0
+    np.savez(chunk, event=np.zeros(3))
+    assert production._stored(chunk.parent, 1) == 0
     assert same(content(make_jets("g", 7, out, progress=False)), content(seven))
 
 
