@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from gconvae import datasets, models, recipes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
+from gconvae.datasets.jet_bundle import NUM_PARTICLES
 from gconvae.datasets.jets import bundled_kinds
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.schema import CloudSchema
@@ -192,10 +193,10 @@ def _jet_kinds(options: DataOptions) -> list[str] | None:
 def _jets(
     options: DataOptions, kinds: list[str], split: Literal["train", "valid", "test"]
 ) -> CloudDataset:
-    """Bundled jets, with as many particles as are asked for."""
+    """Bundled jets, with no more particles than are asked for."""
     if options.max_nodes is None:
         return datasets.Jets(kinds, split)
-    return datasets.Jets(kinds, split, num_particles=options.max_nodes)
+    return datasets.Jets(kinds, split, num_particles=min(options.max_nodes, NUM_PARTICLES))
 
 
 def _is_bundled(train: Any) -> bool:

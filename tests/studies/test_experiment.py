@@ -77,6 +77,8 @@ def test_the_most_nodes_of_a_cloud_are_an_option_of_the_data(tmp_path: Path) -> 
         assert sizes is None or [len(part) for part in experiment.splits] == sizes
         assert experiment.untrained(experiment.splits.train).conditioning.num_points == 9
         assert Experiment.from_config(experiment.config()) == experiment
+    every = train_and_test(DataOptions(data="jets:gluon", max_nodes=99))[1]
+    assert torch.equal(every.points, datasets.Jets("gluon", "test").points)
     config = Experiment().config()
     del config["max_nodes"]  # of a run before there was the option
     assert Experiment.from_config(config) == Experiment()
