@@ -45,7 +45,8 @@ for line in sys.stdin:
         process.start()
     for process in processes:
         process.join()
-    print(json.dumps([process.exitcode for process in processes]), flush=True)
+    codes = [process.exitcode for process in processes]
+    print(json.dumps({"number": job["number"], "codes": codes}), flush=True)
 """
 
 
@@ -68,11 +69,12 @@ class Begun:
 
     Args:
         server: The process that started them.
+        number: Of the job, which its answer has too.
         files: What they print into, ``out`` and ``err``.
     """
 
-    def __init__(self, server: subprocess.Popen[str], files: dict[str, Path]) -> None:
-        self.server, self.files = server, files
+    def __init__(self, server: subprocess.Popen[str], number: int, files: dict[str, Path]) -> None:
+        self.server, self.number, self.files = server, number, files
 
     def runs(self) -> bool:
         """Whether any of them still does."""
@@ -82,11 +84,13 @@ class Begun:
     def wait(self) -> Ended:
         """Their end; to be asked for once, and before others are begun."""
         assert self.server.stdout is not None
-        codes = json.loads(self.server.stdout.readline())
+        answer = json.loads(self.server.stdout.readline())
+        while answer["number"] < self.number:  # of a test that failed before it waited
+            answer = json.loads(self.server.stdout.readline())
         said = {
             name: file.read_text() if file.exists() else "" for name, file in self.files.items()
         }
-        return Ended(codes, said["out"], said["err"])
+        return Ended(answer["codes"], said["out"], said["err"])
 
 
 class Starter:
@@ -123,10 +127,11 @@ class Starter:
         files = {name: self.folder / f"{self.number}.{name}" for name in ("out", "err")}
         module, _, function = work.rpartition(".")
         job = {"world": world, "module": module, "function": function, "arguments": arguments}
-        job |= {name: str(file) for name, file in files.items()} | {"port": free_port()}
+        job |= {name: str(file) for name, file in files.items()}
+        job |= {"number": self.number, "port": free_port()}
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
-        return Begun(self.server, files)
+        return Begun(self.server, self.number, files)
 
 
 @contextmanager

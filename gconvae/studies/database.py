@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -38,9 +39,14 @@ class Database(optuna.storages.RDBStorage):
             if hasattr(self, "engine"):
                 self.close()
             raise
+        listeners: dict[str, Callable[..., None]] = {}
         if url.startswith("postgresql"):
-            sqlalchemy.event.listen(self.engine, "connect", _in_utc)
-            self.engine.dispose()  # connections that were made before
+            listeners = {"connect": _in_utc}
+        elif url.startswith("sqlite"):
+            listeners = {"connect": _in_our_transactions, "begin": _alone}
+        for event, listener in listeners.items():
+            sqlalchemy.event.listen(self.engine, event, listener)
+        self.engine.dispose()  # connections that were made before
         self._begun: set[int] = set()
 
     def close(self) -> None:
@@ -61,6 +67,20 @@ class Database(optuna.storages.RDBStorage):
             self._begun.add(trial_id)  # others took it for dead
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
             return  # the next one is due soon
+
+
+def _in_our_transactions(connection: Any, _: Any) -> None:
+    """Lets Python's driver begin no transaction by itself, which it does as late as it can."""
+    connection.isolation_level = None
+
+
+def _alone(connection: sqlalchemy.Connection) -> None:
+    """Makes other processes wait from the first word of a transaction on.
+
+    Optuna looks whether a trial is free and then takes it. SQLite knows no lock of a row
+    (``FOR UPDATE``), and two processes that look at the same moment would both take it.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _in_utc(connection: Any, _: Any) -> None:

@@ -57,6 +57,8 @@ def work(study: optuna.Study, plan: Plan, folder: Path, bar: tqdm[Any], heartbea
             raise _Repeated from None  # asleep so long that others took this process for dead
         except (_Repeated, optuna.TrialPruned):
             raise
+        except run_folder.FolderTakenError:
+            raise _Repeated from None  # by a process that was taken for dead and is not
         except BaseException as error:
             if isinstance(error, Exception) and _is_finished(study, trial):
                 raise _Repeated from None  # others work in the run folder meanwhile

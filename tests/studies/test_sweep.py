@@ -873,6 +873,23 @@ def test_two_processes_share_the_work_and_agree(
     assert figures(found)[:2] == figures(whole)
 
 
+def test_a_folder_that_another_process_makes_meanwhile_is_looked_at_again(
+    whole: Sweep, eights: CloudDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, places = experiment.fit, []
+
+    def late(*arguments: Any, **options: Any) -> run_folder.Run:
+        if not places:
+            Path(options["out"]).mkdir(parents=True)
+        places.append(options["out"])
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(experiment, "fit", late)
+    found = quick({"beta": [5.0]}, eights, tmp_path / "sweep", seeds=2)
+    assert [path.name for path in places[:2]] == [found.settings[0].folders[0].name] * 2
+    assert figures(found) == figures(whole)[:1]
+
+
 def test_a_metric_of_half_a_group_is_refused_before_training(
     tmp_path: Path, trained: list[tuple[float, int]]
 ) -> None:
