@@ -124,15 +124,20 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
         x = model.likelihood.dequantize(points[whole], random, *ends, mask[whole])[: len(z)]
         log_q = posterior.log_prob(z)
         log_p = model.prior.log_prob(z) if context is None else model.prior.log_prob(z, context)
-        log_x = _log_density(model, x, unit, mask)
+        asked = model.likelihood.conditioned_on
+        told = model.conditioning.told(asked, z, part.labels, part.conditions)
+        log_x = _log_density(model, x, unit, mask, told)
         found.append(log_x + log_p.double() - log_q.double())
     return torch.stack(found)
 
 
-def _log_density(model: Inferable, points: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+def _log_density(
+    model: Inferable, points: Tensor, mean: Tensor, mask: Tensor, told: Tensor | None
+) -> Tensor:
     """Log p(x|z) of clouds in data units, shape (b,)."""
     unit = model.scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0)
-    nats = model.likelihood.cloud_log_prob(unit, mean, mask).double()
+    further = model.likelihood.further(told)
+    nats = model.likelihood.cloud_log_prob(unit, mean, mask, **further).double()
     if model.likelihood.has_mass:
         return nats
     # each feature is scaled on its own: the slopes are the change of volume

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
-from gconvae.cuda_graphs import Recorder, recordable
+from gconvae.drawing import Draw, draws
 from gconvae.freed_memory import keep_freed_memory
 from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import NODES, PART, joined, pieces, sent
@@ -41,10 +41,6 @@ a time. Products of matrices with few rows have other last bits, so too few are 
 
 CACHED_NODES = 2**16
 """Nodes that go through a network on a CPU at a time, where a likelihood asks for more clouds."""
-
-
-Draw = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""From means, noise and masks to clouds in the unit interval."""
 
 
 class Generative(Protocol):
@@ -186,7 +182,7 @@ def samples(
     rounded = own or bool(model.likelihood.step.any())
     kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
 
-    draw = _draws(model)
+    draw = draws(model.likelihood, model.device)
 
     def piece(start: int) -> Clouds:
         stop = min(start + rows, num_samples)
@@ -292,31 +288,6 @@ def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     return joined(list(samples(model, len(latents.points), seed, given)))
 
 
-def records(model: Generative) -> bool:
-    """Whether a GPU records the likelihood's draws, which it does where they say they can be."""
-    return model.device.type == "cuda" and recordable(model.likelihood)
-
-
-def _draws(model: Generative) -> Draw:
-    """The likelihood's draws; on a GPU the same work for every piece is recorded once."""
-    if not records(model):
-        return model.likelihood.draw
-    made: dict[str, Tensor] = {}
-
-    def write(mean: Tensor, noise: Tensor, mask: Tensor | None) -> None:
-        made["clouds"].copy_(model.likelihood.draw(mean, noise, mask))
-
-    recorder = Recorder(write, model.device)
-
-    def draw(mean: Tensor, noise: Tensor, mask: Tensor | None) -> Tensor:
-        if "clouds" not in made:  # all pieces have one shape
-            made["clouds"] = torch.empty_like(mean)
-        recorder(mean, noise, mask)
-        return made["clouds"]
-
-    return draw
-
-
 @full_precision
 def _piece(
     model: Generative,
@@ -358,7 +329,9 @@ def _piece(
     )  # (R, N, F)
     each = (BLOCK, nodes, mean.shape[-1])
     numbers = noise("observation", lambda random: model.likelihood.noise(each, random))
-    unit = draw(mean, sent(numbers, model.device), wanted)
+    asked = model.likelihood.conditioned_on
+    context = kind.conditioning.told(asked, z, labels, conditions)
+    unit = draw(mean, sent(numbers, model.device), wanted, context)
     drawn = model.scaling.unscale(model.scaling.from_unit(unit))
     if kind.rounded:
         drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gconvae.clouds import Clouds, as_conditions, as_tensor
 from gconvae.conditioning.conditions import Conditions
+from gconvae.conditioning.told import Told
 from gconvae.cuda_graphs import recording
 from gconvae.registry import check_counts
 
@@ -236,6 +237,29 @@ class Conditioning(nn.Module):
             columns.append(self.conditions.standardized(conditions))
         device = self.counts.device
         return torch.cat([c.to(device) for c in columns], dim=1) if columns else None  # (B, C)
+
+    def told(
+        self, wanted: Told, z: Tensor, labels: Tensor | None = None, conditions: Any = None
+    ) -> Tensor | None:
+        """What a likelihood is told beside the mean: latents, label, conditions.
+
+        Args:
+            wanted: What it asks for.
+            z: Latents, shape (B, L).
+            labels: As of :meth:`context`.
+            conditions: Likewise.
+        Returns:
+            Shape (B, C); None where C is 0.
+        """
+        told = [z] if wanted.latent_dim else []
+        if wanted.num_classes or wanted.num_conditions:
+            context = self.context(len(z), labels, None, conditions)
+            assert context is not None
+            # how many nodes there are is in a mask
+            ends = [self.num_classes, self.num_classes + int(self.ragged)]
+            label, _, condition = context.to(z).tensor_split(ends, dim=1)
+            told += [label, condition]
+        return torch.cat(told, dim=1) if told else None
 
     def nodes(self, mask: Tensor) -> Tensor:
         """Mask of a decoder's nodes for clouds of these sizes: the first n of N.

@@ -9,18 +9,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from gconvae.conditioning import told_of
 from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
 from gconvae.likelihoods.augmentation import augmented, share_at
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
-from gconvae.likelihoods.place_order import order_of_places
+from gconvae.likelihoods.place_order import WritingOrder
 from gconvae.likelihoods.places import (
     CONTINUOUS_STEPS,
     FEWEST_STEPS,
     OCTAVES,
     Places,
     last_place,
+    spread_in_cells,
 )
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
@@ -36,7 +38,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     r"""A distribution over whole clouds around the decoder's mean, written node by node.
 
     .. math::
-        p(x|\hat x) = \prod_{i=1}^{N} \prod_{f} p\left(x_{i,f} \mid x_{i,<f}, x_{<i}, \hat x\right)
+        p(x|\hat x, z, y) = \prod_{i=1}^{N} \prod_{f}
+            p\left(x_{i,f} \mid x_{i,<f}, x_{<i}, \hat x, z, y\right)
 
     with nodes and f in the order of the schema: the hardest particle first, and of each first its
     pT. Images, and clouds whose schema says no order, are written from the top down, equal
@@ -55,8 +58,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     feature on no lattice has 4,096 cells that hold similar numbers of training nodes, and nothing
     beyond them; a draw lies anywhere in its cell.
 
-    The network is conditioned on the mean, whose nodes are put in the same order:
-    all of them shift every place, and the i-th one the i-th place.
+    The network is told the mean, whose nodes are put in the same order: all of them shift every
+    place, and the i-th one the i-th place. It is told the latents, if ``told`` says so, and labels
+    and conditions y, where the model has some.
 
     In training, clouds are changed at random (:func:`gconvae.datasets.affine`) and the network is
     conditioned on how, so that some thousand clouds are enough and draws are unchanged ones.
@@ -84,9 +88,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         weighted: Whether the schema names a feature that weighs nodes. What they add up to is then
             written before them (:class:`Totals`), each is told how much is missing
             (:class:`RunningSums`), and may lie by one before (:class:`NearNodes`); F at least 2.
+        told: Some of ``"mean"`` and ``"latents"``: what of a model it is told.
+        latent_dim, num_classes, num_conditions: Of the model; labels and conditions are told.
     Attributes:
-        columns: Columns of the features in the order in which they are drawn.
-        descends: Whether the nodes descend in each of them, in the same order.
+        order: In which features and nodes are written.
     Raises:
         ValueError: If a number is out of range.
     References:
@@ -127,8 +132,14 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         least_share: float = 0.0,
         average: float = 0.999,
         weighted: bool = False,
+        told: Sequence[str] = ("mean",),
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        num_conditions: int = 0,
     ) -> None:
+        known = told_of(told, latent_dim, num_classes, num_conditions)
         super().__init__(num_features, lattice)
+        self.conditioned_on = known
         check_counts(num_points=num_points, width=width, heads=heads, components=components)
         check_counts(octaves=octaves, steps=steps, batch_size=batch_size)
         if not 0 <= augmented <= 1:
@@ -154,7 +165,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.least_share = least_share
         self.octaves, self.weighted = octaves, weighted
         self.network = NodeTransformer(
-            num_points, num_features, width, heads, blocks, components, octaves, weighted
+            num_points, num_features, width, heads, blocks, components, octaves, weighted, known
         )
         self.cells = EqualCells(num_features, min(2, num_features))
         self.schema: CloudSchema | None = None
@@ -165,28 +176,21 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self.register_buffer("centre", torch.full((2,), 0.5))
         self.changes: tuple[str, ...] = CHANGES if num_features > 1 else ()
         self.symmetries: tuple[str, ...] = ()
-        last = min(2, num_features)
-        self.columns = (*reversed(range(last)), *range(last, num_features))  # y, x, the rest
-        self.descends = (False,) * num_features
+        self.order = WritingOrder.of_image(num_features)
         self._known_places: Places | None = None
 
     def set_schema(self, schema: CloudSchema) -> None:
         """Takes positions, order and random changes too; only clouds in a plane are changed."""
         super().set_schema(schema)
         self.cells.positions = positions = schema.num_positions
-        # an image is written line by line
-        in_order = schema.order and schema.picture.cell is None
-        keys = dict(schema.order_keys) if in_order else {}
-        for column in (*reversed(range(positions)), *range(positions, schema.num_features)):
-            keys.setdefault(column, False)
-        self.columns, self.descends = tuple(keys), tuple(keys.values())
-        self.network.descending = self.descends[0]
+        self.order = WritingOrder.of_schema(schema)
+        self.network.descending = self.order.descends[0]
         if self.weighted:
             if not schema.weight:
                 raise ValueError("schema must name the weight of a node, got one without")
             self.schema = schema
             assert self.network.sums is not None
-            self.network.sums.weight = self.columns.index(schema.index(schema.weight))
+            self.network.sums.weight = self.order.columns.index(schema.index(schema.weight))
             units = FeatureScaling.of(schema.replace(extent=1.0))
             self.units = units.to(self.lattice_steps.device)
         self.changes = schema.changes if positions == 2 else ()
@@ -213,68 +217,71 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         return uniform_noise((clouds, nodes * features + totals, 3), generator)
 
     @torch.no_grad()
-    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        mean: Tensor,
+        noise: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """One draw of each cloud around its mean, nodes of the mean in any order.
 
         Args:
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             noise: From :meth:`noise`, shape (B, N F + T, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
+            context: From :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
         Returns:
             In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a feature
             that has one, else anywhere in the cell of a place.
         """
         self._check_nodes(mean)
         mask, places = _all_real(mean) if mask is None else mask, self._places(mean)
-        told = self._sorted(self._place(mean, places), mask, places)[0]
+        told = self.order.of_nodes(self._place(mean, places), mask, places.steps)[0]
         noise, of_totals = noise.tensor_split([mean[0].numel()], dim=1)
         noise = noise.unflatten(1, mean.shape[1:])  # (B, N, F, 3)
-        of_nodes = self._in_order(noise.to(mean), dim=2).flatten(1, 2)
+        of_nodes = self.order.written(noise.to(mean), dim=2).flatten(1, 2)
         uniform = torch.cat([of_nodes, of_totals.to(mean)], dim=1)
-        condition = self._condition(mask)
-        options = self.temperature, self.least_share
-        drawn = self.network.draw(told, condition, uniform, places, *options)
-        drawn = self._sorted(drawn, mask, places)[0]  # a network may err about what lies above
-        nodes = self._spread(self._in_columns(places.values(drawn)), noise)
+        given = told, self._condition(mask, None, context), uniform, places
+        drawn = self.network.draw(*given, self.temperature, self.least_share)
+        # a network may err about what lies above
+        drawn = self.order.of_nodes(drawn, mask, places.steps)[0]
+        nodes, steps = self.order.in_columns(places.values(drawn)), self.lattice_steps
+        nodes = spread_in_cells(nodes, noise[..., 0], steps, self._continuous())
         return self.cells.back(nodes).masked_fill(~mask.unsqueeze(-1), 0.0)
-
-    def _spread(self, nodes: Tensor, noise: Tensor) -> Tensor:
-        """Continuous features anywhere in their cells, in which the density is constant."""
-        steps = self.lattice_steps.to(nodes)
-        is_continuous = self._continuous()
-        place = torch.round(nodes * steps)
-        low, high = (place - 0.5).clamp(min=0.0), torch.minimum(place + 0.5, steps)
-        # digits of the double-precision noise that draws in single precision do not use
-        share = ((noise[..., 0] * 2**24) % 1.0).to(nodes)
-        return torch.where(is_continuous, (low + share * (high - low)) / steps, nodes)
 
     def _continuous(self) -> Tensor:
         """Which features lie on no lattice, shape (F,)."""
         return (self.step == 0) & (self.lattice_steps == CONTINUOUS_STEPS)
 
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mean: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of each feature of each node given the nodes before it.
 
         Args:
             value: Nodes in [0, 1], in any order, shape (B, N, F).
             mean: The decoder's output, nodes in any order, shape (B, N, F).
+            context: As of :meth:`draw`.
         Returns:
             Nats, in the order of ``value``, constant within a cell, shape (B, N, F).
         """
         self._check_pair(value, mean, "value")
         self._check_nodes(mean)
-        log_mass, total, order = self._log_mass(value, mean, _all_real(mean))
+        mask = _all_real(mean)
+        log_mass, total, order = self._log_mass(value, mean, mask, None, context)
         log_mass = log_mass + total[:, None, None] / mean[0].numel()
         log_density = log_mass + self.lattice_steps.to(mean).log()
-        density = torch.zeros_like(log_density).scatter(1, _wide(order, log_density), log_density)
+        wide = order.unsqueeze(-1).expand_as(log_density)
+        density = torch.zeros_like(log_density).scatter(1, wide, log_density)
         place = self.cells(value) * CONTINUOUS_STEPS
         is_half = (place < 0.5) | (place > CONTINUOUS_STEPS - 0.5)
         halves = math.log(2) * (is_half & self._continuous())
         return density + halves + self.cells.log_slope(value)
 
-    def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+    def cloud_log_prob(
+        self, unit: Tensor, mean: Tensor, mask: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         """Nats of a mass on the lattice, shape (B,): minus :meth:`negative_log_likelihood`."""
-        return -self.negative_log_likelihood(unit, mean, mask)
+        return -self.negative_log_likelihood(unit, mean, mask, context=context)
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes cells of continuous features, and the middle about which clouds are turned."""
@@ -282,7 +289,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         self._known_places = None
         if self.weighted:
             places = self._places(unit)
-            place, order = self._sorted(self._place(unit, places), mask, places)
+            place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
             self.network.fit(place, mask.gather(1, order), places)
         if self.num_features > 1:
             self.centre.copy_(unit[mask][:, :2].mean(0))
@@ -302,7 +309,12 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         return [one for name, one in named if name.endswith("weight") and one.dim() > 1]
 
     def negative_log_likelihood(
-        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
+        self,
+        unit: Tensor,
+        mean: Tensor,
+        mask: Tensor,
+        changes: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Of whole clouds, nodes in any order.
 
@@ -311,33 +323,39 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             mean: The decoder's output for them, shape (B, N, F).
             mask: True where a node is real, in both, shape (B, N).
             changes: What was changed of each cloud, shape (B, 6); None = nothing.
+            context: As of :meth:`draw`.
         Returns:
             Nats, shape (B,).
         """
-        log_mass, total, order = self._log_mass(unit, mean, mask, changes)
+        log_mass, total, order = self._log_mass(unit, mean, mask, changes, context)
         real = mask.gather(1, order).unsqueeze(-1)  # (B, N, 1)
         return -log_mass.masked_fill(~real, 0.0).sum((1, 2)) - total
 
     def _log_mass(
-        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
+        self,
+        unit: Tensor,
+        mean: Tensor,
+        mask: Tensor,
+        changes: Tensor | None,
+        context: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Of nodes on the lattice, in order, shape (B, N, F); of totals; and that order."""
         places = self._places(unit)
-        place, order = self._sorted(self._place(unit, places), mask, places)
-        told = self._sorted(self._place(mean, places), mask, places)[0]
-        real, condition = mask.gather(1, order), self._condition(mask, changes)
+        place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
+        told = self.order.of_nodes(self._place(mean, places), mask, places.steps)[0]
+        real, condition = mask.gather(1, order), self._condition(mask, changes, context)
         log_mass, total = self.network(place, real, told, condition, places)
         # what is no number has no place, and must not pass for a cloud
         given = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
         broken = 0 * given.sum((1, 2), keepdim=True)
-        return self._in_columns(log_mass) + broken, total, order
+        return self.order.in_columns(log_mass) + broken, total, order
 
     def _places(self, like: Tensor) -> Places:
-        """Those of the features in the order of ``columns``."""
+        """Those of the features in the order in which they are written."""
         known = self._known_places
         if known is None or not recording(like):  # in a recording no value can be looked at
             every = self.lattice_steps.tolist()
-            steps = [every[column] for column in self.columns]
+            steps = [every[column] for column in self.order.columns]
             if known is None or not known.fits(steps, like):
                 amounts = None if self.units is None else self._amounts(steps)
                 known = self._known_places = Places(steps, like, self.octaves, amounts)
@@ -347,7 +365,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """What each place is in data units, feature by feature in the order of drawing."""
         assert self.units is not None
         found = []
-        for column, count in zip(self.columns, steps, strict=True):
+        for column, count in zip(self.order.columns, steps, strict=True):
             place = torch.arange(count + 1, device=self.cells.knots.device) / count
             unit = self.cells.back(place.unsqueeze(1).expand(-1, self.num_features))
             found.append(self.units.unscale(unit)[:, column])
@@ -355,31 +373,15 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
-        return places.of(self._in_order(self.cells(unit)))
+        return places.of(self.order.written(self.cells(unit)))
 
-    def _in_order(self, parts: Tensor, dim: int = -1) -> Tensor:
-        """Columns in the order of drawing."""
-        every = parts.unbind(dim)
-        return torch.stack([every[column] for column in self.columns], dim)
-
-    def _in_columns(self, drawn: Tensor) -> Tensor:
-        """Features in the order of drawing, shape (B, N, F), in their columns again."""
-        every = drawn.unbind(-1)
-        found = [every[self.columns.index(column)] for column in range(self.num_features)]
-        return torch.stack(found, dim=-1)
-
-    def _sorted(self, place: Tensor, mask: Tensor, places: Places) -> tuple[Tensor, Tensor]:
-        """Places in order, masked nodes last and 0, shape (B, N, F); and that order."""
-        order = order_of_places(place, mask, places.steps, self.descends)
-        place = place.masked_fill(~mask.unsqueeze(-1), 0)
-        return place.gather(1, _wide(order, place)), order
-
-    def _condition(self, mask: Tensor, changes: Tensor | None = None) -> Tensor:
-        """What was changed, and the share of the places that are taken, shape (B, C)."""
+    def _condition(self, mask: Tensor, changes: Tensor | None, context: Tensor | None) -> Tensor:
+        """What was changed, the share of the places that are taken, and what is told, (B, K)."""
         if changes is None:
             changes = self.centre.new_zeros(len(mask), transforms.NUM_CHANGES)
         taken = mask.sum(1, keepdim=True).to(changes) / self.num_points
-        return torch.cat([changes, taken], dim=1)
+        told = [each.to(changes) for each in self.further(context).values()]
+        return torch.cat([changes, taken, *told], dim=1)
 
     def _load_from_state_dict(self, *given: Any, **further: Any) -> None:
         super()._load_from_state_dict(*given, **further)
@@ -393,7 +395,3 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
 def _all_real(points: Tensor) -> Tensor:
     return torch.ones_like(points[..., 0], dtype=torch.bool)
-
-
-def _wide(order: Tensor, like: Tensor) -> Tensor:
-    return order.unsqueeze(-1).expand(-1, -1, like.shape[-1])

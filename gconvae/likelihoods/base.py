@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from gconvae.conditioning import MEAN_ALONE, Told
 from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
@@ -53,6 +54,10 @@ class Likelihood(nn.Module, ABC):
     has_mass: ClassVar[bool] = False
     """Whether :meth:`cloud_log_prob` is that of a place on a lattice, not a density."""
 
+    conditioned_on: Told = MEAN_ALONE
+    """What stands behind the bar. Where that is more than the mean, methods that take a mean take
+    ``context`` too, shape (B, C), from :meth:`gconvae.conditioning.Conditioning.told`."""
+
     blocks_together: ClassVar[int] = 1
     """Blocks of 256 clouds that are drawn at a time on a CPU, at most: several where a draw is
     many small operations, between which Python makes threads wait for each other."""
@@ -82,7 +87,13 @@ class Likelihood(nn.Module, ABC):
         """
 
     @abstractmethod
-    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        mean: Tensor,
+        noise: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """One draw of each cloud as a function of random numbers, its own row alone.
 
         Args:
@@ -90,13 +101,18 @@ class Likelihood(nn.Module, ABC):
             noise: From :meth:`noise`, on the device of ``mean``.
             mask: True for the first n nodes of each cloud, which are the real ones, of the result
                 too, shape (B, N); None = all.
+            context: What it is told beside the mean, shape (B, C); None where C is 0.
         Returns:
             In [0, 1], shape (B, N, F).
         """
 
     @torch.no_grad()
     def sample(
-        self, mean: Tensor, generator: torch.Generator, mask: Tensor | None = None
+        self,
+        mean: Tensor,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """One draw of each cloud around its mean: :meth:`draw` of :meth:`noise`.
 
@@ -105,26 +121,30 @@ class Likelihood(nn.Module, ABC):
             generator: On the CPU, so that every device gets the same numbers.
             mask: True for the first n nodes of each cloud, which are the real ones, of the result
                 too, shape (B, N); None = all.
+            context: As of :meth:`draw`.
         Returns:
             In [0, 1], shape (B, N, F).
         """
         self._check_features(mean, "mean")
         clouds, nodes, features = mean.shape
         noise = self.noise((clouds, nodes, features), generator)
-        return self.draw(mean, noise.to(mean.device), mask)
+        return self.draw(mean, noise.to(mean.device), mask, **self.further(context))
 
     @abstractmethod
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mean: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of each feature of each node, on the unit interval.
 
         Args:
             value: Nodes in [0, 1], the n-th a draw around the n-th mean, shape (B, N, F).
             mean: The decoder's output, shape (B, N, F).
+            context: As of :meth:`draw`.
         Returns:
             Nats, shape (B, N, F).
         """
 
-    def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+    def cloud_log_prob(
+        self, unit: Tensor, mean: Tensor, mask: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         r"""Of whole clouds, nodes in any order.
 
         .. math:: \log p(x|\hat x) \ge \sum_i \sum_f \log p(x_{i,f} | \hat x_{\pi(i),f})
@@ -136,13 +156,15 @@ class Likelihood(nn.Module, ABC):
             unit: Clouds in [0, 1], shape (B, N, F).
             mean: The decoder's output for them, shape (B, N, F).
             mask: True where a node is real, in both, shape (B, N).
+            context: As of :meth:`draw`.
         Returns:
             Nats on the unit interval, shape (B,).
         """
         index = match(unit, mean, mask, mask)  # (B, N)
         partner = mean.gather(1, index.clamp(min=0).unsqueeze(-1).expand_as(mean))
         real = (mask & (index >= 0)).unsqueeze(-1)
-        return self.log_prob(unit, partner).masked_fill(~real, 0.0).sum((1, 2))
+        log_prob = self.log_prob(unit, partner, **self.further(context))
+        return log_prob.masked_fill(~real, 0.0).sum((1, 2))
 
     @abstractmethod
     def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
@@ -153,6 +175,19 @@ class Likelihood(nn.Module, ABC):
             mean: The decoder's output for them, nodes in any order, shape (B, N, F).
             mask: True where a node is real, in both, shape (B, N); None = all.
         """
+
+    def further(self, context: Tensor | None) -> dict[str, Tensor]:
+        """What goes to a method beside the mean: nothing where the mean is all that is told.
+
+        So a likelihood that knows of no context need not take one.
+        """
+        if context is None and self.conditioned_on.context_dim == 0:
+            return {}
+        wanted = self.conditioned_on.context_dim
+        if context is None or context.dim() != 2 or context.shape[1] != wanted:
+            given = "None" if context is None else tuple(context.shape)
+            raise ValueError(f"context must have shape (clouds, {wanted}), got {given}")
+        return {"context": context} if wanted else {}
 
     def set_schema(self, schema: CloudSchema) -> None:
         """Takes what a schema says of the features: positions, order, steps that are known.
@@ -325,7 +360,12 @@ class LearnedLikelihood(Likelihood):
         return unit, unit.new_zeros(len(unit), 0)
 
     def negative_log_likelihood(
-        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
+        self,
+        unit: Tensor,
+        mean: Tensor,
+        mask: Tensor,
+        changes: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Of whole clouds: the loss, by default minus :meth:`cloud_log_prob`.
 
@@ -334,10 +374,11 @@ class LearnedLikelihood(Likelihood):
             mean: The decoder's output for them, shape (B, N, F).
             mask: True where a node is real, in both, shape (B, N).
             changes: From :meth:`changed`, shape (B, K); None = none.
+            context: As of :meth:`draw`.
         Returns:
             Nats, shape (B,).
         """
-        return -self.cloud_log_prob(unit, mean, mask)
+        return -self.cloud_log_prob(unit, mean, mask, **self.further(context))
 
     def calibrate(self, target: Tensor, mean: Tensor, mask: Tensor | None = None) -> None:
         """Nothing to do beside the training; clouds of wrong shapes are an error all the same."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from gconvae.conditioning import told_of
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.runge_kutta import METHODS, integrate
 from gconvae.likelihoods.velocity import Context, VelocityNetwork
@@ -66,6 +67,10 @@ class FlowMatchingLikelihood(LearnedLikelihood):
             with steps of one length.
         spread: :math:`\sigma`, in standard deviations of each feature.
         temperature: Factor of :math:`\sigma` in draws, 1 = as it was fitted.
+        told: ``("mean",)``, or ``("mean", "latents")``: what of a model it is told.
+        latent_dim: L of the model.
+        num_classes: Labels that it is told; 0 = none.
+        num_conditions: Conditions that it is told.
     Attributes:
         centre: Means of the features over training nodes, shape (F,).
         scale: Their standard deviations, likewise.
@@ -104,8 +109,16 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         solver: str = "heun3",
         spread: float = 0.5,
         temperature: float = 1.0,
+        told: Sequence[str] = ("mean",),
+        latent_dim: int = 10,
+        num_classes: int = 0,
+        num_conditions: int = 0,
     ) -> None:
+        known = told_of(told, latent_dim, num_classes, num_conditions)
+        if not known.mean:
+            raise ValueError(f"told must name the mean, about which noise lies, got {told!r}")
         super().__init__(num_features, lattice)
+        self.conditioned_on = known
         check_counts(num_points=num_points, width=width, heads=heads, layers=layers)
         check_counts(mean_layers=mean_layers, steps=steps, batch_size=batch_size)
         check_counts(evaluations=evaluations)
@@ -117,7 +130,9 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.evaluations, self.solver = evaluations, solver
         self.spread, self.temperature = spread, temperature
-        self.network = VelocityNetwork(num_features, spread, width, heads, layers, mean_layers)
+        self.network = VelocityNetwork(
+            num_features, spread, width, heads, layers, mean_layers, known
+        )
         self.register_buffer("centre", torch.full((num_features,), 0.5))
         self.register_buffer("scale", torch.full((num_features,), 0.25))
 
@@ -126,23 +141,30 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         return standard_noise(shape, generator)
 
     @torch.no_grad()
-    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        mean: Tensor,
+        noise: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """One draw of each cloud around its mean.
 
         Args:
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             noise: From :meth:`noise`, of the same shape.
             mask: True for real nodes, shape (B, N); None = all.
+            context: From :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
         Returns:
             In [0, 1], node i from the noise around node i of the mean, masked ones 0, shape
             (B, N, F).
         """
         self._check_features(mean, "mean")
         mask = _all_real(mean) if mask is None else mask
-        middle, context = self._conditions(mean, mask)
+        middle, told = self._conditions(mean, mask, context)
         start = self.temperature * noise.to(mean).masked_fill(~mask.unsqueeze(-1), 0.0)
         moved = integrate(
-            lambda x, t: self.network(x, x.new_full((len(x),), t), context),
+            lambda x, t: self.network(x, x.new_full((len(x),), t), told),
             start,
             self.evaluations,
             self.solver,
@@ -150,7 +172,7 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         nodes = (middle + self.spread * moved) * self.scale.to(mean) + self.centre.to(mean)
         return nodes.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mean: Tensor, context: Tensor | None = None) -> Tensor:
         r"""What each feature of each node adds to the log-density of its cloud.
 
         .. math:: \log N(x(0); 0, 1) - \int_0^1 \frac{\partial v_{i,f}}{\partial x_{i,f}} \, dt
@@ -163,19 +185,23 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         Args:
             value: Nodes in [0, 1], the n-th a draw around the n-th mean, shape (B, N, F).
             mean: The decoder's output, shape (B, N, F).
+            context: As of :meth:`draw`.
         Returns:
             Nats on the unit interval, without a gradient, shape (B, N, F).
         """
         self._check_pair(value, mean, "value")
-        return self._log_density(value, mean, _all_real(mean))
+        return self._log_density(value, mean, _all_real(mean), context)
 
-    def cloud_log_prob(self, unit: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+    def cloud_log_prob(
+        self, unit: Tensor, mean: Tensor, mask: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         """Sum of :meth:`log_prob` over the real nodes, each matched to a node of the mean.
 
         Args:
             unit: Clouds in [0, 1], shape (B, N, F).
             mean: The decoder's output for them, shape (B, N, F).
             mask: True where a node is real, in both, shape (B, N).
+            context: As of :meth:`draw`.
         Returns:
             Nats on the unit interval, shape (B,), a lower bound: see :class:`Likelihood`.
         """
@@ -183,7 +209,7 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         ends = self._standard(unit, mask), self._standard(mean, mask)
         matched = _partners(ends[1], ends[0], mask)
         value = matched * self.scale.to(unit) + self.centre.to(unit)
-        return self._log_density(value, mean, mask).sum((1, 2))
+        return self._log_density(value, mean, mask, context).sum((1, 2))
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes mean and standard deviation of each feature over the training nodes."""
@@ -212,7 +238,12 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         return [one for name, one in named if name.endswith("weight") and one.dim() > 1]
 
     def negative_log_likelihood(
-        self, unit: Tensor, mean: Tensor, mask: Tensor, changes: Tensor | None = None
+        self,
+        unit: Tensor,
+        mean: Tensor,
+        mask: Tensor,
+        changes: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """The squared error of the velocities, which is what is minimized in place of nats.
 
@@ -222,44 +253,54 @@ class FlowMatchingLikelihood(LearnedLikelihood):
             mask: True where a node is real, in both, shape (B, N).
             changes: Time and noise from :meth:`changed`, shape (B, 1 + N F); None = the mean over
                 four times, with noise that is the same for all clouds and in every call.
+            context: As of :meth:`draw`.
         Returns:
             Summed over nodes and features, shape (B,).
         """
         self._check_pair(unit, mean, "unit")
         if changes is not None:
             noise = changes[:, 1:].view(unit.shape)
-            return self._squared_error(unit, mean, mask, changes[:, 0], noise)
+            return self._squared_error(unit, mean, mask, changes[:, 0], noise, context)
         errors = []
         random = generator(0, "flow matching of held-out clouds")
         for moment in HELD_OUT_TIMES:
             time = unit.new_full((len(unit),), moment)
             noise = standard_noise(tuple(unit.shape[1:]), random).to(unit).expand_as(unit)
-            errors.append(self._squared_error(unit, mean, mask, time, noise))
+            errors.append(self._squared_error(unit, mean, mask, time, noise, context))
         return torch.stack(errors).mean(0)
 
     def _squared_error(
-        self, unit: Tensor, mean: Tensor, mask: Tensor, time: Tensor, noise: Tensor
+        self,
+        unit: Tensor,
+        mean: Tensor,
+        mask: Tensor,
+        time: Tensor,
+        noise: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
         """Of velocities at one time a cloud, shape (B,)."""
         masked = ~mask.unsqueeze(-1)
-        middle, context = self._conditions(mean, mask)
+        middle, told = self._conditions(mean, mask, context)
         begin = noise.masked_fill(masked, 0.0)
         nodes = _partners(middle + self.spread * begin, self._standard(unit, mask), mask)
         end = (nodes - middle) / self.spread
         place = torch.lerp(begin, end, time.view(-1, 1, 1))
-        error = self.network(place, time, context) - (end - begin)
+        error = self.network(place, time, told) - (end - begin)
         return error.square().masked_fill(masked, 0.0).sum((1, 2))
 
-    def _log_density(self, value: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+    def _log_density(
+        self, value: Tensor, mean: Tensor, mask: Tensor, context: Tensor | None
+    ) -> Tensor:
         """Of nodes around their own nodes of the mean, 0 where masked, shape (B, N, F)."""
         masked = ~mask.unsqueeze(-1)
         with torch.inference_mode(False), torch.no_grad():  # what derivatives are taken through
-            middle, context = self._conditions(mean.clone(), mask.clone())
+            context = None if context is None else context.clone()
+            middle, told = self._conditions(mean.clone(), mask.clone(), context)
         end = (self._standard(value, mask) - middle) / self.spread
 
         def velocity(state: Tensor, time: float) -> Tensor:
             place = state[..., : self.num_features]
-            return torch.cat(_velocity_and_slopes(self.network, place, time, context), dim=-1)
+            return torch.cat(_velocity_and_slopes(self.network, place, time, told), dim=-1)
 
         state = torch.cat([end, torch.zeros_like(end)], dim=-1)
         state = integrate(velocity, state, self.evaluations, self.solver, backward=True)
@@ -268,11 +309,14 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         log_volume = (self.spread * self.scale.to(value)).log()
         return (log_normal + shrunk - log_volume).masked_fill(masked, 0.0)
 
-    def _conditions(self, mean: Tensor, mask: Tensor) -> tuple[Tensor, Context]:
-        """The standardized mean, and what the network makes of it and of the number of nodes."""
+    def _conditions(
+        self, mean: Tensor, mask: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Context]:
+        """The standardized mean, and what the network makes of all that it is told."""
         middle = self._standard(mean, mask)
         taken = mask.sum(1, keepdim=True).to(mean) / self.num_points
-        return middle, self.network.context(middle, mask, taken)
+        told = [each.to(mean) for each in self.further(context).values()]
+        return middle, self.network.context(middle, mask, torch.cat([taken, *told], dim=1))
 
     def _standard(self, unit: Tensor, mask: Tensor) -> Tensor:
         """Features with mean 0 and variance 1, masked nodes 0."""

@@ -71,12 +71,18 @@ class GaussianLikelihood(Likelihood):
         """One uniform number a feature, shape (B, N, F), in double precision."""
         return randomness.uniform_noise(shape, generator)
 
-    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        mean: Tensor,
+        noise: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """One draw around each mean, shape (B, N, F); the mean itself where the scale is 0."""
         self._check_features(mean, "mean")
         return torch.where(self.scale > 0, _draw(mean, self.scale, noise), mean)
 
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mean: Tensor, context: Tensor | None = None) -> Tensor:
         """Exact and differentiable, shape (B, N, F); minus infinity outside [0, 1].
 
         Raises:

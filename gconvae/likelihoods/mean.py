@@ -32,12 +32,18 @@ class MeanLikelihood(Likelihood):
         """None are needed, shape (B, 0)."""
         return torch.empty(shape[0], 0, device=generator.device)
 
-    def draw(self, mean: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        mean: Tensor,
+        noise: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """The mean, shape (B, N, F)."""
         self._check_features(mean, "mean")
         return mean
 
-    def log_prob(self, value: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mean: Tensor, context: Tensor | None = None) -> Tensor:
         """There is none.
 
         Raises:

@@ -1,17 +1,74 @@
-"""The order of nodes by their places."""
+"""The order in which nodes and their features are written, and of nodes by their places."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["order_of_places"]
+from gconvae.schema import CloudSchema
+
+__all__ = ["WritingOrder", "order_of_places"]
 
 MOST_RANKED = 7
 """Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
+
+
+class WritingOrder(NamedTuple):
+    """In which order a cloud is written.
+
+    Attributes:
+        columns: Columns of the features, that of the first first.
+        descends: Whether the nodes descend in each of them, in the same order.
+    Example:
+        >>> WritingOrder.of_image(3).columns  # y, x, the rest
+        (1, 0, 2)
+    """
+
+    columns: tuple[int, ...]
+    descends: tuple[bool, ...]
+
+    @classmethod
+    def of_image(cls, num_features: int, num_positions: int = 2) -> WritingOrder:
+        """From the top down, equal heights from the left, and then what lies there."""
+        last = min(num_positions, num_features)
+        columns = (*reversed(range(last)), *range(last, num_features))
+        return cls(columns, (False,) * num_features)
+
+    @classmethod
+    def of_schema(cls, schema: CloudSchema) -> WritingOrder:
+        """That of the schema; an image is written line by line."""
+        in_order = schema.order and schema.picture.cell is None
+        keys = dict(schema.order_keys) if in_order else {}
+        for column in cls.of_image(schema.num_features, schema.num_positions).columns:
+            keys.setdefault(column, False)
+        return cls(tuple(keys), tuple(keys.values()))
+
+    def written(self, parts: Tensor, dim: int = -1) -> Tensor:
+        """Columns in the order in which they are written."""
+        every = parts.unbind(dim)
+        return torch.stack([every[column] for column in self.columns], dim)
+
+    def in_columns(self, written: Tensor) -> Tensor:
+        """Features as they are written, shape (B, N, F), in their columns again."""
+        every = written.unbind(-1)
+        found = [every[self.columns.index(column)] for column in range(len(every))]
+        return torch.stack(found, dim=-1)
+
+    def of_nodes(self, place: Tensor, mask: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Nodes in order, masked ones last and 0, shape (B, N, F); and their numbers, (B, N).
+
+        Args:
+            place: Of features as they are written, shape (B, N, F).
+            mask: True where a node is real, shape (B, N).
+            steps: Last place of each feature.
+        """
+        order = order_of_places(place, mask, steps, self.descends)
+        place = place.masked_fill(~mask.unsqueeze(-1), 0)
+        return place.gather(1, order.unsqueeze(-1).expand_as(place)), order
 
 
 def order_of_places(

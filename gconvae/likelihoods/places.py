@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["CONTINUOUS_STEPS", "FEWEST_STEPS", "FINE", "OCTAVES", "Places", "last_place", "waves"]
+__all__ = [
+    "CONTINUOUS_STEPS",
+    "FEWEST_STEPS",
+    "FINE",
+    "OCTAVES",
+    "Places",
+    "last_place",
+    "spread_in_cells",
+    "waves",
+]
 
 FEWEST_STEPS = 255
 """Steps of a lattice below which each is split in two, again and again."""
@@ -180,6 +189,25 @@ def last_place(step: float, width: float) -> int:
     while steps < FEWEST_STEPS:
         steps *= 2
     return steps
+
+
+def spread_in_cells(nodes: Tensor, noise: Tensor, steps: Tensor, is_continuous: Tensor) -> Tensor:
+    """Continuous features anywhere in their cells, in which the density is constant.
+
+    Args:
+        nodes: On places, in [0, 1], shape (B, N, F).
+        noise: The uniform numbers by which places were drawn, in double precision, shape (B, N,
+            F): draws in single precision do not use their last digits.
+        steps: Last place of each feature, shape (F,).
+        is_continuous: Which features lie on no lattice, shape (F,).
+    Returns:
+        Shape (B, N, F), those on a lattice as they were.
+    """
+    steps = steps.to(nodes)
+    place = torch.round(nodes * steps)
+    low, high = (place - 0.5).clamp(min=0.0), torch.minimum(place + 0.5, steps)
+    share = ((noise * 2**24) % 1.0).to(nodes)
+    return torch.where(is_continuous, (low + share * (high - low)) / steps, nodes)
 
 
 def _table(steps: int, octaves: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gconvae.conditioning import MEAN_ALONE, Told
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
 from gconvae.likelihoods.near_nodes import NearDrawing, NearNodes
@@ -38,6 +39,7 @@ class NodeTransformer(nn.Module):
             add up to, see :class:`RunningSums`, and what all of them do, see :class:`Totals`; and
             may lie near those before them, see :class:`NearNodes`. If the weight is the first
             feature and never negative, no node weighs more than what is left, see :class:`Room`.
+        told: What it is told of a cloud.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class NodeTransformer(nn.Module):
         components: int,
         octaves: int = OCTAVES,
         weighted: bool = False,
+        told: Told = MEAN_ALONE,
     ) -> None:
         super().__init__()
         self.descending = False  # whether the first feature of no node is above that of the last
@@ -57,9 +60,9 @@ class NodeTransformer(nn.Module):
         self.node, self.node_out = nn.Linear(num_features * seen, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
-        self.told = two_layers(transforms.NUM_CHANGES + 1, width)
-        self.mean = two_layers(num_points * num_features, width)
-        self.counterpart = nn.Linear(num_features * seen, width)
+        self.told = two_layers(transforms.NUM_CHANGES + 1 + told.context_dim, width)
+        self.mean = two_layers(num_points * num_features, width) if told.mean else None
+        self.counterpart = nn.Linear(num_features * seen, width) if told.mean else None
         self.blocks = nn.ModuleList(
             nn.Sequential(*(CausalBlock(width, heads) for _ in range(number))) for number in blocks
         )
@@ -93,7 +96,7 @@ class NodeTransformer(nn.Module):
             place: Of nodes in order, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
             mean: Places of the nodes of the mean, in order, shape (B, N, F).
-            condition: How the cloud was changed and how full it is, shape (B, C).
+            condition: How the cloud was changed, how full it is, and its context, shape (B, C).
             places: The lattices.
         Returns:
             Nats, shape (B, N, F); and those of what all nodes add up to, which is written before
@@ -147,7 +150,7 @@ class NodeTransformer(nn.Module):
 
         Args:
             mean: Places of the nodes of the mean, in order, shape (B, N, F).
-            condition: How the cloud was changed and how full it is, shape (B, C).
+            condition: How the cloud was changed, how full it is, and its context, shape (B, C).
             uniform: Three numbers in [0, 1) for each feature of a node, and then for each total,
                 shape (B, N F + T, 3).
             places: The lattices.
@@ -244,10 +247,15 @@ class NodeTransformer(nn.Module):
 
     def _known(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What is known of a cloud before anything is written, shape (B, W)."""
-        return self.mean(2 * places.values(mean).flatten(1) - 1) + self.told(condition)
+        told: Tensor = self.told(condition)
+        if self.mean is None:
+            return told
+        return self.mean(2 * places.values(mean).flatten(1) - 1) + told
 
     def _shift(self, known: Tensor, mean: Tensor, places: Places) -> Tensor:
         """What each place knows beside the nodes, shape (B, N, W)."""
+        if self.counterpart is None:
+            return known.unsqueeze(1) + self.places
         seen = places.seen(mean)[..., : places.waves].flatten(2)
         return known.unsqueeze(1) + self.counterpart(seen) + self.places
 

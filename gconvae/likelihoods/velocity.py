@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gconvae.conditioning import MEAN_ALONE, Told
 from gconvae.nn.equivariant import SetLayer
 from gconvae.registry import check_counts
 
@@ -62,6 +63,7 @@ class VelocityNetwork(nn.Module):
         heads: Attention heads, a divisor of ``width``.
         layers: Of the stack of the moving nodes.
         mean_layers: Of the stack of the mean.
+        told: What it is told of a cloud; the mean always.
     Example:
         >>> network, mean = VelocityNetwork(3, width=8), torch.randn(4, 5, 3)
         >>> context = network.context(mean, torch.ones(4, 5, dtype=torch.bool), torch.ones(4, 1))
@@ -77,11 +79,12 @@ class VelocityNetwork(nn.Module):
         heads: int = 2,
         layers: int = 3,
         mean_layers: int = 2,
+        told: Told = MEAN_ALONE,
     ) -> None:
         super().__init__()
         check_counts(num_features=num_features, layers=layers, mean_layers=mean_layers)
         self.spread, seen = spread, num_features * (1 + 2 * WAVES)
-        self.mean, self.taken = nn.Linear(seen, width), nn.Linear(1, width)
+        self.mean, self.taken = nn.Linear(seen, width), nn.Linear(1 + told.context_dim, width)
         self.of_mean = nn.ModuleList(SetLayer(width, heads) for _ in range(mean_layers))
         self.counterpart, self.whole = nn.Linear(width, width), nn.Linear(width, width)
         self.time = nn.Linear(1 + 2 * TIME_WAVES, width)
@@ -99,7 +102,7 @@ class VelocityNetwork(nn.Module):
         Args:
             mean: Its nodes in standardized features, masked ones 0, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
-            taken: Share of the places that are taken, shape (B, 1).
+            taken: Share of the places that are taken, and what else is told, shape (B, 1 + C).
         """
         real = mask.unsqueeze(1).to(mean)  # (B, 1, N)
         nodes, told = self.mean(_seen(mean)), self.taken(taken)

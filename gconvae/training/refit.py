@@ -84,6 +84,9 @@ def with_likelihood(
             "num_points": model.conditioning.num_points,
             "num_features": len(model.scaling.low),
             "weighted": bool(model.schema.weight),
+            "latent_dim": model.prior.latent_dim,
+            "num_classes": model.conditioning.num_classes,
+            "num_conditions": len(model.conditioning.names),
         }
         model.likelihood = _created("likelihood", likelihood, shape, seed, options)
     device = model.device

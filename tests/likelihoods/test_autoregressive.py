@@ -239,7 +239,7 @@ def test_draws_of_one_node_are_as_frequent_as_their_masses_say(lattice: tuple[in
 def test_a_schema_says_the_order_of_drawing(schema: CloudSchema, columns: tuple[int, ...]) -> None:
     likelihood, lattice = decided((3, 18, 2), num_points=1), (3, 18, 2)
     likelihood.set_schema(schema)
-    assert likelihood.columns == columns
+    assert likelihood.order.columns == columns
     assert_draws_fit_masses(likelihood, lattice)
 
 
@@ -486,7 +486,7 @@ def test_draws_are_told_the_share_of_places_that_are_real() -> None:
     alone = (torch.arange(4) < 1).expand(50, 4)
     drawn = likelihood.sample(mean, generator(), alone)[:, 0]
     uniform = torch.rand(50, 4, 3, 3, generator=generator(), dtype=torch.float64).float()
-    order, expected = list(likelihood.columns), {}
+    order, expected = list(likelihood.order.columns), {}
     places = Places([int(likelihood.lattice_steps[column]) for column in order], mean)
     for share in (0.25, 1.0):
         told = torch.tensor([0.0] * NUM_CHANGES + [share]).expand(50, -1)

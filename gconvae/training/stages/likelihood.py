@@ -21,6 +21,7 @@ from gconvae.training.optimization import AdamW, Optimization, muon, trapezoid
 from gconvae.training.running_mean import RunningMean
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.training.stages.reconstructions import (
+    Decoded,
     Reconstructions,
     dequantized,
     held_out,
@@ -183,8 +184,7 @@ class LikelihoodStage(SteppedStage):
         noise = valid.noise(len(rows), self._numbers("held-out means", 0))
         with alone():
             given = valid.labels(rows), *noise, valid.conditions(rows)
-            mean = valid.means(unit, mask, *given)
-        self.held_out = unit, mean, mask
+            self.held_out = unit, mask, valid.decoded(unit, mask, *given)
         likelihood.network.train()
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -212,7 +212,10 @@ class LikelihoodStage(SteppedStage):
     def on_fit_start(self) -> None:
         """Brings all to the device."""
         self.pairs.to(self.device)
-        self.held_out = tuple(part.to(self.device) for part in self.held_out)  # type: ignore[assignment]  # three tensors
+        unit, mask, decoded = self.held_out
+        context = None if decoded.context is None else decoded.context.to(self.device)
+        decoded = Decoded(decoded.mean.to(self.device), context)
+        self.held_out = unit.to(self.device), mask.to(self.device), decoded
 
     def batch(self, step: int) -> Batch:
         """Changed clouds of a step."""
@@ -244,10 +247,9 @@ class LikelihoodStage(SteppedStage):
 
         def some(rows: slice) -> tuple[Tensor, list[Tensor]]:
             unit, mask, changes, noise, labels, node_noise, conditions = batch.of(rows)
-            means = self.pairs.means(unit, mask, labels, noise, node_noise, conditions)
-            with self.in_precision():
-                losses = self.likelihood.negative_log_likelihood(unit, means, mask, changes)
-            self.check_shape(losses, len(means))
+            decoded = self.pairs.decoded(unit, mask, labels, noise, node_noise, conditions)
+            losses = self._losses(unit, mask, decoded, changes)
+            self.check_shape(losses, len(unit))
             return self.part_of_mean(losses, share), [losses.detach()]
 
         loss, (losses,) = self.in_parts(some, share)
@@ -280,18 +282,24 @@ class LikelihoodStage(SteppedStage):
     @torch.no_grad()
     def look(self) -> None:
         """The likelihood of the held-out clouds under the running mean."""
-        unit, mean, mask = self.held_out
+        unit, mask, decoded = self.held_out
         share = self.share(len(unit))
         part = share.rows
         trained, self.likelihood.network = self.likelihood.network, self.average.network
         try:
-            with self.in_precision():
-                losses = self.likelihood.negative_log_likelihood(
-                    unit[part], mean[part], mask[part]
-                )
+            losses = self._losses(unit[part], mask[part], decoded.of(part), None)
         finally:
             self.likelihood.network = trained
         self.add("valid", share, losses)
+
+    def _losses(
+        self, unit: Tensor, mask: Tensor, decoded: Decoded, changes: Tensor | None
+    ) -> Tensor:
+        further = self.likelihood.further(decoded.context)
+        with self.in_precision():
+            return self.likelihood.negative_log_likelihood(
+                unit, decoded.mean, mask, changes, **further
+            )
 
     def candidate(self) -> Mapping[str, Tensor]:
         """The running mean."""

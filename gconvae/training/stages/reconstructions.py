@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from gconvae.vae import VAE
 
 __all__ = [
     "HELD_OUT",
+    "Decoded",
     "Reconstructions",
     "dequantized",
     "held_out",
@@ -29,6 +30,22 @@ __all__ = [
 
 HELD_OUT = 0.1
 """Share of the clouds on which a stage is watched, where nobody hands over validation clouds."""
+
+
+class Decoded(NamedTuple):
+    """What the likelihood of clouds is conditioned on.
+
+    Attributes:
+        mean: The decoder's output, shape (B, N, F).
+        context: See :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
+    """
+
+    mean: Tensor
+    context: Tensor | None
+
+    def of(self, rows: slice) -> Decoded:
+        """Some of the clouds."""
+        return Decoded(self.mean[rows], None if self.context is None else self.context[rows])
 
 
 class Reconstructions:
@@ -111,7 +128,7 @@ class Reconstructions:
         return latent, self.model.node_noise(count, random)
 
     @torch.no_grad()
-    def means(
+    def decoded(
         self,
         unit: Tensor,
         mask: Tensor,
@@ -119,8 +136,8 @@ class Reconstructions:
         noise: Tensor,
         node_noise: Tensor | None,
         conditions: Tensor | None = None,
-    ) -> Tensor:
-        """The decoder's output for clouds, through a draw from their posteriors.
+    ) -> Decoded:
+        """What the decoder makes of clouds, through a draw from their posteriors.
 
         Args:
             unit: Clouds, perhaps changed, shape (b, N, F).
@@ -129,8 +146,6 @@ class Reconstructions:
             noise: See :meth:`noise`.
             node_noise: Likewise.
             conditions: Of the clouds, shape (b, C), or None.
-        Returns:
-            Shape (b, N, F).
         """
         model = self.model
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
@@ -140,7 +155,9 @@ class Reconstructions:
         # in a recording no mask can be looked at
         full = False if recording(unit) else None
         made = model.conditioning.nodes(mask)
-        return model.decode_unit(z, labels, made, node_noise, full=full, conditions=conditions)
+        mean = model.decode_unit(z, labels, made, node_noise, full=full, conditions=conditions)
+        asked = model.likelihood.conditioned_on
+        return Decoded(mean, model.conditioning.told(asked, z, labels, conditions))
 
     def _places(self, rows: Tensor) -> Tensor:
         return rows if self.rows is None else self.rows[rows]

@@ -20,6 +20,7 @@ from gconvae.training import callbacks
 from gconvae.training.engine import Engine, fit_stage
 from gconvae.training.stages import likelihood as stage
 from gconvae.training.stages.likelihood import LikelihoodStage
+from gconvae.training.stages.reconstructions import Decoded
 from gconvae.vae import VAE
 
 SMALL: dict[str, Any] = {
@@ -120,7 +121,7 @@ class Corners:
     def noise(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
         return torch.randn(count, 4, 3, generator=random), None
 
-    def means(
+    def decoded(
         self,
         unit: Tensor,
         mask: Tensor,
@@ -128,14 +129,15 @@ class Corners:
         noise: Tensor,
         node_noise: None,
         conditions: None = None,
-    ) -> Tensor:
+    ) -> Decoded:
         middle = unit.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-        return (middle + 0.01 * noise).clamp(0, 1)
+        return Decoded((middle + 0.01 * noise).clamp(0, 1), None)
 
     def told(self) -> tuple[Tensor, Tensor, Tensor]:
         """All clouds, their masks and their means."""
         unit, mask = self.clouds(torch.arange(len(self)), generator(1))
-        return unit, mask, self.means(unit, mask, None, *self.noise(len(self), generator(2)))
+        noise = self.noise(len(self), generator(2))
+        return unit, mask, self.decoded(unit, mask, None, *noise).mean
 
     def to(self, device: Any) -> None:
         pass
@@ -191,8 +193,8 @@ class Blind(Corners):
     def __init__(self, seed: int) -> None:
         super().__init__(seed, places=((0.8, 0.7, 0.5),))
 
-    def means(self, unit: Tensor, *given: Any) -> Tensor:
-        return torch.full_like(unit, 0.5)
+    def decoded(self, unit: Tensor, *given: Any) -> Decoded:
+        return Decoded(torch.full_like(unit, 0.5), None)
 
 
 def test_a_fit_learns_which_clouds_are_changed() -> None:
@@ -280,7 +282,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_clouds(batch_size: int) -> None
         batch = made.batch(0)
         found = made.step_loss("train", *batch)
     nodes = batch.unit, batch.mask
-    mean = pairs.means(*nodes, batch.labels, batch.noise, batch.node_noise)
+    mean = pairs.decoded(*nodes, batch.labels, batch.noise, batch.node_noise).mean
     nats = likelihood.negative_log_likelihood(batch.unit, mean, batch.mask, batch.changes)
     torch.testing.assert_close(added, {"train": (nats.detach(),)})
     torch.testing.assert_close(found, nats.mean())
@@ -370,8 +372,8 @@ def test_the_best_weights_are_kept_over_a_stop(tmp_path: Path) -> None:
 
 def test_a_likelihood_that_is_not_finite_stops_the_fit() -> None:
     class Broken(Corners):
-        def means(self, *given: Any) -> Tensor:
-            return torch.full_like(super().means(*given), math.nan)
+        def decoded(self, *given: Any) -> Decoded:
+            return Decoded(torch.full_like(super().decoded(*given).mean, math.nan), None)
 
     with pytest.raises(FloatingPointError, match="the likelihood is nan in step 0"):
         train(make(), Broken(1), Corners(2), seed=0)

@@ -1,0 +1,187 @@
+"""What likelihoods are told beside the mean: latents, labels and conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gconvae
+from gconvae import datasets
+from gconvae.clouds import Clouds
+from gconvae.conditioning import Told, told_of
+from gconvae.likelihoods import AutoregressiveLikelihood, FlowMatchingLikelihood
+from gconvae.models import create
+from gconvae.randomness import initial_weights
+from gconvae.training.stages import likelihood as stage
+
+SMALL = "width=8, heads=2, steps=6, batch_size=8"
+
+AUTOREGRESSIVE = f"autoregressive({SMALL}, components=2, told=%s)"
+
+
+def likelihood(*told: str, **options: Any) -> AutoregressiveLikelihood:
+    with initial_weights(0):
+        return AutoregressiveLikelihood(
+            num_points=4, width=8, heads=2, components=2, told=told, latent_dim=3, **options
+        )
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def two_kinds(count: int = 240) -> Clouds:
+    """Clouds of label 0 on the left and of label 1 on the right, on whole places."""
+    points = 1 + (6 * numbers(count, 4, 3)).floor()
+    labels = torch.arange(count) % 2
+    points[..., 0] += 12.0 * labels.unsqueeze(1)
+    points[..., 2] /= 8
+    mask = torch.ones(count, 4, dtype=torch.bool)
+    return Clouds(points, mask, labels)
+
+
+def stored(clouds: Clouds) -> datasets.CloudDataset:
+    return datasets.from_points(clouds.points, labels=clouds.labels)
+
+
+def fitted(text: str, steps: int | None = None, **shape: Any) -> gconvae.VAE:
+    """A model of both kinds, of which the likelihood alone learns something."""
+    with initial_weights(0):
+        model = create("deep_sets", likelihood=text, num_points=4, latent_dim=3, seed=0, **shape)
+    options = {"epochs": 1, "likelihood_steps": steps, "out": None, "progress": False}
+    return gconvae.fit(model, stored(two_kinds()), threads=1, **options).model
+
+
+# what is told ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [(), ("latents",), ("mean",), ("mean", "latents")])
+def test_a_likelihood_depends_on_what_it_is_told_and_on_nothing_else(
+    told: tuple[str, ...],
+) -> None:
+    made = likelihood(*told, num_classes=2, num_conditions=1)
+    assert made.conditioned_on == Told("mean" in told, 3 * ("latents" in told), 2, 1)
+    unit, mean, mask = numbers(5, 4, 3), numbers(5, 4, 3, seed=1), torch.ones(5, 4).bool()
+    width = made.conditioned_on.context_dim
+    assert width == 3 + 3 * ("latents" in told)
+    context = numbers(5, width, seed=2)
+    first = made.cloud_log_prob(unit, mean, mask, context)
+    assert not torch.equal(first, made.cloud_log_prob(unit, mean, mask, 1 - context))
+    is_same = torch.equal(first, made.cloud_log_prob(unit, 1 - mean, mask, context))
+    assert is_same == ("mean" not in told)
+    noise = made.noise((5, 4, 3), torch.Generator().manual_seed(0))
+    draws = [made.draw(m, noise, None, context) for m in (mean, 1 - mean)]
+    assert torch.equal(*draws) == ("mean" not in told)
+    assert not torch.equal(draws[0], made.draw(mean, noise, None, -50 * context))
+
+
+@pytest.mark.parametrize("context", [None, torch.zeros(5, 2), torch.zeros(3)])
+def test_a_context_that_is_missing_or_too_short_is_refused(context: Tensor | None) -> None:
+    made = likelihood("latents")
+    given = numbers(5, 4, 3), numbers(5, 4, 3), torch.ones(5, 4).bool()
+    with pytest.raises(ValueError, match=r"context must have shape \(clouds, 3\), got"):
+        made.cloud_log_prob(*given, context)
+
+
+@pytest.mark.parametrize("told", ["mean", ("z",), ("mean", "label")])
+def test_it_is_told_nothing_that_is_not_there(told: Any) -> None:
+    with pytest.raises(ValueError, match="told must be a list of mean and latents, got"):
+        AutoregressiveLikelihood(told=told)
+
+
+def test_a_number_of_classes_or_conditions_is_a_whole_one() -> None:
+    with pytest.raises(ValueError, match="num_classes must be a whole number"):
+        told_of(("mean",), 3, num_classes=-1)
+    with pytest.raises(ValueError, match="num_conditions must be a whole number"):
+        told_of(("mean",), 3, num_conditions=0.5)  # type: ignore[arg-type]
+
+
+def test_noise_around_a_mean_needs_the_mean() -> None:
+    with pytest.raises(ValueError, match="told must name the mean"):
+        FlowMatchingLikelihood(told=("latents",))
+
+
+# in a model --------------------------------------------------------------------------------------
+
+
+def test_a_model_tells_what_its_likelihood_asks_for() -> None:
+    z = numbers(2, 3)
+    for told, options, wanted in (
+        ("('mean',)", {}, None),
+        ("('latents',)", {}, z),
+        ("()", {"num_classes": 2}, torch.eye(2)),
+        ("('latents',)", {"num_classes": 2, "ragged": True}, torch.cat([z, torch.eye(2)], 1)),
+    ):
+        text = AUTOREGRESSIVE % told
+        made = create("deep_sets", likelihood=text, num_points=4, latent_dim=3, **options)
+        labels = torch.tensor([0, 1]) if options else None
+        found = made.conditioning.told(made.likelihood.conditioned_on, z, labels)
+        assert (found is None) == (wanted is None)
+        if wanted is not None:
+            torch.testing.assert_close(found, wanted)
+
+
+def test_conditions_are_told_standardized() -> None:
+    schema = gconvae.schema.usual(3).with_conditions(1)
+    made = create(
+        "deep_sets",
+        likelihood=AUTOREGRESSIVE % "()",
+        num_points=4,
+        latent_dim=3,
+        schema=schema,
+        conditions=[schema.conditions[0].name],
+        ragged=True,
+    )
+    made.conditioning.fit_conditions(
+        Clouds(
+            torch.zeros(2, 4, 3),
+            torch.ones(2, 4).bool(),
+            None,
+            schema,
+            torch.tensor([[1.0], [3.0]]),
+        )
+    )
+    asked = made.likelihood.conditioned_on
+    found = made.conditioning.told(asked, numbers(2, 3), None, torch.tensor([[1.0], [3.0]]))
+    torch.testing.assert_close(found, torch.tensor([[-1.0], [1.0]]))
+
+
+def test_a_fit_learns_what_a_label_says_though_no_mean_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage, "WARMUP", 10)
+    text = "autoregressive(width=16, heads=2, batch_size=32, components=3, told=())"
+    model = fitted(text, 150, num_classes=2)
+    clouds = two_kinds(20)
+    right = model.log_likelihood(clouds, samples=2).value
+    wrong = model.log_likelihood(clouds._replace(labels=1 - clouds.labels), samples=2).value
+    assert (right > wrong).all()
+    for label in (0, 1):
+        x = model.sample(200, label=label)[..., 0]
+        assert ((x > 8).float().mean() > 0.5) == bool(label)
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "flow_matching"])
+def test_labels_and_latents_reach_a_likelihood_on_every_way(kind: str, tmp_path: Path) -> None:
+    model = fitted(f"{kind}({SMALL}, told=('mean', 'latents'))", num_classes=2)
+    assert model.likelihood.conditioned_on == Told(True, 3, 2, 0)
+    drawn = model.sample(300, label=1, seed=3)
+    assert torch.equal(drawn[:70], model.sample(70, label=1, seed=3))
+    assert torch.isfinite(model.log_likelihood(two_kinds(6), samples=2).value).all()
+    assert model.reconstruct(two_kinds(6), draw=True).shape == (6, 4, 3)
+    gconvae.save(model, tmp_path / "model")
+    again = gconvae.load(tmp_path / "model")
+    assert torch.equal(again.sample(70, label=1, seed=3), drawn[:70])
+
+
+def test_a_likelihood_that_is_put_in_later_is_told_the_same(tmp_path: Path) -> None:
+    model = fitted("mean", num_classes=2)
+    changed = model.with_likelihood(
+        f"autoregressive({SMALL}, told=('latents',))", stored(two_kinds()), seed=0
+    )
+    assert changed.likelihood.conditioned_on == Told(False, 3, 2, 0)
+    assert changed.sample(3, label=0).shape == (3, 4, 3)
