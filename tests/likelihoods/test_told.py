@@ -165,6 +165,19 @@ def test_a_fit_learns_what_a_label_says_though_no_mean_is_told(
         assert ((x > 8).float().mean() > 0.5) == bool(label)
 
 
+def test_without_mean_and_latents_the_likelihood_of_a_cloud_is_exact() -> None:
+    model = create(
+        "deep_sets", likelihood=AUTOREGRESSIVE % "()", num_points=4, latent_dim=3, num_classes=2
+    )
+    model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
+    clouds = two_kinds(6)
+    found = model.log_likelihood(clouds, samples=3)
+    unit, labels = model.scaling.to_unit(clouds.points), torch.eye(2)[clouds.labels]
+    exact = model.likelihood.cloud_log_prob(unit, unit, clouds.mask, labels)
+    torch.testing.assert_close(found.value, exact.double(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found.error, torch.zeros_like(found.error), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("kind", ["autoregressive", "flow_matching"])
 def test_labels_and_latents_reach_a_likelihood_on_every_way(kind: str, tmp_path: Path) -> None:
     model = fitted(f"{kind}({SMALL}, told=('mean', 'latents'))", num_classes=2)
