@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gconvae.datasets import CloudDataset
     from gconvae.metrics.report import Report
     from gconvae.training.run_folder import Run
+    from gconvae.vae import VAE
 
 __all__ = ["COMMAND", "free_run_folder"]
 
@@ -212,6 +213,23 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
         f"{manifest['seconds']:.0f} s, neighbor search {manifest['neighbor_search']}, "
         f"{manifest['threads']} threads, {manifest['machine']['device']}"
     )
+    print(lattice_in_words(run.model))
     for name, report in reports.items():
         print(f"\n{name} against held-out real clouds\n{report}")
     print()
+
+
+def lattice_in_words(model: VAE) -> str:
+    """On which steps the values of a feature lie, as they were found in the training clouds.
+
+    Args:
+        model: Trained.
+    """
+    steps = zip(model.schema.features, model.likelihood.step.tolist(), strict=True)
+    found = [f"{each.name} {_fraction(step)} {each.unit}".rstrip() for each, step in steps if step]
+    return f"values lie on steps of {', '.join(found)}" if found else "values lie on no lattice"
+
+
+def _fraction(step: float) -> str:
+    parts = round(1 / step)
+    return f"1/{parts}" if parts > 1 and abs(step * parts - 1) < 1e-4 else f"{step:g}"

@@ -11,12 +11,19 @@ if TYPE_CHECKING:
     from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
     from gconvae.likelihoods.flow_matching import FlowMatchingLikelihood
     from gconvae.likelihoods.gaussian import TEMPERATURES, GaussianLikelihood
-    from gconvae.likelihoods.lattice import FINE_STEPS, LATTICE_STEPS, MIN_PLACES, lattice_step
+    from gconvae.likelihoods.lattice import (
+        FINE_STEPS,
+        LATTICE_STEPS,
+        MIN_PLACES,
+        MOST_PLACES,
+        lattice_step,
+    )
     from gconvae.likelihoods.mean import MeanLikelihood
 
 __all__ = [
     "AutoregressiveLikelihood",
     "FINE_STEPS",
+    "MOST_PLACES",
     "FlowMatchingLikelihood",
     "GaussianLikelihood",
     "LATTICE_STEPS",
@@ -31,6 +38,7 @@ __all__ = [
 _HOMES = {
     "AutoregressiveLikelihood": "autoregressive",
     "FINE_STEPS": "lattice",
+    "MOST_PLACES": "lattice",
     "FlowMatchingLikelihood": "flow_matching",
     "GaussianLikelihood": "gaussian",
     "LATTICE_STEPS": "lattice",

@@ -68,7 +68,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
     Args:
         num_points: N, the most nodes of a cloud.
         num_features: F, at least 2.
-        lattice: See :class:`Likelihood`; ``"fine"`` also finds steps of 1/16 and 1/255.
+        lattice: See :class:`Likelihood`; ``"fine"`` also finds steps such as 1/16 or 1/255.
         width: Features of a place inside.
         heads: Of attention, a divisor of ``width``.
         blocks: Attention blocks before each feature of a node, in the order y, x, intensity, ...

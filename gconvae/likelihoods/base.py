@@ -35,8 +35,9 @@ class Likelihood(nn.Module, ABC):
     Args:
         num_features: F.
         lattice: Step of each feature in data units, as a list of F numbers, 0 = continuous;
-            ``"auto"`` or ``"fine"`` = found by :meth:`set_lattice` among :data:`LATTICE_STEPS` or
-            :data:`FINE_STEPS`, continuous until then; None = continuous.
+            ``"auto"`` = found by :meth:`set_lattice` among :data:`LATTICE_STEPS`, continuous until
+            then; ``"fine"`` = likewise among :data:`FINE_STEPS`, or any other of at most
+            :data:`MOST_PLACES` places; None = continuous.
     Attributes:
         step: Steps in use, shape (F,).
     Raises:
@@ -225,7 +226,8 @@ class Likelihood(nn.Module, ABC):
                 )
             if mask is None:
                 mask = points.new_ones(points.shape[:2], dtype=torch.bool)
-            self.step.copy_(lattice_step(points, mask, STEPS[self.lattice]))
+            others = self.lattice == "fine"
+            self.step.copy_(lattice_step(points, mask, STEPS[self.lattice], others=others))
             for column, step in enumerate(self.known_steps):
                 if step is not None:
                     self.step[column] = step

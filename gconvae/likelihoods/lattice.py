@@ -10,9 +10,17 @@ from torch import Tensor
 
 from gconvae.clouds import as_clouds
 
-__all__ = ["FINE_STEPS", "LATTICE_STEPS", "MIN_PLACES", "STEPS", "checked_step", "lattice_step"]
+__all__ = [
+    "FINE_STEPS",
+    "LATTICE_STEPS",
+    "MIN_PLACES",
+    "MOST_PLACES",
+    "STEPS",
+    "checked_step",
+    "lattice_step",
+]
 
-LATTICE_STEPS = (1.0, 0.5, 0.25)
+LATTICE_STEPS = (1.0, 1 / 2, 1 / 3, 1 / 4)
 """Steps that ``lattice="auto"`` looks for, in data units."""
 
 FINE_STEPS = (*LATTICE_STEPS, 1 / 16, 1 / 255)
@@ -22,23 +30,35 @@ continuous intensities are told from real ones by a classifier that has nothing 
 MIN_PLACES = 8
 """Places of a lattice that must be taken: an intensity of 0 and 1 only lies on none by chance."""
 
+MOST_PLACES = 2048
+"""Places between the ends of a lattice of any step: with more, values lie on one by chance."""
+
+PARTS = (1, 2, 3, 4)
+"""Of the smallest gap: values need not take two places side by side."""
+
 STEPS = {"auto": LATTICE_STEPS, "fine": FINE_STEPS}
 """Steps that each way of finding a lattice looks for."""
 
 
 def lattice_step(
-    points: Tensor, mask: Tensor | None = None, steps: Sequence[float] = LATTICE_STEPS
+    points: Tensor,
+    mask: Tensor | None = None,
+    steps: Sequence[float] = LATTICE_STEPS,
+    *,
+    others: bool = False,
 ) -> Tensor:
     """The coarsest lattice that all values of a feature lie on.
 
-    Values must be multiples of it, up to 1e-4 of the step
-    for rounding, and take at least :data:`MIN_PLACES` places on it: a constant, a label or an
-    intensity of 0 and 1 stays continuous.
+    Values must be multiples of its step, up to 1e-4 of it for rounding, and take at least
+    :data:`MIN_PLACES` places on it: a constant, a label or an intensity of 0 and 1 stays
+    continuous.
 
     Args:
         points: Clouds in data units, shape (B, N, F).
         mask: True where a node is real, shape (B, N); None = all.
         steps: Those to look for, the coarsest first.
+        others: Whether, if none of these fits, any other is looked for that has at most
+            :data:`MOST_PLACES` places between the ends: the smallest gap between two values.
     Returns:
         Shape (F,), in data units; 0 where a feature is continuous.
     Raises:
@@ -46,19 +66,45 @@ def lattice_step(
     Example:
         >>> x = torch.arange(20.0)
         >>> lattice_step(torch.stack([x, x / 2, x / 3], dim=1)[None])
-        tensor([1.0000, 0.5000, 0.0000])
+        tensor([1.0000, 0.5000, 0.3333])
+        >>> lattice_step(x.view(1, -1, 1) / 10, others=True)
+        tensor([0.1000])
     """
     clouds = as_clouds(points, mask)
     nodes = clouds.points[clouds.mask]  # (P, F)
-    return torch.stack([nodes.new_tensor(_step_of(values, steps)) for values in nodes.unbind(1)])
+    return nodes.new_tensor([_step_of(values, steps, others) for values in nodes.unbind(1)])
 
 
-def _step_of(values: Tensor, steps: Sequence[float]) -> float:
+def _step_of(values: Tensor, steps: Sequence[float], others: bool) -> float:
     for step in steps:
         places = torch.round(values / step)
         if ((values / step - places).abs() <= 1e-4).all():
             return step if len(places.unique()) >= MIN_PLACES else 0.0
+    return _smallest_gap(values) if others else 0.0
+
+
+def _smallest_gap(values: Tensor) -> float:
+    """The smallest gap between two values, or a part of it, that all are multiples of; or 0."""
+    unique = values.double().unique()  # in order
+    if not MIN_PLACES <= len(unique) <= MOST_PLACES:
+        return 0.0
+    gaps = unique.diff()
+    # what rounding in single precision took apart is one value
+    gaps = gaps[gaps > 1e-5 * float(unique.abs().max())]
+    for part in PARTS if len(gaps) else ():
+        step = _rounded(float(gaps.min()) / part)
+        places = torch.round(unique / step)
+        if float(places[-1] - places[0]) > MOST_PLACES:
+            return 0.0
+        if ((unique / step - places).abs() <= 1e-3).all():
+            return step
     return 0.0
+
+
+def _rounded(step: float) -> float:
+    """1 / n, if that is near: of thirds in single precision six digits are known."""
+    whole = round(1 / step)
+    return 1 / whole if whole and abs(1 / step - whole) < 0.05 else step
 
 
 def checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:

@@ -334,6 +334,27 @@ def test_lattice_of_rounded_positions_is_found(
     assert torch.equal(lattice_step(points), wanted)
 
 
+@pytest.mark.parametrize("places", [3, 10, 12, 28, 40])
+def test_a_lattice_of_any_step_is_found_if_asked_for(places: int) -> None:
+    points = eights().clone()
+    points[..., :2] = (points[..., :2] * places).round() / places
+    steps = lattice_step(points, others=True)
+    torch.testing.assert_close(steps, torch.tensor([1 / places, 1 / places, 1 / 255]))
+    assert lattice_step(points)[0] == (torch.tensor(1 / 3) if places == 3 else 0)
+
+
+def test_what_lies_on_no_lattice_is_continuous_also_then() -> None:
+    few, many = torch.rand(2, 9, 3, generator=generator()), torch.randn(900, 25, 3)
+    means = torch.arange(1.0, 1000.0) / torch.arange(1000.0, 1.0, -1.0)
+    for points in (few, many, means.view(1, -1, 1), 1e6 + few, few.double()):
+        assert not lattice_step(points, others=True).any()
+
+
+def test_a_step_above_one_is_found_too() -> None:
+    points = 2.5 * torch.randint(0, 30, (60, 9, 2), generator=generator()).float()
+    assert lattice_step(points, steps=(), others=True).tolist() == [2.5, 2.5]
+
+
 def test_bundled_eights_are_continuous() -> None:
     assert lattice_step(eights()).tolist() == [0.0] * 3
 
