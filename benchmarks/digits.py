@@ -48,7 +48,7 @@ def trained(out: Path, seed: int, threads: int) -> Path:
     if not (folder / "model.json").exists():
         chosen = recipes.get("digits")
         training = chosen.training_options(seed=seed, threads=threads)
-        experiment = Experiment(DataOptions(digit=None), chosen.model_options(), training)
+        experiment = Experiment(chosen.data_options(), chosen.model_options(), training)
         began = time.perf_counter()
         experiment.run(folder, resume=folder.exists())
         print(f"{folder.name}: {time.perf_counter() - began:.0f} s", flush=True)

@@ -135,6 +135,8 @@ class TrainingOptions:
         prior_steps: Steps of a prior that is a flow; null = its own.
         likelihood_steps: Steps of a likelihood with a network, such as autoregressive; null = its
             own.
+        joint_steps: Steps in which all parts are trained together at last, on the bound on the
+            log-likelihood; for a likelihood that is autoregressive.
         callbacks: Of Lightning, by name: [EarlyStopping(monitor="valid_loss", patience=5)].
         logger: csv or tensorboard, which write into logs of the run folder, or the name of a
             logger of Lightning with its options; null = none.
@@ -166,6 +168,7 @@ class TrainingOptions:
     joint_prior: bool = False
     prior_steps: int | None = None
     likelihood_steps: int | None = None
+    joint_steps: int = 0
     callbacks: list[str] | None = None
     logger: str | None = None
 
@@ -179,7 +182,7 @@ class TrainingOptions:
         for name in ("patience", "threads", "prior_steps", "likelihood_steps"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
-        for name in ("seed", "workers", "kl_warmup", "kl_cycle"):
+        for name in ("seed", "workers", "kl_warmup", "kl_cycle", "joint_steps"):
             _check_count(name, getattr(self, name), least=0)
         _check_devices(self.devices)
         _check_number("learning_rate", self.learning_rate, above=True)

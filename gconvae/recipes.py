@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gconvae.options import ModelOptions, TrainingOptions
+from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 
 __all__ = ["DEFAULT", "JETS", "Recipe", "available", "get", "usual"]
 
@@ -19,16 +19,27 @@ class Recipe:
         summary: What it is for, in a few words.
         model: Options of the model, where they differ from the defaults.
         training: Options of the training, likewise.
+        data: Which clouds, likewise.
     """
 
     summary: str
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
         """All of them, flat, as the command line and a config have them."""
-        return {**self.model, **self.training}
+        return {**self.data, **self.model, **self.training}
+
+    def data_options(self, **others: Any) -> DataOptions:
+        """Those of the data, with others in their place.
+
+        Example:
+            >>> get("digits").data_options().digit is None
+            True
+        """
+        return DataOptions(**{**self.data, **others})
 
     def model_options(self, **others: Any) -> ModelOptions:
         """The model's options, with others in their place.
@@ -55,6 +66,22 @@ _RECIPES = {
         model={"model": "convae-flow", "likelihood": "autoregressive(steps=3000)"},
         training={
             "epochs": 30,
+            "learning_rate": 2e-3,
+            "scheduler": "trapezoid(warmup=100, fall=0.7)",
+        },
+    ),
+    "digits": Recipe(
+        "all ten digits by one model that is told which; an hour",
+        data={"digit": None},
+        model={
+            "model": "convae-flow",
+            "likelihood": "autoregressive(steps=20000, width=128, heads=4, "
+            "told=['mean', 'latents'])",
+            "labels": True,
+            "hidden": 512,
+        },
+        training={
+            "epochs": 8,
             "learning_rate": 2e-3,
             "scheduler": "trapezoid(warmup=100, fall=0.7)",
         },

@@ -9,7 +9,7 @@ import pytest
 
 from gconvae import losses, models, recipes
 from gconvae.datasets import SuperpixelMNIST
-from gconvae.options import ModelOptions, TrainingOptions
+from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.recipes import DEFAULT, Recipe
 from gconvae.studies.experiment import Experiment
 
@@ -21,7 +21,9 @@ def test_options_are_those_of_a_model_and_a_training(name: str) -> None:
     recipe = recipes.get(name)
     assert recipe.model_options() == ModelOptions(**recipe.model)
     assert recipe.training_options() == TrainingOptions(**recipe.training)
-    assert not recipe.model.keys() & recipe.training.keys()
+    assert recipe.data_options() == DataOptions(**recipe.data)
+    every = [*recipe.data, *recipe.model, *recipe.training]
+    assert len(set(every)) == len(every)
 
 
 @every_recipe
@@ -74,8 +76,8 @@ def test_the_slides_are_the_defaults_of_all_options() -> None:
 
 
 def test_flat_options_are_those_of_model_and_training() -> None:
-    recipe = Recipe("of a test", {"latent_dim": 4}, {"epochs": 3, "beta": 0.5})
-    assert recipe.options == {"latent_dim": 4, "epochs": 3, "beta": 0.5}
+    recipe = Recipe("of a test", {"latent_dim": 4}, {"epochs": 3, "beta": 0.5}, {"digit": 3})
+    assert recipe.options == {"digit": 3, "latent_dim": 4, "epochs": 3, "beta": 0.5}
 
 
 def test_other_options_take_the_place_of_a_recipes() -> None:

@@ -15,7 +15,7 @@ from gconvae.datasets import transforms
 from gconvae.likelihoods.augmentation import augmented, share_at
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.equal_cells import EqualCells
-from gconvae.likelihoods.place_order import WritingOrder
+from gconvae.likelihoods.place_order import WritingOrder, in_order
 from gconvae.likelihoods.places import (
     CONTINUOUS_STEPS,
     FEWEST_STEPS,
@@ -342,9 +342,11 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         """Of nodes on the lattice, in order, shape (B, N, F); of totals; and that order."""
         places = self._places(unit)
         place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
-        told = self.order.of_nodes(self._place(mean, places), mask, places.steps)[0]
+        told, its_order = self.order.of_nodes(self._place(mean, places), mask, places.steps)
         real, condition = mask.gather(1, order), self._condition(mask, changes, context)
-        log_mass, total = self.network(place, real, told, condition, places)
+        free = self.order.written(self.cells(mean)) if mean.requires_grad else None
+        free = None if free is None else in_order(free, its_order)
+        log_mass, total = self.network(place, real, told, condition, places, free)
         # what is no number has no place, and must not pass for a cloud
         given = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
         broken = 0 * given.sum((1, 2), keepdim=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gconvae.schema import CloudSchema
 
-__all__ = ["WritingOrder", "order_of_places"]
+__all__ = ["WritingOrder", "in_order", "order_of_places"]
 
 MOST_RANKED = 7
 """Features that order the nodes; with more, their rank would be no whole number of 64 bits."""
@@ -68,7 +68,17 @@ class WritingOrder(NamedTuple):
         """
         order = order_of_places(place, mask, steps, self.descends)
         place = place.masked_fill(~mask.unsqueeze(-1), 0)
-        return place.gather(1, order.unsqueeze(-1).expand_as(place)), order
+        return in_order(place, order), order
+
+
+def in_order(nodes: Tensor, order: Tensor) -> Tensor:
+    """Nodes in another order, shape (B, N, F).
+
+    Args:
+        nodes: Shape (B, N, F).
+        order: Numbers of nodes, shape (B, N).
+    """
+    return nodes.gather(1, order.unsqueeze(-1).expand_as(nodes))
 
 
 def order_of_places(

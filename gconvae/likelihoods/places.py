@@ -136,6 +136,23 @@ class Places:
         found: Tensor = torch.searchsorted(self._amounts_of(column), least.contiguous())
         return found.clamp(max=self.steps[column])
 
+    def seen_along(self, place: Tensor, free: Tensor | None) -> Tensor:
+        """Waves of places, through which a gradient flows to the numbers that they are.
+
+        Args:
+            place: Shape (..., F).
+            free: Those numbers, in [0, 1], before they were rounded; None = no gradient.
+        Returns:
+            Shape (..., F, W), the same with and without a gradient.
+        """
+        seen = self.seen(place)[..., : self.waves]
+        return seen if free is None else seen + _slope_alone(_waves_of(free, self.waves // 2))
+
+    def values_along(self, place: Tensor, free: Tensor | None) -> Tensor:
+        """:meth:`values`, likewise."""
+        values = self.values(place)
+        return values if free is None else values + _slope_alone(free)
+
     def seen(self, place: Tensor) -> Tensor:
         """Waves and fine digit of places, shape (..., F) to (..., F, W + 16)."""
         return _looked_up(self._seen, place + self._starts)
@@ -208,6 +225,18 @@ def spread_in_cells(nodes: Tensor, noise: Tensor, steps: Tensor, is_continuous: 
     low, high = (place - 0.5).clamp(min=0.0), torch.minimum(place + 0.5, steps)
     share = ((noise * 2**24) % 1.0).to(nodes)
     return torch.where(is_continuous, (low + share * (high - low)) / steps, nodes)
+
+
+def _slope_alone(values: Tensor) -> Tensor:
+    """Zeros with the gradient of the values."""
+    return values - values.detach()
+
+
+def _waves_of(values: Tensor, octaves: int) -> Tensor:
+    """What is seen of numbers in [0, 1], shape (...) to (..., 1 + 2 octaves)."""
+    centred = 2 * values.unsqueeze(-1) - 1
+    phases = centred * math.pi * 2.0 ** torch.arange(octaves, device=values.device).to(values)
+    return torch.cat([centred, phases.sin(), phases.cos()], dim=-1)
 
 
 def _table(steps: int, octaves: int) -> tuple[Tensor, Tensor]:

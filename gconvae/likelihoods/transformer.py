@@ -88,7 +88,13 @@ class NodeTransformer(nn.Module):
             self.sums.fit(said, amounts, mask)
 
     def forward(
-        self, place: Tensor, mask: Tensor, mean: Tensor, condition: Tensor, places: Places
+        self,
+        place: Tensor,
+        mask: Tensor,
+        mean: Tensor,
+        condition: Tensor,
+        places: Places,
+        free: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-mass of every feature of every node given the ones before it.
 
@@ -98,6 +104,7 @@ class NodeTransformer(nn.Module):
             mean: Places of the nodes of the mean, in order, shape (B, N, F).
             condition: How the cloud was changed, how full it is, and its context, shape (B, C).
             places: The lattices.
+            free: The mean before it was rounded to places, for its gradient; None = for none.
         Returns:
             Nats, shape (B, N, F); and those of what all nodes add up to, which is written before
             them, shape (B,), 0 where nodes have no weight.
@@ -105,7 +112,7 @@ class NodeTransformer(nn.Module):
         seen = places.seen(place)  # (B, N, F, waves + 16)
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
         before = self._told_on(self.node(nodes))  # (B, N - 1, W)
-        known = self._known(mean, condition, places)
+        known = self._known(mean, condition, places, free)
         log_mass, own, most = known.new_zeros(len(known)), {}, self._most(place, places)
         if self.sums is not None and self.totals is not None:
             amounts = places.amounts(place)
@@ -123,7 +130,7 @@ class NodeTransformer(nn.Module):
                 most = _smaller(most, weight_left(self.totals, totals, taken, places))
                 most = torch.maximum(most, place[..., 0])  # but for rounding, it is
         first = self.first.expand(len(place), 1, -1)
-        hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places)
+        hidden = torch.cat([first, before], dim=1) + self._shift(known, mean, places, free)
         states = []
         for feature, blocks in enumerate(self.blocks):
             hidden = blocks(hidden)  # (B, N, W)
@@ -245,18 +252,22 @@ class NodeTransformer(nn.Module):
         assert self.sums is not None
         return self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
 
-    def _known(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
+    def _known(
+        self, mean: Tensor, condition: Tensor, places: Places, free: Tensor | None = None
+    ) -> Tensor:
         """What is known of a cloud before anything is written, shape (B, W)."""
         told: Tensor = self.told(condition)
         if self.mean is None:
             return told
-        return self.mean(2 * places.values(mean).flatten(1) - 1) + told
+        return self.mean(2 * places.values_along(mean, free).flatten(1) - 1) + told
 
-    def _shift(self, known: Tensor, mean: Tensor, places: Places) -> Tensor:
+    def _shift(
+        self, known: Tensor, mean: Tensor, places: Places, free: Tensor | None = None
+    ) -> Tensor:
         """What each place knows beside the nodes, shape (B, N, W)."""
         if self.counterpart is None:
             return known.unsqueeze(1) + self.places
-        seen = places.seen(mean)[..., : places.waves].flatten(2)
+        seen = places.seen_along(mean, free).flatten(2)
         return known.unsqueeze(1) + self.counterpart(seen) + self.places
 
 

@@ -166,7 +166,7 @@ def reproduce(
     begun = _same_model(manifest, model)
     if not is_whole:  # what follows the network is not compared
         begun = _network_of(begun, with_prior=options.joint_prior)
-        options = replace(options, prior_steps=None, likelihood_steps=None)
+        options = replace(options, prior_steps=None, likelihood_steps=None, joint_steps=0)
     same = _same(options, objects)
     if last < options.epochs:
         same["callbacks"] = _ended_after(last, same["callbacks"])

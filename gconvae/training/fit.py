@@ -101,6 +101,7 @@ def fit(
     joint_prior: bool = False,
     prior_steps: int | None = None,
     likelihood_steps: int | None = None,
+    joint_steps: int = 0,
     callbacks: Any = None,
     logger: Any = None,
     out: str | os.PathLike[str] | None = None,
@@ -144,20 +145,17 @@ def fit(
         seed: Of the split, the order and the latent noise; initial weights are the model's own.
         neighbors: Neighbour search of a named loss, see :func:`gconvae.neighbors.nearest`.
         scaling: Feature ranges: ``"auto"``, those that the schema knows, else of the training
-            clouds; ``"range"``, all of the training clouds; ``"keep"``, the model's.
+            clouds; ``"range"``, all of these; ``"keep"``, the model's.
         accelerator: ``"cpu"``, ``"gpu"``, or ``"auto"``: a GPU if there is one.
-        devices: Processes of this machine that share each batch, one a GPU; a list names GPUs.
-            ``batch_size`` is that of all of them, and losses are those of one process.
+        devices: Processes of this machine that share each batch; a list names GPUs.
         num_nodes: Machines that do so together.
         strategy: How they do, in Lightning's words or as one of its objects; ``"auto"`` is
             ``"ddp"`` for several.
-        precision: Of the products of all networks: ``"float32"``, or ``"bfloat16"`` where the CPU
-            or GPU has it (weights, losses and KL stay float32); ``"32-true"`` and ``"bf16-mixed"``
-            are Lightning's words for them.
+        precision: Of the products of all networks: ``"float32"``, or ``"bfloat16"`` where there
+            is such (weights and losses stay float32); Lightning's words for them do as well.
         threads: CPU threads for torch; None = as they are. Other counts give other bits.
         workers: Processes that load batches; any number gives the same bits. Where clouds lie in
-            memory, 0, the process itself, is the fastest. Those of a file are read by 1 or 2 while
-            the process trains.
+            memory, 0, the process itself, is the fastest; a file is read by 1 or 2 meanwhile.
         kl_warmup: Epochs over which beta grows from 0, see :func:`losses.kl_weight`. What
             the history holds, and what chooses the best epoch, is the loss with all of ``beta``.
         kl_cycle: Epochs of a cycle, over whose first half it does so again and again.
@@ -166,8 +164,9 @@ def fit(
             :func:`losses.kl_monte_carlo`. Else the network is trained with N(0, 1) and the prior,
             if it is another, fitted to the latents afterwards.
         prior_steps: Steps of the stage of a prior that is a flow; None = its own.
-        likelihood_steps: Steps of the stage of a likelihood with a network of its own, such as
-            that of ``convae-flow``; None = its own. ``epochs`` are those of the network alone.
+        likelihood_steps: Steps of the stage of a likelihood with a network; None = its own.
+        joint_steps: Steps in which all parts are trained together at last, on the bound on log
+            p(x); for a likelihood that is autoregressive. ``epochs`` are the network's alone.
         callbacks: Of Lightning, or names of some (``"EarlyStopping(monitor='valid_loss')"``): a
             list for all stages, or a dict from the name of a stage to its list. Every stage logs
             ``train_loss`` and ``valid_loss``, and with its name in front (``network/valid_kl``)
@@ -181,12 +180,11 @@ def fit(
         resume: Go on with the run in ``out`` after the last saved epoch of its stage, to the bits
             of one that was never stopped; what decides about the result must be as it was begun.
             With another number of processes the last digits differ.
-        config: Settings to keep in the run folder, such as those of a command line; None = the
-            options of this training.
+        config: Settings to keep in the run folder; None = the options of this training.
         progress: Show a bar for each stage.
     Warns:
         UserWarning: If ``resume`` finds another device, version or machine: last bits may differ;
-            or if the device has no instructions for ``precision``, which makes training slower.
+            or if the device has no instructions for ``precision``, which is slower.
     Raises:
         ValueError: If an option is out of range, clouds are not valid or do not fit the model, or
             ``out`` exists, or ``resume`` finds other options, model or clouds.
@@ -211,6 +209,7 @@ def fit(
         joint_prior=joint_prior,
         prior_steps=prior_steps,
         likelihood_steps=likelihood_steps,
+        joint_steps=joint_steps,
         standardize=standardize,
         epochs=epochs,
         batch_size=batch_size,
@@ -323,6 +322,7 @@ def _row(
         seed=options.seed,
         optimization=optimization,
         with_prior=not options.joint_prior,
+        joint_steps=options.joint_steps,
     )
     first = partial(NetworkStage, model, loss, options, train, valid, optimization)
     return {"network": first, **later}

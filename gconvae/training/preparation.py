@@ -12,6 +12,7 @@ from gconvae.conditioning import chosen_conditions
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.conversion import as_dataset
+from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.options import Scaling, TrainingOptions
 from gconvae.priors.base import StandardNormal
 from gconvae.scaling import FeatureScaling
@@ -158,7 +159,8 @@ def check_trainable(
         data: Training clouds.
         with_loss: Whether the loss is one that ``options`` name.
     Raises:
-        ValueError: If the prior cannot be trained so, or the loss does not take such clouds.
+        ValueError: If the prior or the likelihood cannot be trained so, or the loss does not take
+            such clouds.
     """
     if options.joint_prior and isinstance(model.prior, StandardNormal):
         raise ValueError("joint_prior needs a prior that can be trained, got standard_normal")
@@ -166,6 +168,11 @@ def check_trainable(
         raise ValueError(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
+        )
+    if options.joint_steps and not _has_bound(model):
+        raise ValueError(
+            "joint_steps must be 0 unless the likelihood is autoregressive, whose loss is minus "
+            f"the log-likelihood, got {type(model.likelihood).__name__}"
         )
     if not with_loss:
         return
@@ -182,6 +189,11 @@ def check_trainable(
         loss(clouds.points, output, *masks)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"loss must fit clouds and model, {options.loss}: {error}") from None
+
+
+def _has_bound(model: VAE) -> bool:
+    """Whether the loss of a likelihood's network is minus log p(x|z)."""
+    return isinstance(model.likelihood, LearnedLikelihood) and model.likelihood.has_mass
 
 
 @torch.no_grad()

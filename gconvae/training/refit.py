@@ -124,6 +124,7 @@ def fit_later_stages(model: VAE, train: Any, valid: Any, options: TrainingOption
         seed=options.seed,
         optimization=optimization,
         with_prior=not options.joint_prior,
+        joint_steps=options.joint_steps,
     )
     engine.run_row(model, row)
     return engine

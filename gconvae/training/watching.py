@@ -32,7 +32,7 @@ LOGS = "logs"
 """Folder of loggers that are asked for by name, in the run folder."""
 
 
-STAGES = ("network", "prior", "likelihood")
+STAGES = ("network", "prior", "likelihood", "joint")
 """Names of stages."""
 
 _NOTED: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gconvae import datasets
 from gconvae.clouds import Clouds
 from gconvae.conditioning import Told, told_of
 from gconvae.likelihoods import AutoregressiveLikelihood, FlowMatchingLikelihood
+from gconvae.likelihoods.places import Places
 from gconvae.models import create
 from gconvae.randomness import initial_weights
 from gconvae.training.stages import likelihood as stage
@@ -103,6 +105,31 @@ def test_a_number_of_classes_or_conditions_is_a_whole_one() -> None:
 def test_noise_around_a_mean_needs_the_mean() -> None:
     with pytest.raises(ValueError, match="told must name the mean"):
         FlowMatchingLikelihood(told=("latents",))
+
+
+def test_a_gradient_flows_to_mean_and_latents_and_changes_no_value() -> None:
+    made = likelihood("mean", "latents")
+    unit, mean, mask = numbers(5, 4, 3), numbers(5, 4, 3, seed=1), torch.ones(5, 4).bool()
+    context = numbers(5, 3, seed=2)
+    wanted = made.cloud_log_prob(unit, mean, mask, context)
+    free = mean.clone().requires_grad_(), context.clone().requires_grad_()
+    found = made.cloud_log_prob(unit, free[0], mask, free[1])
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    slopes = torch.autograd.grad(found.sum(), free)
+    assert all(bool(slope.any((1, 2) if slope.dim() == 3 else 1).all()) for slope in slopes)
+
+
+def test_the_gradient_is_that_of_what_is_seen_of_the_mean() -> None:
+    places = Places([255, 64], torch.zeros(1, dtype=torch.float64), octaves=2)
+    free = numbers(3, 2).double().requires_grad_()
+    place = places.of(free.detach())
+    seen, values = places.seen_along(place, free), places.values_along(place, free)
+    torch.testing.assert_close(seen, places.seen(place)[..., : places.waves])
+    torch.testing.assert_close(values, places.values(place))
+    (slope,) = torch.autograd.grad(seen[..., 1].sum(), free, retain_graph=True)
+    torch.testing.assert_close(slope, 2 * math.pi * ((2 * free - 1) * math.pi).cos())
+    (slope,) = torch.autograd.grad(values.sum(), free)
+    torch.testing.assert_close(slope, torch.ones_like(slope))
 
 
 # in a model --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from gconvae.training.clouds import TrainingClouds
 from gconvae.training.optimization import Optimization
 from gconvae.training.stages import likelihood, prior
+from gconvae.training.stages.joint import JointStage
 from gconvae.training.stages.stage import Stage
 from gconvae.vae import VAE
 
@@ -22,8 +23,9 @@ def later_stages(
     seed: int,
     optimization: Optimization | None = None,
     with_prior: bool = True,
+    joint_steps: int = 0,
 ) -> dict[str, Callable[[], Stage]]:
-    """Prior and likelihood, where there is anything to fit, each made when it is its turn.
+    """Prior and likelihood, where there is anything to fit, and all together; each made in turn.
 
     Args:
         model: They change.
@@ -32,6 +34,7 @@ def later_stages(
         seed: Of the training.
         optimization: As of :class:`gconvae.training.stages.Stage`.
         with_prior: Whether the prior is not trained with the network.
+        joint_steps: Steps in which all parts are trained together, at last.
     """
     seeded: dict[str, Any] = {"seed": seed, "optimization": optimization}
     row: dict[str, Callable[[], Stage]] = {}
@@ -39,4 +42,6 @@ def later_stages(
         row["prior"] = lambda: prior.prior_stage(model, train, valid, **seeded)
     if likelihood.has_stage(model.likelihood):
         row["likelihood"] = lambda: likelihood.likelihood_stage(model, train, valid, **seeded)
+    if joint_steps:
+        row["joint"] = lambda: JointStage(model, train, valid, joint_steps, **seeded)
     return row

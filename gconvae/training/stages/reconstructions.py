@@ -147,14 +147,42 @@ class Reconstructions:
             node_noise: Likewise.
             conditions: Of the clouds, shape (b, C), or None.
         """
+        posterior = self.posterior(unit, mask)
+        z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (b, L)
+        return self.decoded_from(z, mask, labels, node_noise, conditions)
+
+    def posterior(self, unit: Tensor, mask: Tensor) -> Independent[Any]:
+        """q(z|x) of clouds in the unit interval, differentiable.
+
+        Args:
+            unit: Clouds, perhaps changed, shape (b, N, F).
+            mask: True where a node is real, shape (b, N).
+        """
         model = self.model
         points, places = sort_nodes(model.scaling.from_unit(unit), mask, model.schema)
         wanted = getattr(model.encoder, "num_points", points.shape[1])
-        posterior = model.posterior(*resized(points, places, wanted))
-        z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (b, L)
+        return model.posterior(*resized(points, places, wanted))
+
+    def decoded_from(
+        self,
+        z: Tensor,
+        mask: Tensor,
+        labels: Tensor | None,
+        node_noise: Tensor | None,
+        conditions: Tensor | None = None,
+    ) -> Decoded:
+        """:meth:`decoded` of given latents, differentiable.
+
+        Args:
+            z: Shape (b, L).
+            mask: As of :meth:`decoded`, and so are the others.
+            labels: Shape (b,), or None.
+            node_noise: Of the decoder, or None.
+            conditions: Shape (b, C), or None.
+        """
+        model, made = self.model, self.model.conditioning.nodes(mask)
         # in a recording no mask can be looked at
-        full = False if recording(unit) else None
-        made = model.conditioning.nodes(mask)
+        full = False if recording(z) else None
         mean = model.decode_unit(z, labels, made, node_noise, full=full, conditions=conditions)
         asked = model.likelihood.conditioned_on
         return Decoded(mean, model.conditioning.told(asked, z, labels, conditions))
