@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -333,21 +334,24 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 def environment(packages: Sequence[str]) -> dict[str, str | None]:
     """Versions and machine, as far as they can change a number."""
-    versions: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "python": platform.python_version(),
-        **versions,
+        **{package: _version(package) for package in packages},
         "system": platform.platform(),
         "processor": _processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
 
 
+@functools.cache  # a process has one, and a short training would take as long as looking
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
 def _processor_name() -> str:
     """The model of the processor; on Linux, Python knows its family only."""
     try:
