@@ -73,8 +73,28 @@ DIGITS: dict[str, dict[str, Any]] = {
     },
 }
 
-SMALL = ("slides", "deep_sets", "gmm")
-"""Of either list, those that a quick look trains."""
+NETWORKS: dict[str, dict[str, Any]] = {
+    "slides": {},
+    "deep_sets": {"model": "deep_sets"},
+    "set_transformer": {"model": "set_transformer"},
+}
+
+
+def likelihoods(steps: int) -> dict[str, dict[str, Any]]:
+    """Every likelihood on three networks, all with a flow prior; the first one with
+    "autoregressive" is the model `convae-flow`. Learned ones have as many steps as each other.
+    """
+    learned = (f"{name}(steps={steps})" for name in ("autoregressive", "flow_matching"))
+    kinds = {text.partition("(")[0]: text for text in ("mean", "gaussian", *learned)}
+    return {
+        f"{network}, {kind}": {**options, "prior": "nsf", "likelihood": text}
+        for network, options in NETWORKS.items()
+        for kind, text in kinds.items()
+    }
+
+
+SMALL = ("slides", "deep_sets", "gmm", "deep_sets, gaussian", "deep_sets, autoregressive")
+"""Of each list, those that a quick look trains."""
 
 
 def main(
@@ -131,7 +151,7 @@ def few(settings: Settings, out: Path) -> str | None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--list", choices=("all", "digits"), default="all")
+    parser.add_argument("--list", choices=("all", "digits", "likelihoods"), default="all")
     parser.add_argument("--small", action="store_true", help="a minute, to see it work")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="train these, make no table")
     parser.add_argument("--epochs", type=int)
@@ -139,8 +159,9 @@ if __name__ == "__main__":
     parser.add_argument("--digit", type=int)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    chosen = Settings() if given.list == "all" else Settings(epochs=10, digit=None)
-    listed = ALL if given.list == "all" else DIGITS
+    chosen = Settings(epochs=10, digit=None) if given.list == "digits" else Settings()
+    steps = 10 if given.small else 3000
+    listed = {"all": ALL, "digits": DIGITS, "likelihoods": likelihoods(steps)}[given.list]
     if given.small:
         chosen = replace(chosen, epochs=1, seeds=(0,), most=300)
         listed = {name: options for name, options in listed.items() if name in SMALL}

@@ -54,10 +54,23 @@ def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
         plots.save(figure, figures / f"digit-{digit}.png")
 
 
+def ten_rows(model: gconvae.VAE, figures: Path, columns: int = 12) -> None:
+    """A row a digit, real ones left and drawn ones right, as images."""
+    test = SuperpixelMNIST(None, "test")
+    assert test.labels is not None
+    rows = torch.cat([(test.labels == digit).nonzero()[:columns, 0] for digit in range(10)])
+    real = test[rows]
+    drawn = model.sample_clouds(len(real), seed=0, label=real.labels)
+    grids = {"real": real, "drawn": drawn}
+    figure = plots.compare_grids(grids, rows=10, columns=columns, raster=True)
+    plots.save(figure, figures / "ten-rows.png")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/fidelity"))
     parser.add_argument("--figures", type=Path, default=Path("docs/figures/fidelity"))
+    parser.add_argument("--digits", default="pretrained:digits", help="whose ten rows are drawn")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     given.figures.mkdir(parents=True, exist_ok=True)
@@ -66,3 +79,4 @@ if __name__ == "__main__":
     histograms(loaded, given.figures)
     there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-quick-{digit}-0").is_dir()]
     digits(given.runs, given.figures, there)
+    ten_rows(gconvae.load(given.digits), given.figures)
