@@ -179,7 +179,7 @@ def samples(
     rows = max(BLOCK, rows)
     known = copy.deepcopy(model.conditioning).cpu()
     own = type(model.likelihood).quantize is not Likelihood.quantize
-    rounded = own or bool(model.likelihood.step.any())
+    rounded = own or model.likelihood.rounds
     kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
 
     draw = draws(model.likelihood, model.device)

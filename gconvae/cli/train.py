@@ -227,7 +227,10 @@ def lattice_in_words(model: VAE) -> str:
     """
     steps = zip(model.schema.features, model.likelihood.step.tolist(), strict=True)
     found = [f"{each.name} {_fraction(step)} {each.unit}".rstrip() for each, step in steps if step]
-    return f"values lie on steps of {', '.join(found)}" if found else "values lie on no lattice"
+    said = f"values lie on steps of {', '.join(found)}" if found else "values lie on no lattice"
+    counts = zip(model.schema.names, model.likelihood.atoms.counts, strict=True)
+    few = [f"{count:,} of {name}" for name, count in counts if count]
+    return f"{said}; there are {', '.join(few)}" if few else said
 
 
 def _fraction(step: float) -> str:

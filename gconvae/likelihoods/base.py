@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.conditioning import MEAN_ALONE, Told
+from gconvae.likelihoods.atoms import Atoms
 from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
@@ -75,6 +76,7 @@ class Likelihood(nn.Module, ABC):
         self.lattice = lattice
         self.known_steps: tuple[float | None, ...] = (None,) * num_features
         self.register_buffer("step", checked_step(lattice, num_features))
+        self.atoms = Atoms(num_features)
 
     @abstractmethod
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
@@ -224,13 +226,20 @@ class Likelihood(nn.Module, ABC):
                 raise ValueError(
                     f"points must have {self.num_features} features a node, got {points.shape[-1]}"
                 )
-            if mask is None:
-                mask = points.new_ones(points.shape[:2], dtype=torch.bool)
+            mask = torch.ones_like(points[..., 0], dtype=torch.bool) if mask is None else mask
             others = self.lattice == "fine"
             self.step.copy_(lattice_step(points, mask, STEPS[self.lattice], others=others))
             for column, step in enumerate(self.known_steps):
                 if step is not None:
                     self.step[column] = step
+            if others:
+                pairs = zip(self.step.tolist(), self.known_steps, strict=True)
+                self.atoms.find(points, mask, [not step and said is None for step, said in pairs])
+
+    @property
+    def rounds(self) -> bool:
+        """Whether values that are drawn are rounded: some feature has a lattice or few values."""
+        return bool(self.step.any()) or bool(self.atoms.columns)
 
     def dequantize(
         self,
@@ -269,9 +278,8 @@ class Likelihood(nn.Module, ABC):
         noisy = least + uniform * (most - least)
         # rounding may put a draw on the edge of its cell, which belongs to the next one
         moved = (half > 0) & (self.quantize(noisy) == self.quantize(points))
-        if mask is not None:
-            moved &= mask.unsqueeze(-1)
-        return torch.where(moved, noisy, points)
+        noisy = self.atoms.spread(torch.where(moved, noisy, points), uniform)
+        return noisy if mask is None else torch.where(mask.unsqueeze(-1), noisy, points)
 
     def quantize(
         self, points: Tensor, low: Tensor | None = None, high: Tensor | None = None
@@ -287,7 +295,7 @@ class Likelihood(nn.Module, ABC):
         """
         self._check_features(points, "points")
         step = self.step.to(points)
-        if not step.any():
+        if not self.rounds:
             return points
         divisor = torch.where(step > 0, step, 1.0)
         places = torch.round(points / divisor)
@@ -296,11 +304,12 @@ class Likelihood(nn.Module, ABC):
             places = torch.maximum(places, torch.ceil(low.to(points) / divisor - 1e-4))
         if high is not None:
             places = torch.minimum(places, torch.floor(high.to(points) / divisor + 1e-4))
-        return torch.where(step > 0, places * divisor, points)
+        return self.atoms.nearest(torch.where(step > 0, places * divisor, points))
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""
-        return ", ".join(f"{name}={buffer.tolist()}" for name, buffer in self.named_buffers())
+        own = dict(self.named_buffers(recurse=False))
+        return ", ".join(f"{name}={own[name].tolist()}" for name in own)
 
     def _check_features(self, points: Tensor, name: str) -> None:
         wanted = self.num_features

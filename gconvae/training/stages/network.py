@@ -75,7 +75,7 @@ class NetworkStage(Stage):
         # known beforehand, a GPU need not be asked in every step
         size = model.conditioning.num_points
         self.full = all(clouds.is_full(size) for clouds in self.clouds.values())
-        self.on_lattice = bool(model.likelihood.step.any())
+        self.on_lattice = model.likelihood.rounds
         self._now = ("train", 0, 0)
         parts = [model.likelihood] if options.joint_prior else [model.likelihood, model.prior]
         frozen = [weight for part in parts for weight in part.parameters()]
