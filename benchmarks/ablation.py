@@ -2,14 +2,15 @@
 
 Run: python benchmarks/ablation.py [--digit 8|all] [--seeds 3] [--first 0] [--lines both ...]
 The lines of a seed share the network, its flow prior, and the budget; only what the likelihood is
-told differs. Started beside it with other seeds or lines, a second process shares the work;
-stopped, it goes on when started again. The tables of docs/fidelity.md are what it prints.
+told differs. Started beside it with other seeds, a second process shares the work; stopped, it
+goes on when started again. The tables of docs/fidelity.md are what it prints.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import statistics
 import time
 from functools import partial
@@ -95,7 +96,8 @@ def at_zero(model: gconvae.VAE) -> gconvae.VAE:
 def fitted(out: Path, digit: str, seed: int, line: str, splits: Splits) -> gconvae.VAE:
     """The model of a line, found or fitted."""
     folder = out / f"{line}-{digit}-{seed}"
-    if not folder.exists():
+    if not (folder / "model.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
         base, began = gconvae.load(network(out, digit, seed)), time.perf_counter()
         text = f"autoregressive(steps={STEPS[digit]}, told={TOLD[line]})"
         model = base.with_likelihood(text, splits.train, valid=splits.valid, seed=seed)

@@ -1,10 +1,9 @@
 """All ten digits by one model: how close each is to real ones, how many are what was asked for.
 
 Run: python benchmarks/digits.py [--out runs/digits] [--seeds 3] [--first 0] [--threads 1]
-     python benchmarks/digits.py --model pretrained:digits
+     python benchmarks/digits.py --model runs/digits
 It trains the recipe `digits` (an hour on two cores; in two hours on one, two seeds side by side)
 and judges it; stopped, it goes on when started again. With --model, a model is judged as it is.
-The table of docs/digits.md is what it prints.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ def kept(file: Path, model: Callable[[], gconvae.VAE], splits: Splits, seed: int
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/digits"))
-    parser.add_argument("--model", help="judge this one: a run folder, or pretrained:digits")
+    parser.add_argument("--model", help="judge this one: a run folder")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

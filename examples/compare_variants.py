@@ -1,6 +1,6 @@
 """Train a list of variants under one budget, judge them alike, and see which one is the best.
 
-Run: python examples/compare_variants.py [--list digits] [--small] [--only NAME ...] [--out FOLDER]
+Run: python examples/compare_variants.py [--list NAME] [--small] [--only NAME ...] [--out FOLDER]
 A run that was stopped goes on where it was; several may share a folder, each with its own --only
 or --seeds, and a last one without --only makes the table.
 """

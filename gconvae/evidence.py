@@ -71,7 +71,8 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
     .. math:: \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x|z_k) \, p(z_k)}{q(z_k|x)}, \quad
         \text{error} = \frac{1}{\sqrt K} \frac{\operatorname{std} w}{\operatorname{mean} w}
 
-    A likelihood that is told neither the mean nor the latents is p(x) itself.
+    A likelihood that is told neither the mean nor the latents is p(x) itself: then all terms are
+    alike, but for the places of values in the cells of a lattice.
 
     Args:
         model: What has a density.

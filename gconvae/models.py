@@ -122,8 +122,8 @@ def create(
         ragged: Whether decoder and prior are told the number of nodes of a cloud.
         schema: What the features are, also of bare arrays that it is trained on; a data set says
             its own. None = :func:`gconvae.schema.usual` until a training.
-        conditions: Names of the conditions of a cloud, such as a jet's mass, that decoder and
-            prior are told, out of ``schema.conditions`` of the training clouds; None = none.
+        conditions: Names of the conditions of a cloud, such as a jet's mass, that decoder, prior
+            and likelihood are told, out of ``schema.conditions`` of the clouds; None = none.
         options: Given to encoder and decoder, as far as they take an option of that name; None =
             their own default.
     Raises:

@@ -49,7 +49,7 @@ class VAE(Autoencoder):
         ragged: Whether decoder and prior are conditioned on the number of nodes.
         initial_seed: Seed of the weights before any training, for the manifest; None = not known.
         schema: What the features are; training takes that of the clouds.
-        conditions: Names of the conditions of a cloud that decoder and prior are told too.
+        conditions: Names of the conditions of a cloud that all but the encoder are told too.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
     Example:

@@ -70,7 +70,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/fidelity"))
     parser.add_argument("--figures", type=Path, default=Path("docs/figures/fidelity"))
-    parser.add_argument("--digits", default="pretrained:digits", help="whose ten rows are drawn")
+    parser.add_argument("--digits", help="draw ten rows of this model: a run folder")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     given.figures.mkdir(parents=True, exist_ok=True)
@@ -79,4 +79,5 @@ if __name__ == "__main__":
     histograms(loaded, given.figures)
     there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-quick-{digit}-0").is_dir()]
     digits(given.runs, given.figures, there)
-    ten_rows(gconvae.load(given.digits), given.figures)
+    if given.digits:
+        ten_rows(gconvae.load(given.digits), given.figures)

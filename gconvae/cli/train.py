@@ -220,17 +220,17 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
 
 
 def lattice_in_words(model: VAE) -> str:
-    """On which steps the values of a feature lie, as they were found in the training clouds.
+    """On which steps drawn values lie: those of the schema, or of the training clouds.
 
     Args:
         model: Trained.
     """
     steps = zip(model.schema.features, model.likelihood.step.tolist(), strict=True)
     found = [f"{each.name} {_fraction(step)} {each.unit}".rstrip() for each, step in steps if step]
-    said = f"values lie on steps of {', '.join(found)}" if found else "values lie on no lattice"
+    said = f"drawn on steps of {', '.join(found)}" if found else "drawn on no lattice"
     counts = zip(model.schema.names, model.likelihood.atoms.counts, strict=True)
     few = [f"{count:,} of {name}" for name, count in counts if count]
-    return f"{said}; there are {', '.join(few)}" if few else said
+    return f"{said}; values that there are: {', '.join(few)}" if few else said
 
 
 def _fraction(step: float) -> str:

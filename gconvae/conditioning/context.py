@@ -258,8 +258,27 @@ class Conditioning(nn.Module):
             # how many nodes there are is in a mask
             ends = [self.num_classes, self.num_classes + int(self.ragged)]
             label, _, condition = context.to(z).tensor_split(ends, dim=1)
-            told += [label, condition]
+            told += [label] * bool(wanted.num_classes) + [condition] * bool(wanted.num_conditions)
         return torch.cat(told, dim=1) if told else None
+
+    def check_told(self, wanted: Told, latent_dim: int) -> None:
+        """Refuses a likelihood that asks for what there is not.
+
+        Args:
+            wanted: What it asks for.
+            latent_dim: L of the model.
+        Raises:
+            ValueError: If its numbers of latents, labels or conditions are others.
+        """
+        for name, asked, own in (
+            ("latent_dim", wanted.latent_dim, latent_dim),
+            ("num_classes", wanted.num_classes, self.num_classes),
+            ("num_conditions", wanted.num_conditions, len(self.names)),
+        ):
+            if asked not in (0, own):
+                raise ValueError(
+                    f"{name} of the likelihood must be the model's, {own}, got {asked}"
+                )
 
     def nodes(self, mask: Tensor) -> Tensor:
         """Mask of a decoder's nodes for clouds of these sizes: the first n of N.

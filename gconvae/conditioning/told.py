@@ -57,7 +57,7 @@ def told_of(
         >>> told_of(("mean", "latents"), 10, num_classes=2).context_dim
         12
     """
-    if isinstance(told, str) or not set(told) <= set(PARTS):
+    if not isinstance(told, list | tuple) or any(part not in PARTS for part in told):
         raise ValueError(f"told must be a list of {' and '.join(PARTS)}, got {told!r}")
     check_counts(latent_dim=latent_dim)
     for name, count in (("num_classes", num_classes), ("num_conditions", num_conditions)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gconvae.lazy import attach
 
 if TYPE_CHECKING:
+    from gconvae.likelihoods.atoms import Atoms
     from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
     from gconvae.likelihoods.base import LearnedLikelihood, Likelihood
     from gconvae.likelihoods.flow_matching import FlowMatchingLikelihood
@@ -21,30 +22,32 @@ if TYPE_CHECKING:
     from gconvae.likelihoods.mean import MeanLikelihood
 
 __all__ = [
+    "Atoms",
     "AutoregressiveLikelihood",
     "FINE_STEPS",
-    "MOST_PLACES",
     "FlowMatchingLikelihood",
     "GaussianLikelihood",
     "LATTICE_STEPS",
     "LearnedLikelihood",
     "Likelihood",
     "MIN_PLACES",
+    "MOST_PLACES",
     "MeanLikelihood",
     "TEMPERATURES",
     "lattice_step",
 ]
 
 _HOMES = {
+    "Atoms": "atoms",
     "AutoregressiveLikelihood": "autoregressive",
     "FINE_STEPS": "lattice",
-    "MOST_PLACES": "lattice",
     "FlowMatchingLikelihood": "flow_matching",
     "GaussianLikelihood": "gaussian",
     "LATTICE_STEPS": "lattice",
     "LearnedLikelihood": "base",
     "Likelihood": "base",
     "MIN_PLACES": "lattice",
+    "MOST_PLACES": "lattice",
     "MeanLikelihood": "mean",
     "TEMPERATURES": "gaussian",
     "lattice_step": "lattice",

@@ -344,8 +344,9 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
         told, its_order = self.order.of_nodes(self._place(mean, places), mask, places.steps)
         real, condition = mask.gather(1, order), self._condition(mask, changes, context)
-        free = self.order.written(self.cells(mean)) if mean.requires_grad else None
-        free = None if free is None else in_order(free, its_order)
+        # nodes that there are not teach nothing
+        known = self.order.written(self.cells(mean)).masked_fill(~mask.unsqueeze(-1), 0.0)
+        free = in_order(known, its_order) if mean.requires_grad else None
         log_mass, total = self.network(place, real, told, condition, places, free)
         # what is no number has no place, and must not pass for a cloud
         given = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)

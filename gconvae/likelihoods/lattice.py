@@ -92,19 +92,29 @@ def _smallest_gap(values: Tensor) -> float:
     # what rounding in single precision took apart is one value
     gaps = gaps[gaps > 1e-5 * float(unique.abs().max())]
     for part in PARTS if len(gaps) else ():
-        step = _rounded(float(gaps.min()) / part)
-        places = torch.round(unique / step)
-        if float(places[-1] - places[0]) > MOST_PLACES:
+        step = _refined(float(gaps.min()) / part, unique)
+        if float((unique[-1] - unique[0]) / step) > MOST_PLACES:
             return 0.0
-        if ((unique / step - places).abs() <= 1e-3).all():
-            return step
+        whole = 1 / max(1, round(1 / step))  # of thirds only some digits are known
+        for each in (whole, step):
+            if _fits(unique, each):
+                return each
     return 0.0
 
 
-def _rounded(step: float) -> float:
-    """1 / n, if that is near: of thirds in single precision six digits are known."""
-    whole = round(1 / step)
-    return 1 / whole if whole and abs(1 / step - whole) < 0.05 else step
+def _refined(step: float, unique: Tensor) -> float:
+    """A step of which few digits are known, by ever larger multiples of it."""
+    for value in sorted(unique.abs().tolist()):
+        place = round(value / step)
+        if place and abs(value / step - place) < 0.25:
+            step = value / place
+    return step
+
+
+def _fits(unique: Tensor, step: float) -> bool:
+    """Whether all are multiples, as far as single precision can say."""
+    apart = (unique - torch.round(unique / step) * step).abs()
+    return bool((apart <= 1e-3 * step + 4 * torch.finfo(torch.float32).eps * unique.abs()).all())
 
 
 def checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:

@@ -14,6 +14,10 @@ from gconvae.studies.signs_of_life import BEGUN, LOST
 __all__ = ["Database"]
 
 
+IN_MEMORY = (None, "", ":memory:")
+"""Databases of SQLite that one process has for itself, and that end with its connection."""
+
+
 class Database(optuna.storages.RDBStorage):
     """A storage whose signs of life depend on no machine's clock, and survive an outage.
 
@@ -42,11 +46,12 @@ class Database(optuna.storages.RDBStorage):
         listeners: dict[str, Callable[..., None]] = {}
         if url.startswith("postgresql"):
             listeners = {"connect": _in_utc}
-        elif url.startswith("sqlite"):
+        elif url.startswith("sqlite") and self.engine.url.database not in IN_MEMORY:
             listeners = {"connect": _in_our_transactions, "begin": _alone}
         for event, listener in listeners.items():
             sqlalchemy.event.listen(self.engine, event, listener)
-        self.engine.dispose()  # connections that were made before
+        if listeners:
+            self.engine.dispose()  # connections that were made before
         self._begun: set[int] = set()
 
     def close(self) -> None:

@@ -181,9 +181,11 @@ def _shared_network(
     planned: Mapping[str, Experiment], name: str, out: Path, seed: int
 ) -> Path | None:
     """A finished run with the network that this variant would train, or None."""
+    if planned[name].training.joint_steps:
+        return None  # what others left was trained together with their own prior and likelihood
     for other, experiment in planned.items():
         place = folder_of(out, other, seed)
-        if other == name:
+        if other == name or experiment.training.joint_steps:
             continue
         if _network(experiment) == _network(planned[name]) and (place / "model.json").exists():
             _check_same(_seeded(experiment, seed), place)

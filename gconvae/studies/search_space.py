@@ -293,7 +293,8 @@ class Plan:
             experiment = self.experiment(options, self.seeds[0])
             train = self.clouds(self.seeds[0])[0]
             training = experiment.training
-            deciding = experiment.model, training.loss, training.joint_prior, training.free_bits
+            joint = training.joint_prior, bool(training.joint_steps)
+            deciding = experiment.model, training.loss, training.free_bits, *joint
             if deciding not in checked:
                 checked.add(deciding)
                 check_trainable(experiment.untrained(train), training, train)

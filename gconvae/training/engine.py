@@ -27,6 +27,7 @@ from gconvae.training.callbacks import STATE, SaveState, StageBar
 from gconvae.training.determinism import quiet_lightning
 from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, remove_stage
+from gconvae.training.stages.joint import JointStage
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 from gconvae.training.stages.stepped import SteppedStage
@@ -231,8 +232,9 @@ def _is_elsewhere(metric: str, stage: Stage) -> bool:
     place, _, column = metric.rpartition("/")
     if place:
         return place in STAGES and place != stage.name
-    known = {f"{part}_{term}" for part in ("train", "valid") for term in NetworkStage.terms}
-    return column in known and not isinstance(stage, NetworkStage)
+    part, _, term = column.partition("_")
+    known = {*NetworkStage.terms, *JointStage.terms, "loss"}
+    return part in ("train", "valid") and term in known - {*stage.terms, "loss"}
 
 
 def fit_stage(stage: Stage, *, progress: bool = False, device: torch.device | None = None) -> None:

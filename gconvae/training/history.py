@@ -52,7 +52,7 @@ def of_stage(history: Mapping[str, list[Any]], stage: str) -> History:
 
     Args:
         history: Perhaps without a column for the stage; then all rows are meant.
-        stage: ``"network"``, ``"prior"`` or ``"likelihood"``.
+        stage: ``"network"``, ``"prior"``, ``"likelihood"`` or ``"joint"``.
     Example:
         >>> of_stage({"stage": ["network", "prior"], "epoch": [1, 1]}, "prior")
         {'stage': ['prior'], 'epoch': [1]}

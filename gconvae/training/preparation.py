@@ -169,6 +169,7 @@ def check_trainable(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
         )
+    model.conditioning.check_told(model.likelihood.conditioned_on, model.prior.latent_dim)
     if options.joint_steps and not _has_bound(model):
         raise ValueError(
             "joint_steps must be 0 unless the likelihood is autoregressive, whose loss is minus "

@@ -89,6 +89,7 @@ def with_likelihood(
             "num_conditions": len(model.conditioning.names),
         }
         model.likelihood = _created("likelihood", likelihood, shape, seed, options)
+    model.conditioning.check_told(model.likelihood.conditioned_on, model.prior.latent_dim)
     device = model.device
     model.likelihood.to(model.scaling.low)
     model.likelihood.set_schema(model.schema)

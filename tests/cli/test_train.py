@@ -90,9 +90,9 @@ def test_the_main_job_says_which_neighbour_search_was_used(eights: Finished) -> 
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        ([1 / 16, 1 / 3, 1 / 255], "values lie on steps of x 1/16 px, y 1/3 px, intensity 1/255"),
-        ([1.0, 2.5, 0.0], "values lie on steps of x 1 px, y 2.5 px"),
-        ([0.0, 0.0, 0.0], "values lie on no lattice"),
+        ([1 / 16, 1 / 3, 1 / 255], "drawn on steps of x 1/16 px, y 1/3 px, intensity 1/255"),
+        ([1.0, 2.5, 0.0], "drawn on steps of x 1 px, y 2.5 px"),
+        ([0.0, 0.0, 0.0], "drawn on no lattice"),
     ],
 )
 def test_the_lattice_is_said(steps: list[float], words: str) -> None:
@@ -102,7 +102,7 @@ def test_the_lattice_is_said(steps: list[float], words: str) -> None:
 
 
 def test_the_main_job_says_the_lattice_that_was_found(eights: Finished) -> None:
-    assert "\nvalues lie on " in eights.out
+    assert "\ndrawn on " in eights.out
 
 
 def test_the_main_job_trains_on_the_bundled_eights(eights: Finished) -> None:

@@ -343,6 +343,14 @@ def test_a_lattice_of_any_step_is_found_if_asked_for(places: int) -> None:
     assert lattice_step(points)[0] == (torch.tensor(1 / 3) if places == 3 else 0)
 
 
+@pytest.mark.parametrize("places", [31, 200, 500, 1500])
+@pytest.mark.parametrize("step", [0.97, 0.96, 1.04, 0.49, 0.33, 1.02, 1.1, 0.45, 0.07, 3.3, 0.003])
+def test_a_step_is_found_to_its_last_digit(step: float, places: int) -> None:
+    points = (torch.arange(places).double() * step).float().view(1, -1, 1)
+    found = lattice_step(points, steps=(), others=True)
+    torch.testing.assert_close(found, torch.tensor([step]), rtol=1e-5, atol=0)
+
+
 def test_what_lies_on_no_lattice_is_continuous_also_then() -> None:
     few, many = torch.rand(2, 9, 3, generator=generator()), torch.randn(900, 25, 3)
     means = torch.arange(1.0, 1000.0) / torch.arange(1000.0, 1.0, -1.0)

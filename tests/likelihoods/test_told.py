@@ -89,7 +89,9 @@ def test_a_context_that_is_missing_or_too_short_is_refused(context: Tensor | Non
         made.cloud_log_prob(*given, context)
 
 
-@pytest.mark.parametrize("told", ["mean", ("z",), ("mean", "label")])
+@pytest.mark.parametrize(
+    "told", ["mean", ("z",), ("mean", "label"), None, 5, [["mean"]], {"mean": 1}]
+)
 def test_it_is_told_nothing_that_is_not_there(told: Any) -> None:
     with pytest.raises(ValueError, match="told must be a list of mean and latents, got"):
         AutoregressiveLikelihood(told=told)
@@ -117,6 +119,15 @@ def test_a_gradient_flows_to_mean_and_latents_and_changes_no_value() -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     slopes = torch.autograd.grad(found.sum(), free)
     assert all(bool(slope.any((1, 2) if slope.dim() == 3 else 1).all()) for slope in slopes)
+
+
+def test_no_gradient_flows_to_nodes_that_there_are_not() -> None:
+    made, mask = likelihood("mean"), torch.tensor([[True, True, False, False]]).expand(5, -1)
+    mean = numbers(5, 4, 3).requires_grad_()
+    unit = numbers(5, 4, 3, seed=1).masked_fill(~mask.unsqueeze(-1), 0.0)
+    (slope,) = torch.autograd.grad(made.cloud_log_prob(unit, mean, mask).sum(), mean)
+    assert slope[:, :2].any()
+    assert not slope[:, 2:].any()
 
 
 def test_the_gradient_is_that_of_what_is_seen_of_the_mean() -> None:
@@ -150,6 +161,37 @@ def test_a_model_tells_what_its_likelihood_asks_for() -> None:
         assert (found is None) == (wanted is None)
         if wanted is not None:
             torch.testing.assert_close(found, wanted)
+
+
+def test_a_likelihood_may_ask_for_some_of_what_there_is() -> None:
+    schema = gconvae.schema.usual(3).with_conditions(1)
+    made = create("deep_sets", num_points=4, latent_dim=3, num_classes=2, ragged=True,
+                  schema=schema, conditions=[schema.conditions[0].name])  # fmt: skip
+    z, labels, rows = numbers(2, 3), torch.tensor([0, 1]), torch.tensor([[1.0], [3.0]])
+    for wanted, width in ((Told(True, 0, 2, 0), 2), (Told(True, 3, 0, 1), 4), (Told(), 0)):
+        found = made.conditioning.told(wanted, z, labels, rows)
+        assert (0 if found is None else found.shape[1]) == width
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"told": ("latents",)}, "latent_dim of the likelihood must be the model's, 3, got 10"),
+        ({"num_classes": 4}, "num_classes of the likelihood must be the model's, 2, got 4"),
+        ({"num_conditions": 1}, "num_conditions of the likelihood must be the model's, 0, got 1"),
+    ],
+)
+def test_a_likelihood_that_asks_for_what_there_is_not_is_refused_before_training(
+    options: Any, words: str
+) -> None:
+    made = AutoregressiveLikelihood(4, width=8, heads=2, **options)
+    model = create("deep_sets", likelihood=made, num_points=4, latent_dim=3, num_classes=2)
+    with pytest.raises(ValueError, match=words):
+        gconvae.fit(model, stored(two_kinds()), out=None)
+    with pytest.raises(ValueError, match=words):
+        create("deep_sets", num_points=4, latent_dim=3, num_classes=2).with_likelihood(
+            made, stored(two_kinds())
+        )
 
 
 def test_conditions_are_told_standardized() -> None:

@@ -54,6 +54,13 @@ def test_of_two_that_look_at_the_same_moment_one_takes_a_trial(
     assert took == {"first": True, "second": False}
 
 
+def test_a_database_in_memory_keeps_its_tables() -> None:
+    with quiet_optuna(), closing(Database("sqlite:///:memory:", 10)) as database:
+        study = optuna.create_study(storage=database)
+        study.optimize(lambda trial: 0.5, n_trials=1)
+        assert study.best_value == 0.5
+
+
 def test_what_one_writes_the_other_reads(pair: tuple[Database, Database]) -> None:
     first, second = pair
     study = optuna.create_study(storage=first, study_name="shared")

@@ -186,6 +186,22 @@ def test_a_network_is_not_shared_where_the_training_differs(
     assert "network_of" not in manifest
 
 
+def test_a_network_that_was_trained_with_its_prior_is_not_shared(
+    tmp_path: Path, data: DataOptions
+) -> None:
+    likelihood = "autoregressive(width=8, heads=2, components=2, steps=2)"
+    mixtures = {
+        str(number): {"prior": f"gmm(components={number})", "likelihood": likelihood}
+        for number in (1, 2)
+    }
+    training = dataclasses.replace(TRAINING, joint_steps=3)
+    small(mixtures, tmp_path / "out", data, groups=["features"], training=training)
+    for name in mixtures:
+        manifest = run_folder.read_manifest(folder_of(tmp_path / "out", name, 0))
+        assert "network_of" not in manifest
+        assert "joint" in manifest["stages"]
+
+
 def test_processes_can_share_a_folder_by_names_and_seeds(
     tmp_path: Path, data: DataOptions
 ) -> None:

@@ -162,6 +162,7 @@ def test_an_empty_range_is_refused(low: float, high: float, log: bool) -> None:
         ({"hidden": [8, 0]}, {}, "hidden must be a whole number"),
         ({"hidden": Range(4.0, 8.0)}, {"trials": 1}, "hidden must be a whole number"),
         ({"channels": [[4, 4], []]}, {}, "channels"),
+        ({"joint_steps": [0, 10]}, {}, "joint_steps must be 0 unless the likelihood is auto"),
         ({"beta": [1.0]}, {"trials": 3}, "trials must be None for a grid, got 3"),
         ({"beta": Range(0.1, 1.0)}, {}, "trials must be at least 1"),
         ({"beta": Range(0.1, 1.0)}, {"trials": 0}, "trials must be at least 1.*got 0"),

@@ -37,7 +37,8 @@ class JointStage(SteppedStage):
 
     over encoder, decoder, prior and likelihood, which were trained one after another before: the
     decoder on a distance of sets, which a likelihood does not need. Clouds that are changed at
-    random teach the likelihood alone: latents and prior are of clouds as they are.
+    random teach neither encoder nor prior: latents are of clouds as they are. The parts as they
+    were are kept if nothing better comes.
 
     Args:
         model: All of its parts change.
@@ -132,33 +133,34 @@ class JointStage(SteppedStage):
         batch = Batch(*tensors)
         share = self.share(len(batch.unit))
 
-        def some(rows: slice) -> tuple[Tensor, list[Tensor]]:
-            nll, kl = self._terms(batch.of(rows), is_train=part == "train")
-            return self.part_of_mean(nll + kl, share), [nll.detach(), kl.detach()]
+        def loss_of(rows: slice) -> tuple[Tensor, list[Tensor]]:
+            some = batch.of(rows)
+            nll, kl = self._terms(some, is_train=part == "train")
+            taught = kl.masked_fill(some.changes.any(1), 0.0)
+            return self.part_of_mean(nll + taught, share), [nll.detach(), kl.detach()]
 
-        loss, (nll, kl) = self.in_parts(some, share)
+        loss, (nll, kl) = self.in_parts(loss_of, share)
         self.add(part, share, nll, kl)
         return loss
 
     def _terms(self, batch: Batch, *, is_train: bool) -> tuple[Tensor, Tensor]:
-        """Minus the log-likelihood, and log q(z|x) - log p(z), 0 for changed clouds: (B,) each."""
+        """Minus the log-likelihood, and log q(z|x) - log p(z), shape (B,) each."""
         model, (unit, mask, changes, noise, labels, node_noise, conditions) = self.model, batch
         with self.in_precision():
             posterior = self.pairs.posterior(unit, mask)
-            z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (B, L)
-            is_changed = changes.any(1)
-            z = torch.where(is_changed.unsqueeze(1), z.detach(), z)
-            decoded = self.pairs.decoded_from(z, mask, labels, node_noise, conditions)
-            told = changes if is_train else None
+        z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (B, L)
+        taught = torch.where(changes.any(1, keepdim=True), z.detach(), z)
+        told = changes if is_train else None
+        with self.in_precision():
+            decoded = self.pairs.decoded_from(taught, mask, labels, node_noise, conditions)
+            # numbers of few digits would be put on other places than in a draw
+            mean = decoded.mean.to(unit)
             further = model.likelihood.further(decoded.context)
-            nll = self.likelihood.negative_log_likelihood(
-                unit, decoded.mean, mask, told, **further
-            )
-            self.check_shape(nll, len(unit))
-            context = model.conditioning.context(len(z), labels, mask, conditions)
-            context = None if context is None else context.to(z)
-            kl = posterior.log_prob(z) - model.prior.log_prob(z, context)
-        return nll, kl.masked_fill(is_changed, 0.0)
+            nll = self.likelihood.negative_log_likelihood(unit, mean, mask, told, **further)
+        self.check_shape(nll, len(unit))
+        context = model.conditioning.context(len(z), labels, mask, conditions)
+        context = None if context is None else context.to(z)
+        return nll, posterior.log_prob(z) - model.prior.log_prob(z, context)
 
     def is_separable(self) -> bool:
         """Whether all parts say so and have few weights."""
@@ -168,6 +170,13 @@ class JointStage(SteppedStage):
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
         """The running mean after a step."""
         self.average.take(self._parts(), self.average.new_share(self.step_number))
+
+    def on_train_start(self) -> None:
+        """Parts that are as good as those to come are kept: those at the beginning."""
+        super().on_train_start()
+        if not math.isfinite(self.best_loss):
+            self.look()
+            self.best_loss = self._ended("valid")["loss"]
 
     @torch.no_grad()
     def look(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
 import gconvae
@@ -119,6 +119,36 @@ def test_the_same_seed_gives_the_same_bits_also_after_a_stop(
     again = fit(model(), joint_steps=60, out=folder, resume=True).model
     first, second = whole.state_dict(), again.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_parts_that_are_as_good_as_those_to_come_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms, looks = JointStage._terms, []
+
+    def worse(self: JointStage, batch: Any, *, is_train: bool) -> tuple[Tensor, Tensor]:
+        nll, kl = terms(self, batch, is_train=is_train)
+        looks.extend([] if is_train else [0])
+        return nll + 50.0 * len(looks), kl
+
+    before = fit(model()).model.state_dict()
+    monkeypatch.setattr(JointStage, "_terms", worse)
+    after = fit(model(), joint_steps=40).model.state_dict()
+    assert len(looks) == 3
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_kl_of_the_history_is_that_of_all_clouds() -> None:
+    rows = of_stage(fit(model(), joint_steps=60).history, "joint")
+    for train, valid in zip(rows["train_kl"], rows["valid_kl"], strict=True):
+        assert train > 0.45 * valid
+
+
+def test_a_callback_of_the_joint_stage_is_left_out_elsewhere_and_hears_its_terms() -> None:
+    stop = EarlyStopping("valid_nll", patience=100)
+    fit(model(), joint_steps=40, callbacks=[stop, EarlyStopping("valid_rec", patience=100)])
+    heard = EarlyStopping("valid_kl", patience=100)
+    run = fit(model(), joint_steps=40, callbacks=[heard])
+    kls = of_stage(run.history, "joint")["valid_kl"]
+    assert float(heard.best_score) == pytest.approx(min(kls), rel=1e-4)
 
 
 def test_the_history_has_both_terms(tmp_path: Path) -> None:
