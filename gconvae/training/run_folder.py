@@ -351,7 +351,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-@functools.cache
 def _processor_name() -> str:
     """The model of the processor; on Linux, Python knows its family only."""
     try:

@@ -205,6 +205,7 @@ def test_every_training_option_reaches_the_training(jets_file: Path, tmp_path: P
         "joint_prior": False,
         "prior_steps": 5,
         "likelihood_steps": 6,
+        "joint_steps": 2,
         "devices": 1,
         "num_nodes": 1,
         "strategy": "auto",
