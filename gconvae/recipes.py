@@ -75,7 +75,7 @@ _RECIPES = {
         data={"digit": None},
         model={
             "model": "convae-flow",
-            "likelihood": "autoregressive(steps=20000, width=128, heads=4, "
+            "likelihood": "autoregressive(steps=20000, width=128, heads=4, augmented=0.3, "
             "told=['mean', 'latents'])",
             "labels": True,
             "hidden": 512,
@@ -84,6 +84,7 @@ _RECIPES = {
             "epochs": 8,
             "learning_rate": 2e-3,
             "scheduler": "trapezoid(warmup=100, fall=0.7)",
+            "joint_steps": 2000,
         },
     ),
     "jets": Recipe(
