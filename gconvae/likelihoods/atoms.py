@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FEWEST_NODES", "MOST_ATOMS", "Atoms"]
+__all__ = ["FEWEST_NODES", "MOST_ATOMS", "Atoms", "distinct"]
 
 MOST_ATOMS = 16384
 """Values that a feature may take to be drawn from these alone."""
@@ -122,16 +122,26 @@ class Atoms(nn.Module):
         self._look()
 
 
-def _repeated(values: Tensor) -> Tensor:
-    """The different values, in order, if there are few, or some are much likelier; else none."""
+def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The different values, in order, and how many nodes have each; shapes (K,).
+
+    Example:
+        >>> distinct(torch.tensor([0.5, 0.25, 0.5]))
+        (tensor([0.2500, 0.5000]), tensor([1, 2]))
+    """
     unique, counts = values.unique(return_counts=True)  # in order
     if not len(unique):
-        return unique
+        return unique, counts
     # rounding takes one value apart
     apart = 1e-6 * float(unique.abs().max())
-    number = torch.cat([unique.new_zeros(1, dtype=torch.long), (unique.diff() > apart).cumsum(0)])
-    counts = torch.zeros_like(counts).index_add_(0, number, counts)[: int(number[-1]) + 1]
-    unique = unique[torch.cat([number.new_ones(1, dtype=torch.bool), number.diff() > 0])]
+    number = torch.cat([counts.new_zeros(1), (unique.diff() > apart).cumsum(0)])
+    counts = counts.new_zeros(int(number[-1]) + 1).index_add_(0, number, counts)
+    return unique[torch.cat([number.new_ones(1), number.diff()]) > 0], counts
+
+
+def _repeated(values: Tensor) -> Tensor:
+    """The different values, in order, if there are few, or some are much likelier; else none."""
+    unique, counts = distinct(values)
     fits = len(unique) <= MOST_ATOMS and len(values) >= FEWEST_NODES * len(unique)
     if not fits or not (1 < len(unique) <= FEW or _unevenness(counts) > UNEVEN):
         return unique[:0]

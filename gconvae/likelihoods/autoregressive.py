@@ -285,7 +285,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
 
     def prepare_fit(self, unit: Tensor, mask: Tensor) -> None:
         """Takes cells of continuous features, and the middle about which clouds are turned."""
-        self.cells.fit(unit[mask], self._continuous())
+        self.cells.fit(unit[mask], self._continuous(), self.atoms.columns)
         self._known_places = None
         if self.weighted:
             places = self._places(unit)

@@ -169,3 +169,52 @@ def test_in_a_likelihood_positions_alone_may_be_far() -> None:
     lengths = likelihood.cells(torch.tensor([[0.45] * 3, [0.55] * 3])).diff(dim=0)[0]
     assert (lengths[:2] > 0.9).all()
     assert lengths[2] < 0.56  # pT
+
+
+# features that take few values -------------------------------------------------------------------
+
+
+def few_values() -> tuple[Tensor, Tensor]:
+    """Values of which one is ten times as likely as the others, and nodes with them."""
+    values = torch.tensor([0.0, 0.11, 0.35, 0.5, 0.77, 1.0])
+    counts = torch.tensor([40, 40, 400, 40, 40, 40])
+    return values, values.repeat_interleave(counts)
+
+
+def listed() -> EqualCells:
+    cells, (_, nodes) = EqualCells(2), few_values()
+    free = torch.rand(len(nodes), generator=torch.Generator().manual_seed(0))
+    cells.fit(torch.stack([nodes, free], dim=1), torch.tensor([True, True]), [0])
+    return cells
+
+
+def test_a_value_has_as_many_cells_as_it_is_likely() -> None:
+    cells, (values, _) = listed(), few_values()
+    edges = (values[1:] + values[:-1]) / 2
+    ends = torch.cat([torch.zeros(1), edges, torch.ones(1)])
+    both = torch.stack([ends, torch.full_like(ends, 0.5)], dim=1)
+    heights = cells(both)[:, 0].diff()
+    share = 0.05 / 6 + 0.95 * torch.tensor([40, 40, 400, 40, 40, 40]) / 600
+    torch.testing.assert_close(heights, share, atol=1e-6, rtol=1e-5)
+
+
+def test_the_map_of_few_values_has_an_inverse_and_a_slope() -> None:
+    cells = listed()
+    first = torch.linspace(0, 1, 997)
+    unit = torch.stack([first, first], dim=1)
+    mapped = cells(unit)
+    assert (mapped.diff(dim=0) >= 0).all()
+    torch.testing.assert_close(cells.back(mapped), unit, atol=1e-5, rtol=0)
+    slope = cells.log_slope(unit)[:, 0].exp()
+    assert torch.isfinite(slope).all()
+    assert torch.trapezoid(slope, first) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_map_of_few_values_is_kept_and_one_of_before_has_none() -> None:
+    cells, again = listed(), EqualCells(2)
+    unit = torch.rand(50, 2, generator=torch.Generator().manual_seed(1))
+    again.load_state_dict(cells.state_dict())
+    assert torch.equal(again(unit), cells(unit))
+    before = {k: v for k, v in EqualCells(2).state_dict().items() if k in ("knots", "is_mapped")}
+    again.load_state_dict(before)
+    assert torch.equal(again(unit), unit)

@@ -86,10 +86,7 @@ class Reconstructions:
         Returns:
             Shapes (B, N, F) and (B, N), of at most as many as fit into memory.
         """
-        rows, atoms = seen_rows(len(self), 0), self.model.likelihood.atoms
-        if atoms.columns:  # as a likelihood sees them
-            return self.clouds(rows, generator(0, "clouds that are looked at"))
-        clouds = self.source.scaled(self._places(rows))
+        clouds = self.source.scaled(self._places(seen_rows(len(self), 0)))
         return self._padded(clouds.points / self.model.scaling.extent, clouds.mask)
 
     def clouds(self, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
