@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gconvae.conditioning import MEAN_ALONE, Told
 from gconvae.likelihoods.atoms import Atoms
-from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step
+from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step, of_places
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
 from gconvae.schema import CloudSchema
@@ -304,7 +304,7 @@ class Likelihood(nn.Module, ABC):
             places = torch.maximum(places, torch.ceil(low.to(points) / divisor - 1e-4))
         if high is not None:
             places = torch.minimum(places, torch.floor(high.to(points) / divisor + 1e-4))
-        return self.atoms.nearest(torch.where(step > 0, places * divisor, points))
+        return self.atoms.nearest(torch.where(step > 0, of_places(places, divisor), points))
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

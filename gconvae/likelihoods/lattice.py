@@ -18,6 +18,7 @@ __all__ = [
     "STEPS",
     "checked_step",
     "lattice_step",
+    "of_places",
 ]
 
 LATTICE_STEPS = (1.0, 1 / 2, 1 / 3, 1 / 4)
@@ -115,6 +116,24 @@ def _fits(unique: Tensor, step: float) -> bool:
     """Whether all are multiples, as far as single precision can say."""
     apart = (unique - torch.round(unique / step) * step).abs()
     return bool((apart <= 1e-3 * step + 4 * torch.finfo(torch.float32).eps * unique.abs()).all())
+
+
+def of_places(places: Tensor, step: Tensor) -> Tensor:
+    """The numbers that lie on places, with the bits that they have in data.
+
+    In single precision k / 3 is not k times a third: a classifier would need no more.
+
+    Args:
+        places: Whole numbers, shape (..., F).
+        step: Above 0, shape (F,).
+    Example:
+        >>> found = of_places(torch.tensor([5.0]), torch.tensor([1 / 3]))
+        >>> torch.equal(found, torch.tensor([5.0]) / 3), found == 5 * torch.tensor([1 / 3])
+        (True, tensor([False]))
+    """
+    parts = torch.round(1 / step).clamp(min=1)
+    is_part = (parts * step - 1).abs() < 1e-6
+    return torch.where(is_part, places / parts, places * step)
 
 
 def checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:

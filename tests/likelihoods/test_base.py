@@ -436,6 +436,13 @@ def test_quantized_values_are_exact_multiples() -> None:
     assert torch.equal(MeanLikelihood(lattice=[1.0, 1.0, 0.0]).quantize(off), points)
 
 
+@pytest.mark.parametrize("parts", [3, 7, 10, 255])
+def test_quantized_values_have_the_bits_of_fractions(parts: int) -> None:
+    wanted = (torch.arange(27 * parts + 1) / parts).view(1, -1, 1)
+    found = MeanLikelihood(1, lattice=[1 / parts]).quantize(wanted + 0.2 / parts)
+    assert torch.equal(found, wanted)
+
+
 def test_dequantized_values_fill_the_range_evenly() -> None:
     pixels = torch.arange(28.0).repeat(1000, 1).unsqueeze(-1)
     likelihood = MeanLikelihood(1, lattice=[1.0])
