@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gconvae.conditioning import MEAN_ALONE, Told
 from gconvae.likelihoods.atoms import Atoms
-from gconvae.likelihoods.lattice import STEPS, checked_step, lattice_step, of_places
+from gconvae.likelihoods.lattice import STEPS, checked_step, fractions, lattice_step, rounded
 from gconvae.losses.assignment import match
 from gconvae.randomness import uniform_noise
 from gconvae.schema import CloudSchema
@@ -22,16 +22,14 @@ __all__ = ["LearnedLikelihood", "Likelihood"]
 class Likelihood(nn.Module, ABC):
     r"""What is drawn around the decoder's mean, and the lattice that real nodes lie on.
 
-    Where real positions are whole numbers, that alone gives a continuous model away.
-    So features on a lattice are dequantized in training, which fills their cells evenly, and
-    rounded again when clouds are drawn. Noise around the mean lies in the decoder's unit interval,
-    lattices in data units.
+    Where real positions are whole numbers, that alone gives a continuous model away. So features
+    on a lattice are dequantized in training, which fills their cells evenly, and rounded again in
+    draws. Noise around the mean lies in the decoder's unit interval, lattices in data units.
 
     A kind of likelihood inherits from this class and writes :meth:`noise`, :meth:`draw`,
     :meth:`log_prob` and :meth:`calibrate`; what these learn are buffers, not parameters. Random
     numbers are apart from what is made of them, so that a cloud is a function of its own numbers,
-    whatever else is drawn beside it. One with a network of its own
-    inherits from :class:`LearnedLikelihood`.
+    whatever is drawn beside it. One with a network inherits from :class:`LearnedLikelihood`.
 
     Args:
         num_features: F.
@@ -41,6 +39,7 @@ class Likelihood(nn.Module, ABC):
             :data:`MOST_PLACES` places; None = continuous.
     Attributes:
         step: Steps in use, shape (F,).
+        are_fractions: Whether values of a step 1 / n have the bits of k / n, not of k times it.
     Raises:
         ValueError: If ``lattice`` is none of these, or ``num_features`` is below 1.
     References:
@@ -49,6 +48,7 @@ class Likelihood(nn.Module, ABC):
     """
 
     step: Tensor
+    are_fractions: Tensor
 
     has_density: ClassVar[bool] = True
     """Whether clouds have a probability at all, which they have not where nothing is drawn."""
@@ -76,7 +76,13 @@ class Likelihood(nn.Module, ABC):
         self.lattice = lattice
         self.known_steps: tuple[float | None, ...] = (None,) * num_features
         self.register_buffer("step", checked_step(lattice, num_features))
+        self.register_buffer("are_fractions", torch.zeros(num_features, dtype=torch.bool))
         self.atoms = Atoms(num_features)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
+        # models of before have none
+        state.setdefault(f"{prefix}are_fractions", torch.zeros_like(self.are_fractions))
+        super()._load_from_state_dict(state, prefix, *given)
 
     @abstractmethod
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
@@ -232,6 +238,7 @@ class Likelihood(nn.Module, ABC):
             for column, step in enumerate(self.known_steps):
                 if step is not None:
                     self.step[column] = step
+            self.are_fractions.copy_(fractions(points[mask], self.step))
             if others:
                 pairs = zip(self.step.tolist(), self.known_steps, strict=True)
                 self.atoms.find(points, mask, [not step and said is None for step, said in pairs])
@@ -294,17 +301,10 @@ class Likelihood(nn.Module, ABC):
             Shape (B, N, F); continuous features keep their exact bits.
         """
         self._check_features(points, "points")
-        step = self.step.to(points)
         if not self.rounds:
             return points
-        divisor = torch.where(step > 0, step, 1.0)
-        places = torch.round(points / divisor)
-        # the ends of a range need not be on the lattice; up to rounding, they may
-        if low is not None:
-            places = torch.maximum(places, torch.ceil(low.to(points) / divisor - 1e-4))
-        if high is not None:
-            places = torch.minimum(places, torch.floor(high.to(points) / divisor + 1e-4))
-        return self.atoms.nearest(torch.where(step > 0, of_places(places, divisor), points))
+        given = self.step.to(points), self.are_fractions.to(points.device), low, high
+        return self.atoms.nearest(rounded(points, *given))
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -17,8 +17,9 @@ __all__ = [
     "MOST_PLACES",
     "STEPS",
     "checked_step",
+    "fractions",
     "lattice_step",
-    "of_places",
+    "rounded",
 ]
 
 LATTICE_STEPS = (1.0, 1 / 2, 1 / 3, 1 / 4)
@@ -118,22 +119,58 @@ def _fits(unique: Tensor, step: float) -> bool:
     return bool((apart <= 1e-3 * step + 4 * torch.finfo(torch.float32).eps * unique.abs()).all())
 
 
-def of_places(places: Tensor, step: Tensor) -> Tensor:
-    """The numbers that lie on places, with the bits that they have in data.
+def rounded(
+    points: Tensor,
+    step: Tensor,
+    are_fractions: Tensor,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
+) -> Tensor:
+    """The nearest numbers on a lattice, with the bits that they have in data.
 
-    In single precision k / 3 is not k times a third: a classifier would need no more.
+    In single precision 5 / 3 is not 5 times a third, and a classifier needs no more than that.
 
     Args:
-        places: Whole numbers, shape (..., F).
-        step: Above 0, shape (F,).
+        points: Data units, shape (..., F).
+        step: 0 where there is no lattice, shape (F,).
+        are_fractions: From :func:`fractions`.
+        low: Smallest value of each feature, shape (F,); None = no bound.
+        high: Largest value, likewise.
+    Returns:
+        Shape (..., F), continuous features as they were.
     Example:
-        >>> found = of_places(torch.tensor([5.0]), torch.tensor([1 / 3]))
-        >>> torch.equal(found, torch.tensor([5.0]) / 3), found == 5 * torch.tensor([1 / 3])
-        (True, tensor([False]))
+        >>> third = torch.tensor([1 / 3])
+        >>> rounded(torch.tensor([1.7]), third, torch.tensor([True])) == torch.tensor(5.0) / 3
+        tensor([True])
+        >>> torch.tensor(5.0) / 3 == 5 * third
+        tensor([False])
     """
-    parts = torch.round(1 / step).clamp(min=1)
-    is_part = (parts * step - 1).abs() < 1e-6
-    return torch.where(is_part, places / parts, places * step)
+    divisor = torch.where(step > 0, step, 1.0)
+    places = torch.round(points / divisor)
+    # the ends of a range need not be on the lattice; up to rounding, they may
+    if low is not None:
+        places = torch.maximum(places, torch.ceil(low.to(points) / divisor - 1e-4))
+    if high is not None:
+        places = torch.minimum(places, torch.floor(high.to(points) / divisor + 1e-4))
+    values = torch.where(are_fractions, places / torch.round(1 / divisor), places * divisor)
+    return torch.where(step > 0, values, points)
+
+
+def fractions(nodes: Tensor, step: Tensor) -> Tensor:
+    """Whether more values have the bits of k / n than of k times the step 1 / n.
+
+    Args:
+        nodes: Of training clouds, shape (P, F).
+        step: Shape (F,).
+    Returns:
+        Shape (F,).
+    """
+    step = step.to(nodes)
+    divisor = torch.where(step > 0, step, 1.0)
+    parts = torch.round(1 / divisor)
+    places, is_part = torch.round(nodes / divisor), (parts * divisor - 1).abs() < 1e-6
+    divided = (nodes == places / parts.clamp(min=1)).sum(0)
+    return is_part & (divided > (nodes == places * divisor).sum(0))
 
 
 def checked_step(lattice: str | Sequence[float] | None, num_features: int) -> Tensor:

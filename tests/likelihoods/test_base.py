@@ -436,11 +436,26 @@ def test_quantized_values_are_exact_multiples() -> None:
     assert torch.equal(MeanLikelihood(lattice=[1.0, 1.0, 0.0]).quantize(off), points)
 
 
-@pytest.mark.parametrize("parts", [3, 7, 10, 255])
-def test_quantized_values_have_the_bits_of_fractions(parts: int) -> None:
-    wanted = (torch.arange(27 * parts + 1) / parts).view(1, -1, 1)
-    found = MeanLikelihood(1, lattice=[1 / parts]).quantize(wanted + 0.2 / parts)
-    assert torch.equal(found, wanted)
+@pytest.mark.parametrize("parts", [3, 4, 7, 10, 255])
+@pytest.mark.parametrize("divided", [True, False])
+def test_quantized_values_have_the_bits_of_the_clouds(parts: int, divided: bool) -> None:
+    places = torch.arange(256.0).view(1, -1, 1)
+    points = places / parts if divided else places * torch.tensor(1 / parts)
+    likelihood = MeanLikelihood(1, lattice="fine")
+    likelihood.set_lattice(points)
+    assert likelihood.step == pytest.approx(1 / parts, rel=1e-5)
+    assert torch.equal(likelihood.quantize(points + 0.2 / parts), points)
+    again = MeanLikelihood(1, lattice="fine")
+    again.load_state_dict(likelihood.state_dict())
+    assert torch.equal(again.quantize(points - 0.2 / parts), points)
+
+
+def test_bundled_intensities_are_drawn_with_their_bits() -> None:
+    points = eights()
+    likelihood = MeanLikelihood(lattice="fine")
+    likelihood.set_lattice(points)
+    spread = likelihood.dequantize(points, generator(), 0.0, 27.0)
+    assert torch.equal(likelihood.quantize(spread), points)
 
 
 def test_dequantized_values_fill_the_range_evenly() -> None:
