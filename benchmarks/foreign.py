@@ -24,7 +24,8 @@ from gconvae.studies.experiment import Experiment
 
 DRAWS = 5000
 
-SHOWN = (("x", "W1"), ("y", "W1"), ("intensity", "W1"))
+NAMES = ("x", "y", "third feature")
+"""Of what W1 is shown; bare clouds have no name for their third feature."""
 
 
 def trained(data: Path, out: Path, seed: int) -> tuple[Path, Experiment]:
@@ -59,17 +60,22 @@ def judged(data: Path, out: Path, seed: int) -> Figures:
     return dict(json.loads(file.read_text()))
 
 
+def features(rows: list[Figures]) -> list[Figures]:
+    """Those of W1 of the features of nodes, in order."""
+    return [r for r in rows if r["metric"] == "W1" and r["name"] != "nodes"]
+
+
 def print_table(found: dict[str, list[Figures]]) -> None:
     """A line a set: W1 in floors, their 95 %, AUC, and sets of clouds."""
-    heads = [f"{name} W1, floors | 95 %" for name, _ in SHOWN]
+    heads = [f"{name} W1, floors | 95 %" for name in NAMES]
     heads += ["points AUC", "trained embedding AUC", "matching 1-NNA", "matching coverage | real"]
     print(f"\n| clouds | steps found | {' | '.join(heads)} |")
     print("|---|---|" + "---:|" * (len(heads) + 4))
     for name, seeds in found.items():
         steps = ", ".join(f"{step:.4g}" for step in seeds[0]["steps"])
         cells = [steps]
-        for key in SHOWN:
-            rows = [row(seed["rows"], *key) for seed in seeds]
+        for place in range(len(NAMES)):
+            rows = [features(seed["rows"])[place] for seed in seeds]
             cells.append(cell([r["value"] / r["floor"] for r in rows]))
             cells.append(f"{statistics.fmean(r['floor_95'] / r['floor'] for r in rows):.2f}")
         for key in (

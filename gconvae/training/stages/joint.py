@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from gconvae.threads import separable
 from gconvae.training.clouds import TrainingClouds
 from gconvae.training.optimization import Optimization, muon, trapezoid
 from gconvae.training.running_mean import RunningMean
-from gconvae.training.stages.likelihood import CHECK_EVERY, MOST_HELD_OUT, Batch
+from gconvae.training.stages.likelihood import CHECK_EVERY, MOST_HELD_OUT, Batch, changed_batch
 from gconvae.training.stages.network import MOST_WEIGHTS
 from gconvae.training.stages.reconstructions import Reconstructions
 from gconvae.training.stages.stepped import SteppedStage, checked_steps
@@ -112,14 +113,8 @@ class JointStage(SteppedStage):
 
     def batch(self, step: int) -> Batch:
         """Clouds of a step, some of them changed."""
-        size, random = self.likelihood.batch_size, self._numbers("clouds", step)
-        rows = torch.randint(len(self.pairs), (size,), generator=random, device="cpu")
-        unit, mask = self.pairs.clouds(rows, self._numbers("lattice", step))
-        random, done = self._numbers("changes", step), step / self.num_steps
-        unit, changes = self.likelihood.changed(unit, mask, random, done)
-        noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
-        labels, conditions = self.pairs.labels(rows), self.pairs.conditions(rows)
-        return Batch(unit, mask, changes, noise, labels, node_noise, conditions)
+        done = step / self.num_steps
+        return changed_batch(self.likelihood, self.pairs, partial(self._numbers, step=step), done)
 
     def training_step(self, batch: Any, number: int) -> Tensor:
         """Minus the bound, of the process's share."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +72,29 @@ class Batch(NamedTuple):
         """Some of the clouds."""
         parts: Any = (None if part is None else part[rows] for part in self)
         return Batch(*parts)
+
+
+def changed_batch(
+    likelihood: LearnedLikelihood,
+    pairs: Reconstructions,
+    numbers: Callable[[str], torch.Generator],
+    done: float,
+) -> Batch:
+    """Training clouds of a step, changed as the likelihood wants it.
+
+    Args:
+        likelihood: Says how many, and how they are changed.
+        pairs: The training clouds.
+        numbers: The random numbers of the step for a purpose.
+        done: Share of the steps that lie behind.
+    """
+    size = likelihood.batch_size
+    rows = torch.randint(len(pairs), (size,), generator=numbers("clouds"), device="cpu")
+    unit, mask = pairs.clouds(rows, numbers("lattice"))
+    unit, changes = likelihood.changed(unit, mask, numbers("changes"), done)
+    noise, node_noise = pairs.noise(size, numbers("means"))
+    labels, conditions = pairs.labels(rows), pairs.conditions(rows)
+    return Batch(unit, mask, changes, noise, labels, node_noise, conditions)
 
 
 def has_stage(likelihood: Likelihood) -> bool:
@@ -219,15 +243,8 @@ class LikelihoodStage(SteppedStage):
 
     def batch(self, step: int) -> Batch:
         """Changed clouds of a step."""
-        size = self.likelihood.batch_size
-        random = self._numbers("clouds", step)
-        rows = torch.randint(len(self.pairs), (size,), generator=random, device="cpu")
-        unit, mask = self.pairs.clouds(rows, self._numbers("lattice", step))
-        random, done = self._numbers("changes", step), step / self.num_steps
-        unit, changes = self.likelihood.changed(unit, mask, random, done)
-        noise, node_noise = self.pairs.noise(size, self._numbers("means", step))
-        labels, conditions = self.pairs.labels(rows), self.pairs.conditions(rows)
-        return Batch(unit, mask, changes, noise, labels, node_noise, conditions)
+        done = step / self.num_steps
+        return changed_batch(self.likelihood, self.pairs, partial(self._numbers, step=step), done)
 
     def training_step(self, batch: Any, number: int) -> Tensor | None:
         """Minus the log-likelihood of the process's share; takes all steps that are recorded."""
