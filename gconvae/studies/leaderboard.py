@@ -13,13 +13,16 @@ from typing import Any
 from gconvae import files
 from gconvae.metrics.report import Row, badness
 
-__all__ = ["MAIN", "Leaderboard", "Variant"]
+__all__ = ["BOUND", "MAIN", "Leaderboard", "Variant"]
+
+BOUND = "log p(x) bound"
+"""Of test clouds, :func:`gconvae.studies.bounds.bound`: real clouds have none to compare it to."""
 
 MAIN = (
     *("x W1", "y W1", "intensity W1", "matching coverage", "matching 1-NNA"),
     *("embedding Frechet", "embedding AUC", "points AUC", "embedding memorization"),
 )
-"""Metrics that a table shows; the file has all."""
+"""Metrics that a table shows, and the bound where there is one; the file has all."""
 
 _ARROWS = {"lower": "↓", "higher": "↑", "0": "→ 0", "0.5": "→ 0.5"}
 """Where values of a metric are better."""
@@ -139,7 +142,7 @@ class Leaderboard:
         """The table for a page: mean +- standard deviation over seeds, the best in bold.
 
         Args:
-            metrics: Columns; None = those of :data:`MAIN` that there are.
+            metrics: Columns; None = :data:`BOUND` and those of :data:`MAIN`, as there are.
         Raises:
             ValueError: If there is no such metric.
         """
@@ -164,7 +167,7 @@ class Leaderboard:
 
     def _table(self, chosen: Sequence[str] | None, best: str, other: str) -> Iterator[list[str]]:
         """Head, a line a variant, and the floors."""
-        names = [name for name in MAIN if name in self.floors] if chosen is None else list(chosen)
+        names = self._usual() if chosen is None else list(chosen)
         rows = [self._row(name) for name in names]
         yield [*_HEADS, *(_heading(name, row) for name, row in zip(names, rows, strict=True))]
         winners = {name: self.best(name) for name in names}
@@ -174,9 +177,18 @@ class Leaderboard:
                 for name in names
             ]
             yield [variant.name, f"{variant.parameters:,}", f"{variant.seconds:.2g}", *cells]
-        yield [_FLOOR, "", "", *(other.format(f"{row.floor:.3g}") for row in rows)]
+        floors = ["-" if math.isnan(row.floor) else f"{row.floor:.3g}" for row in rows]
+        yield [_FLOOR, "", "", *map(other.format, floors)]
+
+    def _usual(self) -> list[str]:
+        """The metrics of a table."""
+        bounds = [BOUND] if any(variant.values.get(BOUND) for variant in self.variants) else []
+        return [*bounds, *(name for name in MAIN if name in self.floors)]
 
     def _row(self, metric: str) -> Row:
+        if metric == BOUND:
+            none = math.nan
+            return Row("log p(x)", "bound", "nats", none, none, none, none, "higher")
         if metric not in self.floors:
             raise ValueError(f"metric must be one of {', '.join(self.floors)}, got {metric!r}")
         return self.floors[metric]

@@ -12,14 +12,15 @@ import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gconvae import metrics
 from gconvae.metrics.report import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.studies.bounds import Bound, found_bound
 from gconvae.studies.experiment import Experiment, Splits
 from gconvae.studies.judging import floors, judged, row_key
-from gconvae.studies.leaderboard import Leaderboard, Variant
+from gconvae.studies.leaderboard import BOUND, Leaderboard, Variant
 from gconvae.training import run_folder
 from gconvae.training.callbacks import STATE
 from gconvae.training.determinism import deterministic
@@ -35,6 +36,14 @@ BUDGET = ("epochs", "patience", "seed", "accelerator", "threads", "workers")
 
 FINE_LATTICE = ("autoregressive", "flow_matching")
 """Likelihoods that look for fine lattices where nobody says which."""
+
+
+class _Finished(NamedTuple):
+    """A training of a variant, and what it is worth."""
+
+    place: Path
+    report: Report
+    bound: Bound | None
 
 
 def rank(
@@ -95,7 +104,7 @@ def rank(
     base = Experiment(data, model, dataclasses.replace(training, patience=None))
     planned = {name: _with(base, name, options) for name, options in variants.items()}
     out = Path(out)
-    found: dict[str, list[tuple[Path, Report] | str]] = {name: [] for name in wanted}
+    found: dict[str, list[_Finished | str]] = {name: [] for name in wanted}
     for seed in numbers:
         splits = _seeded(base, seed).splits  # once for all variants
         for name in wanted:
@@ -107,7 +116,8 @@ def rank(
             except FloatingPointError as error:
                 found[name].append(str(error))
                 continue
-            found[name].append((place, judged(place, splits, seed, groups)))
+            report = judged(place, splits, seed, groups)
+            found[name].append(_Finished(place, report, found_bound(place, splits.test, seed)))
     floor = floors(out, _seeded(base, 0).splits, groups)
     board = Leaderboard(
         variants=tuple(_variant(name, variants[name], found[name]) for name in wanted),
@@ -204,24 +214,28 @@ def _network(experiment: Experiment) -> Any:
     return {key: value for key, value in config.items() if key not in later}
 
 
-def _variant(
-    name: str, options: Mapping[str, Any], found: Sequence[tuple[Path, Report] | str]
-) -> Variant:
+def _variant(name: str, options: Mapping[str, Any], found: Sequence[_Finished | str]) -> Variant:
     finished = [entry for entry in found if not isinstance(entry, str)]
     failures = [entry for entry in found if isinstance(entry, str)]
     if not finished:
         return Variant(name, dict(options), 0, math.nan, failure=failures[0])
-    manifests = [run_folder.read_manifest(place) for place, _ in finished]
+    manifests = [run_folder.read_manifest(each.place) for each in finished]
     networks = [manifest["stages"]["network"] for manifest in manifests]
-    rows = [{row_key(row): row for row in report.rows} for _, report in finished]
+    rows = [{row_key(row): row for row in each.report.rows} for each in finished]
+    values = {metric: tuple(row[metric].value for row in rows) for metric in rows[0]}
+    errors = {metric: tuple(row[metric].error for row in rows) for metric in rows[0]}
+    bounds = [each.bound for each in finished if each.bound is not None]
+    if bounds:
+        values[BOUND] = tuple(each.value for each in bounds)
+        errors[BOUND] = tuple(each.error for each in bounds)
     return Variant(
         name=name,
         options=dict(options),
-        parameters=_num_parameters(run_folder.load(finished[0][0])),
+        parameters=_num_parameters(run_folder.load(finished[0].place)),
         seconds=statistics.fmean(m["seconds"] / m["epochs_run"] for m in networks),
         best_epochs=tuple(m["best_epoch"] for m in manifests),
-        values={metric: tuple(row[metric].value for row in rows) for metric in rows[0]},
-        errors={metric: tuple(row[metric].error for row in rows) for metric in rows[0]},
+        values=values,
+        errors=errors,
         failure=failures[0] if failures else None,
     )
 

@@ -16,7 +16,7 @@ from gconvae.priors.flows import Flow
 from gconvae.schema import SUPERPIXELS
 from gconvae.studies import judging, ranking
 from gconvae.studies.experiment import Experiment
-from gconvae.studies.leaderboard import Leaderboard
+from gconvae.studies.leaderboard import BOUND, Leaderboard
 from gconvae.studies.ranking import folder_of, rank
 from gconvae.training import run_folder
 from gconvae.training.history import read_history
@@ -84,10 +84,33 @@ def test_a_run_is_that_of_the_experiment_with_these_options(
     assert torch.equal(made.sample(5), direct.model.sample(5))
 
 
+def test_the_bound_on_the_likelihood_is_a_column_where_there_is_one(
+    tmp_path: Path,
+) -> None:
+    points = torch.rand(90, 8, 3, generator=torch.Generator().manual_seed(0))
+    points = (points * torch.tensor([28, 28, 16])).floor() / torch.tensor([1, 1, 16])
+    clouds = datasets.from_points(points, schema=SUPERPIXELS)
+    data = DataOptions(data=str(datasets.to_file(clouds, tmp_path / "lattice.npz")))
+    noise = {"likelihood": "gaussian"}
+    table = small({"slides": {}, "noise": noise}, tmp_path, data, groups=["features"])
+    slides, noisy = table.variants
+    assert BOUND not in slides.values
+    assert len(noisy.values[BOUND]) == len(noisy.errors[BOUND]) == 1
+    assert table.best(BOUND) == ["noise"]
+    head, _, first, second, floor = (
+        [cell.strip() for cell in line.split("|")] for line in table.to_markdown().splitlines()
+    )
+    assert head[4] == "log p(x) bound (nats) ↑"
+    assert (first[4], second[4]) == ("-", f"**{noisy.values[BOUND][0]:.3g}**")
+    assert floor[4] == "-"
+    assert BOUND not in table.to_dict()["metrics"]  # it has no floor
+
+
 def test_a_second_call_trains_and_judges_nothing_again(
     tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = small({"slides": {}, "mixture": {"prior": "gmm"}}, tmp_path / "out", data)
+    monkeypatch.setattr("gconvae.studies.bounds.bound", None)
     monkeypatch.delattr(ranking, "_refit")
     monkeypatch.delattr(judging, "judge")
     monkeypatch.delattr(Experiment, "run")

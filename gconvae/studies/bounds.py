@@ -1,0 +1,82 @@
+"""How likely test clouds are under a finished training, on one scale for all likelihoods."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gconvae import files
+from gconvae.datasets import CloudDataset
+from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.likelihoods.lattice import STEPS, lattice_step
+from gconvae.training import run_folder
+from gconvae.vae import VAE
+
+__all__ = ["Bound", "bound", "found_bound"]
+
+MOST_CLOUDS, SAMPLES = 100, 5
+"""Test clouds, and draws of each: the density of a flow has a derivative for every number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A lower bound on log p(x), mean over clouds.
+
+    Attributes:
+        value: Nats of the mass on the lattice of the data.
+        error: Its standard error over clouds.
+    """
+
+    value: float
+    error: float
+
+
+def bound(model: VAE, test: CloudDataset, *, seed: int = 0) -> Bound | None:
+    r"""The mean bound of some test clouds, as a mass on the lattice that the data lie on.
+
+    .. math:: \log P(x) = \log p(x) + \sum_i \sum_f \log \frac{\text{step}_f}{c_f}
+
+    where p is that of a cell with sides c: of finer places, or of 1 for a density. So likelihoods
+    of both kinds can be compared.
+
+    Args:
+        model: Trained.
+        test: Clouds that it was not trained on.
+        seed: Of the choice of clouds and of all draws.
+    Returns:
+        None if the likelihood has no density, or a feature lies on no lattice.
+    """
+    known = test.clouds
+    step = lattice_step(known.points, known.mask, STEPS["fine"], others=True)
+    if not model.likelihood.has_density or bool((step == 0).any()):
+        return None
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    clouds = test[order[:MOST_CLOUDS]]
+    nats = model.log_likelihood(clouds, samples=SAMPLES, seed=seed).value
+    share = (step / _sides(model)).double().log().sum()
+    nats = nats + clouds.clouds.mask.sum(1) * share
+    return Bound(float(nats.mean()), float(nats.std() / len(nats) ** 0.5))
+
+
+def _sides(model: VAE) -> Tensor:
+    """Sides of the cell that a log-likelihood is of, in data units, shape (F,)."""
+    likelihood = model.likelihood
+    if not isinstance(likelihood, AutoregressiveLikelihood):
+        return torch.ones_like(likelihood.step)
+    return (model.scaling.high - model.scaling.low) / likelihood.lattice_steps
+
+
+def found_bound(place: Path, test: CloudDataset, seed: int) -> Bound | None:
+    """That of a finished run, found or made."""
+    file = place / "bound.json"
+    if not file.exists():
+        made = bound(run_folder.load(place), test, seed=seed)
+        with files.whole(file) as temporary:
+            known = None if made is None else dataclasses.asdict(made)
+            temporary.write_text(json.dumps(known) + "\n")
+    known = json.loads(file.read_text())
+    return None if known is None else Bound(**known)
