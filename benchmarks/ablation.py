@@ -1,4 +1,4 @@
-"""What each part is worth: the likelihood alone, told the latents, told the mean, told both.
+"""What each part is worth: a likelihood alone, told latents, mean, both; and joint steps.
 
 Run: python benchmarks/ablation.py [--digit 8|all] [--seeds 3] [--first 0] [--lines both ...]
 The lines of a seed share the network, its flow prior, and the budget; only what the likelihood is
@@ -26,12 +26,9 @@ from gconvae.options import DataOptions
 from gconvae.priors import Prior
 from gconvae.studies.experiment import Experiment, Splits
 
-TOLD = {
-    "alone": (),
-    "latents": ("latents",),
-    "mean": ("mean",),
-    "both": ("mean", "latents"),
-}
+BOTH = ("mean", "latents")
+
+TOLD = {"alone": (), "latents": ("latents",), "mean": ("mean",), "both": BOTH, "joint": BOTH}
 """What the likelihood of each line is told, beside the label."""
 
 AT_ZERO = "both, drawn at z = 0"
@@ -43,6 +40,9 @@ LOG_VARIANCE = -20.0
 STEPS = {"8": 5000, "all": 8000}
 """Of the likelihood of each line."""
 
+JOINT_STEPS = 1500
+"""The last of them, in the line ``joint``, train all parts together."""
+
 SHOWN = (("x", "W1"), ("y", "W1"), ("intensity", "W1"), *WHOLE)
 
 
@@ -50,12 +50,17 @@ def network(out: Path, digit: str, seed: int) -> Path:
     """Encoder, decoder and prior of a seed, found or trained; one thread."""
     folder = out / f"network-{digit}-{seed}"
     if not (folder / "model.json").exists():
-        chosen = recipes.get("digits" if digit == "all" else "convae-flow")
-        model = chosen.model_options(likelihood="mean(lattice='fine')")
-        training = chosen.training_options(seed=seed, threads=1, likelihood_steps=None)
-        data = DataOptions(digit=None if digit == "all" else int(digit))
-        Experiment(data, model, training).run(folder, resume=folder.exists())
+        train(folder, digit, seed, "mean(lattice='fine')", joint_steps=0)
     return folder
+
+
+def train(folder: Path, digit: str, seed: int, likelihood: str, joint_steps: int) -> None:
+    """A whole training, from its beginning or where it was."""
+    chosen = recipes.get("digits" if digit == "all" else "convae-flow")
+    model = chosen.model_options(likelihood=likelihood)
+    training = chosen.training_options(seed=seed, threads=1, joint_steps=joint_steps)
+    data = DataOptions(digit=None if digit == "all" else int(digit))
+    Experiment(data, model, training).run(folder, resume=folder.exists())
 
 
 class ZeroEncoder(nn.Module):
@@ -95,11 +100,15 @@ def at_zero(model: gconvae.VAE) -> gconvae.VAE:
 
 def fitted(out: Path, digit: str, seed: int, line: str, splits: Splits) -> gconvae.VAE:
     """The model of a line, found or fitted."""
-    folder = out / f"{line}-{digit}-{seed}"
-    if not (folder / "model.json").exists():
+    folder, steps = out / f"{line}-{digit}-{seed}", STEPS[digit]
+    if line == "joint":  # whose network is that of the others until the last stage
+        if not (folder / "model.json").exists():
+            text = f"autoregressive(steps={steps - JOINT_STEPS}, told={TOLD[line]})"
+            train(folder, digit, seed, text, JOINT_STEPS)
+    elif not (folder / "model.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         base, began = gconvae.load(network(out, digit, seed)), time.perf_counter()
-        text = f"autoregressive(steps={STEPS[digit]}, told={TOLD[line]})"
+        text = f"autoregressive(steps={steps}, told={TOLD[line]})"
         model = base.with_likelihood(text, splits.train, valid=splits.valid, seed=seed)
         gconvae.save(model, folder)
         print(f"{folder.name}: {time.perf_counter() - began:.0f} s", flush=True)

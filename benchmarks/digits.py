@@ -25,6 +25,7 @@ from gconvae import files, metrics, recipes
 from gconvae.datasets import CloudDataset
 from gconvae.metrics import classifier
 from gconvae.options import DataOptions
+from gconvae.studies.bounds import bound
 from gconvae.studies.experiment import Experiment, Splits
 
 DRAWS = 5000
@@ -36,7 +37,7 @@ WHOLE = (("embedding", "Frechet"), ("embedding", "AUC"), ("points", "AUC"))
 """Rows of all digits together, drawn as often as in training."""
 
 NATS_OF, NATS_BY = 500, 20
-"""Held-out clouds whose log-likelihood is bounded, and draws of each."""
+"""Test clouds whose log-likelihood is bounded, and draws of each."""
 
 Figures = dict[str, Any]
 
@@ -88,14 +89,8 @@ def judged(model: gconvae.VAE, splits: Splits, seed: int) -> Figures:
     groups = ["features", "frechet", "classifier", "memorization"]
     given: dict[str, Any] = {"training": splits.train, "schema": model.schema, "metrics": groups}
     found["whole"] = metrics.compare(real, drawn, seed=seed, **given).to_dict()["rows"]
-    return found | {"nats": nats(model, splits, seed)}
-
-
-def nats(model: gconvae.VAE, splits: Splits, seed: int) -> list[float]:
-    """Mean bound on the log-likelihood of test clouds, and its standard error over clouds."""
-    order = torch.randperm(len(splits.test), generator=torch.Generator().manual_seed(0))
-    value = model.log_likelihood(splits.test[order[:NATS_OF]], samples=NATS_BY, seed=seed).value
-    return [float(value.mean()), float(value.std() / len(value) ** 0.5)]
+    likely = bound(model, splits.test, most=NATS_OF, samples=NATS_BY, seed=seed)
+    return found | {"nats": None if likely is None else [likely.value, likely.error]}
 
 
 @torch.no_grad()

@@ -24,10 +24,14 @@ from gconvae.metrics.classifier import features as embedding
 from gconvae.options import DataOptions
 from gconvae.priors import StandardNormal
 from gconvae.schema import SUPERPIXELS
+from gconvae.studies.bounds import bound
 from gconvae.studies.experiment import Experiment, Splits
 
 SAMPLES = 5000
 """Generated clouds of each line and seed."""
+
+NATS_OF, NATS_BY = 500, 20
+"""Test clouds whose log-likelihood is bounded, and draws of each."""
 
 ROWS = (
     *(("x", "W1"), ("y", "W1"), ("intensity", "W1"), ("embedding", "Frechet")),
@@ -121,7 +125,9 @@ def judged(line: str, model: gconvae.VAE, splits: Splits, seed: int) -> dict[str
     size = pooled.num_clouds
     tested = metrics.compare(splits.test, generated, splits.valid, metrics="features", seed=seed)
     copied = memorization.copy_test(generated, splits.test, splits.train)
+    likely = bound(model, splits.test, most=NATS_OF, samples=NATS_BY, seed=seed)
     return {
+        "nats": None if likely is None else likely.value,
         "held-out": pooled.to_dict()["rows"] + vector_rows(points, generated, size, seed),
         "test": tested.to_dict()["rows"]
         + vector_rows(splits.test.points, generated, len(splits.test), seed),
@@ -230,13 +236,16 @@ def print_table(found: dict[str, list[dict]], against: str, real: list[list[dict
     """Mean and standard deviation over seeds, and the floors."""
     best = next(found[line] for line in WITH_SETS if line in found)
     names = [name for name in ROWS if row(best[0][against], *name) is not None]
-    print(f"\n| against {against} clouds | " + " | ".join(" ".join(n) for n in names) + " |")
-    print("|---|" + "---:|" * len(names))
+    heads = [" ".join(name) for name in names] + ["log p(x), nats, at least"]
+    print(f"\n| against {against} clouds | {' | '.join(heads)} |")
+    print("|---|" + "---:|" * len(heads))
     for line, of_seeds in found.items():
         cells = []
         for name in names:
             rows = [row(content[against], *name) for content in of_seeds]
             cells.append(cell([r["value"] for r in rows if r is not None]))
+        likely = [content["nats"] for content in of_seeds if content["nats"] is not None]
+        cells.append(cell(likely, digits=1))
         print(f"| {line} | " + " | ".join(cells) + " |")
     for label, key in (("real against real", "floor"), ("95 % of real pairs", "floor_95")):
         cells = []
@@ -246,15 +255,15 @@ def print_table(found: dict[str, list[dict]], against: str, real: list[list[dict
             if None in rows:
                 rows = [row(content[against], *name) for content in best]
             cells.append(f"{statistics.fmean(r[key] for r in rows):.4f}")
-        print(f"| {label} | " + " | ".join(cells) + " |")
+        print(f"| {label} | " + " | ".join(cells) + " | - |")
 
 
-def cell(figure: list[float]) -> str:
+def cell(figure: list[float], digits: int = 4) -> str:
     """Mean and standard deviation."""
     if not figure:
         return "-"
-    spread = f" ± {statistics.stdev(figure):.4f}" if len(figure) > 1 else ""
-    return f"{statistics.fmean(figure):.4f}{spread}"
+    spread = f" ± {statistics.stdev(figure):.{digits}f}" if len(figure) > 1 else ""
+    return f"{statistics.fmean(figure):.{digits}f}{spread}"
 
 
 def print_memorization(found: dict[str, list[dict]]) -> None:

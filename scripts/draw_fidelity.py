@@ -45,7 +45,7 @@ def histograms(models: dict[str, gconvae.VAE], figures: Path) -> None:
 def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
     """Real and generated clouds of other digits."""
     for digit in chosen:
-        folder = runs / f"convae-flow-quick-{digit}-0"
+        folder = runs / f"convae-flow-{digit}-0"
         samples = {
             "real": SuperpixelMNIST(digit, "test").points,
             "generated": gconvae.load(folder).sample(COUNT, seed=0),
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     loaded = {name: gconvae.load(given.runs / f"{name}-8-0") for name in ("slides", "convae-flow")}
     print(f"key: {riddle(loaded['convae-flow'], given.figures, given.seed)}")
     histograms(loaded, given.figures)
-    there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-quick-{digit}-0").is_dir()]
+    there = [digit for digit in (3, 0) if (given.runs / f"convae-flow-{digit}-0").is_dir()]
     digits(given.runs, given.figures, there)
     if given.digits:
         ten_rows(gconvae.load(given.digits), given.figures)

@@ -35,7 +35,14 @@ class Bound:
     error: float
 
 
-def bound(model: VAE, test: CloudDataset, *, seed: int = 0) -> Bound | None:
+def bound(
+    model: VAE,
+    test: CloudDataset,
+    *,
+    most: int = MOST_CLOUDS,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Bound | None:
     r"""The mean bound of some test clouds, as a mass on the lattice that the data lie on.
 
     .. math:: \log P(x) = \log p(x) + \sum_i \sum_f \log \frac{\text{step}_f}{c_f}
@@ -46,6 +53,8 @@ def bound(model: VAE, test: CloudDataset, *, seed: int = 0) -> Bound | None:
     Args:
         model: Trained.
         test: Clouds that it was not trained on.
+        most: Clouds that are looked at.
+        samples: Draws of each from its posterior.
         seed: Of the choice of clouds and of all draws.
     Returns:
         None if the likelihood has no density, or a feature lies on no lattice.
@@ -55,8 +64,8 @@ def bound(model: VAE, test: CloudDataset, *, seed: int = 0) -> Bound | None:
     if not model.likelihood.has_density or bool((step == 0).any()):
         return None
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    clouds = test[order[:MOST_CLOUDS]]
-    nats = model.log_likelihood(clouds, samples=SAMPLES, seed=seed).value
+    clouds = test[order[:most]]
+    nats = model.log_likelihood(clouds, samples=samples, seed=seed).value
     share = (step / _sides(model)).double().log().sum()
     nats = nats + clouds.clouds.mask.sum(1) * share
     return Bound(float(nats.mean()), float(nats.std() / len(nats) ** 0.5))
