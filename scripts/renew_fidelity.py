@@ -83,10 +83,9 @@ if __name__ == "__main__":
     given = parser.parse_args()
     wanted = given.only or [*COMMANDS, "figures"]
     TABLES.mkdir(parents=True, exist_ok=True)
+    runs, foreign = given.runs.resolve(), given.foreign.resolve()
     for name in (name for name in COMMANDS if name in wanted):
-        found = tables_of(
-            printed(name, given.runs.resolve(), given.foreign.resolve(), given.seeds)
-        )
+        found = tables_of(printed(name, runs, foreign, given.seeds))
         with files.whole(TABLES / f"{name}.md") as temporary:
             temporary.write_text(found)
         print(f"docs/tables/{name}.md written", flush=True)
