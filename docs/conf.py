@@ -32,7 +32,8 @@ extensions = [
     "command_help",
     "mathml",
 ]
-exclude_patterns = ["_build", "Thumbs.db", ".DS_Store"]
+# tables are parts of pages
+exclude_patterns = ["_build", "tables", "Thumbs.db", ".DS_Store"]
 
 # every reference to a name of gconvae must lead somewhere; the pages of other packages are out of
 # reach without the network, and a private base class has none

@@ -17,6 +17,7 @@ from typing import Any
 import draw_floors
 import numpy as np
 import pytest
+import renew_fidelity
 from test_rooms import STANDS_ON
 
 import gconvae
@@ -25,7 +26,8 @@ from gconvae.cli.train import free_run_folder
 from gconvae.training import run_folder
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+TABLES = DOCS / "tables"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if TABLES not in page.parents)
 FENCE = re.compile(r"^(`{3,}|:{3,})\{?([\w-]*)\}?.*?\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
 
 
@@ -153,6 +155,31 @@ def test_no_arrow_of_the_picture_leads_up() -> None:
 def test_an_arrow_that_a_longer_way_stands_for_is_left_out() -> None:
     graph = {"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}
     assert draw_floors.needed(graph) == {"a": ["b"], "b": ["c"], "c": []}
+
+
+# tables
+
+
+def test_every_table_is_on_a_page_and_is_renewed_by_the_command() -> None:
+    there = {table.stem for table in TABLES.glob("*.md")}
+    included = {
+        name
+        for page in PAGES
+        for name in re.findall(r"\{include\} (?:\.\./)?tables/([\w-]+)\.md", page.read_text())
+    }
+    assert there == included
+    assert there <= set(renew_fidelity.COMMANDS)
+    for script, *_ in renew_fidelity.COMMANDS.values():
+        assert (renew_fidelity.ROOT / script).exists()
+
+
+def test_of_what_is_printed_only_the_tables_are_kept() -> None:
+    printed = "run-0: 5 s\n\n| a | b |\n|---|---:|\n| x | 1 |  \n\n| c |\n|---|\nended\n"
+    assert renew_fidelity.tables_of(printed) == (
+        "| a | b |\n|---|---:|\n| x | 1 |\n\n| c |\n|---|\n"
+    )
+    with pytest.raises(ValueError, match="text must hold a table, got 'run-0: 5 s'"):
+        renew_fidelity.tables_of("run-0: 5 s")
 
 
 def _places(rooms: set[str]) -> set[str]:
