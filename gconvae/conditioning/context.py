@@ -194,7 +194,8 @@ class Conditioning(nn.Module):
         if label is None:
             return None
         if self.num_classes == 0:
-            raise ValueError(f"label must be None for a model without labels, got {label}")
+            got = f"{torch.as_tensor(label).numel()} of them" if torch.is_tensor(label) else label
+            raise ValueError(f"label must be None for a model without labels, got {got}")
         asked = torch.as_tensor(label, device="cpu")
         labels = self.check_labels(asked, num_samples, "label")
         unseen = ~self.counts.cpu().any(1)[asked.long()]

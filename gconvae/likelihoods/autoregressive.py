@@ -24,6 +24,7 @@ from gconvae.likelihoods.places import (
     last_place,
     spread_in_cells,
 )
+from gconvae.likelihoods.temperature import Tempered, temperatures
 from gconvae.likelihoods.transformer import NodeTransformer
 from gconvae.randomness import uniform_noise
 from gconvae.registry import check_counts, check_widths, register
@@ -34,7 +35,7 @@ __all__ = ["AutoregressiveLikelihood"]
 
 
 @register("likelihood", "autoregressive")
-class AutoregressiveLikelihood(LearnedLikelihood):
+class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
     r"""A distribution over whole clouds around the decoder's mean, written node by node.
 
     .. math::
@@ -80,8 +81,8 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         batch_size: Clouds a step.
         augmented: Share of the clouds that are changed in the first step; in the last it is a
             third of that, since it is unchanged clouds that are drawn.
-        temperature: Of draws (``discretized_logistic.sample``). A likelihood is maximal for
-            a distribution that is rather too wide; 0.9 was best for eights, 1 for jets.
+        temperature: Of draws (``discretized_logistic.sample``), or one of each feature; None =
+            0.9, but where a training finds that it shifts held-out features. 1 for jets.
         least_share: Components of a mixture with a smaller share are not drawn from: a fit
             hedges with wide ones, below 1 / ``components``; 0.003 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
@@ -128,7 +129,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         steps: int = 6000,
         batch_size: int = 64,
         augmented: float = 0.9,
-        temperature: float = 0.9,
+        temperature: float | Sequence[float] | None = None,
         least_share: float = 0.0,
         average: float = 0.999,
         weighted: bool = False,
@@ -144,8 +145,6 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         check_counts(octaves=octaves, steps=steps, batch_size=batch_size)
         if not 0 <= augmented <= 1:
             raise ValueError(f"augmented must be in [0, 1], got {augmented}")
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
         for option, value, end in (
             ("average", average, 1.0),
             ("least_share", least_share, 1 / components),
@@ -162,8 +161,7 @@ class AutoregressiveLikelihood(LearnedLikelihood):
             raise ValueError(f"blocks must be one number or {num_features}, got {list(blocks)}")
         self.num_points, self.fit_steps, self.batch_size = num_points, steps, batch_size
         self.augmented, self.temperature, self.average = augmented, temperature, average
-        self.least_share = least_share
-        self.octaves, self.weighted = octaves, weighted
+        self.least_share, self.octaves, self.weighted = least_share, octaves, weighted
         self.network = NodeTransformer(
             num_points, num_features, width, heads, blocks, components, octaves, weighted, known
         )
@@ -243,9 +241,10 @@ class AutoregressiveLikelihood(LearnedLikelihood):
         of_nodes = self.order.written(noise.to(mean), dim=2).flatten(1, 2)
         uniform = torch.cat([of_nodes, of_totals.to(mean)], dim=1)
         given = told, self._condition(mask, None, context), uniform, places
-        drawn = self.network.draw(*given, self.temperature, self.least_share)
-        # a network may err about what lies above
-        drawn = self.order.of_nodes(drawn, mask, places.steps)[0]
+        heat = temperatures(self.temperature, self.num_features)
+        heat = [heat[column] for column in self.order.columns]
+        drawn = self.network.draw(*given, heat, self.least_share)
+        drawn = self.order.of_nodes(drawn, mask, places.steps)[0]  # a network may err in it
         nodes, steps = self.order.in_columns(places.values(drawn)), self.lattice_steps
         nodes = spread_in_cells(nodes, noise[..., 0], steps, self._continuous())
         return self.cells.back(nodes).masked_fill(~mask.unsqueeze(-1), 0.0)

@@ -150,7 +150,7 @@ class NodeTransformer(nn.Module):
         condition: Tensor,
         uniform: Tensor,
         places: Places,
-        temperature: float,
+        temperature: Sequence[float],
         least_share: float = 0.0,
     ) -> Tensor:
         """Nodes one after another.
@@ -161,7 +161,7 @@ class NodeTransformer(nn.Module):
             uniform: Three numbers in [0, 1) for each feature of a node, and then for each total,
                 shape (B, N F + T, 3).
             places: The lattices.
-            temperature: Of the coarse digits of nodes.
+            temperature: Of the coarse digit of each feature.
             least_share: Of a component that is drawn from.
         Returns:
             Places, shape (B, N, F).
@@ -178,8 +178,10 @@ class NodeTransformer(nn.Module):
         shift = self._shift(known, mean, places).transpose(0, 1).contiguous()  # (N, B, W)
         like = shift.transpose(0, 1)
         near = None if self.near is None else NearDrawing(self.near, places, like)
-        options = places, temperature, least_share, near
-        draws = [Drawing(self.digits, feature, *options) for feature in features]
+        draws = [
+            Drawing(self.digits, feature, places, temperature[feature], least_share, near)
+            for feature in features
+        ]
         readers = [
             [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]
             for blocks in map(nn.Module.children, self.blocks)

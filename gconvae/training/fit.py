@@ -381,7 +381,7 @@ def _announced(
     though nobody asked for it, and that no bar shows.
     """
     stage = make()
-    asked = stage.name == "network" or getattr(options, f"{stage.name}_steps") is not None
+    asked = stage.name == "network" or getattr(options, f"{stage.name}_steps", None) is not None
     is_surprise = not asked and not progress and stage.num_steps > options.epochs * batches
     limit = f"{stage.num_steps:,} steps"
     if stage.name == "network":

@@ -25,6 +25,7 @@ from gconvae.training.preparation import look_at, set_budget
 from gconvae.training.stages import likelihood as likelihoods
 from gconvae.training.stages import prior as priors
 from gconvae.training.stages.later import later_stages
+from gconvae.training.stages.temperature import has_temperatures, temperature_stage
 from gconvae.training.watching import made_callbacks
 from gconvae.vae import VAE
 
@@ -99,6 +100,9 @@ def with_likelihood(
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     if likelihoods.has_stage(model.likelihood):
         stage = likelihoods.likelihood_stage(model, clouds, held, seed=seed)
+        fit_stage(stage, progress=progress, device=device)
+    if has_temperatures(model.likelihood):
+        stage = temperature_stage(model.eval(), clouds if held is None else held, seed)
         fit_stage(stage, progress=progress, device=device)
     return model.to(device).eval()
 

@@ -270,7 +270,7 @@ def test_draws_of_further_nodes_follow_the_masses_given_the_nodes_before(num_poi
         given = every, mean[:clouds], told.expand(clouds, -1), places
         log_mass = network(nodes, *given)[0].sum((1, 2))
         uniform = torch.rand(draws, num_points * 2, 3, generator=generator())
-        drawn = network.draw(mean, told.expand(draws, -1), uniform, places, 1.0)
+        drawn = network.draw(mean, told.expand(draws, -1), uniform, places, [1.0] * 3)
     masses = log_mass.double().exp().numpy()
     assert masses.sum() == pytest.approx(1.0, abs=1e-5)
     outcomes = np.ravel_multi_index(tuple(drawn.flatten(1).numpy().T), (2, 3) * num_points)
@@ -332,7 +332,7 @@ def test_masses_are_those_of_clouds_in_order_alone() -> None:
         masses = network(clouds, real, *every, places)[0].sum((1, 2)).double().exp()
         uniform = torch.rand(draws, 6, 3, generator=generator())
         every = (part.expand(draws, *part.shape[1:]) for part in (mean, told))
-        drawn = network.draw(*every, uniform, places, 1.0)
+        drawn = network.draw(*every, uniform, places, [1.0] * 3)
     assert masses.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (drawn[:, 1, 0] <= drawn[:, 0, 0]).all()
     number = clouds[:, 0, 0] * 41 + clouds[:, 1, 0]
@@ -491,7 +491,7 @@ def test_draws_are_told_the_share_of_places_that_are_real() -> None:
     for share in (0.25, 1.0):
         told = torch.tensor([0.0] * NUM_CHANGES + [share]).expand(50, -1)
         numbers = uniform[:, :, order].flatten(1, 2)
-        given = places.of(mean), told, numbers, places, likelihood.temperature
+        given = places.of(mean), told, numbers, places, [0.9] * 3
         with torch.no_grad():
             made = places.values(likelihood.network.draw(*given))
         expected[share] = made[:, 0][:, [order.index(column) for column in range(3)]]

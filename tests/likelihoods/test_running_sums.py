@@ -157,7 +157,7 @@ def test_draws_are_told_what_the_masses_are_told() -> None:
     network.totals.place = lambda totals: of_totals[0]  # type: ignore[method-assign]  # likewise
     mask = torch.ones(40, 5, dtype=torch.bool)
     with torch.no_grad():
-        drawn = network.draw(mean, torch.zeros(40, 7).double(), uniform, places, 1.0)
+        drawn = network.draw(mean, torch.zeros(40, 7).double(), uniform, places, [1.0] * 3)
         one_by_one, at_once = torch.stack(seen[:-1], dim=1), seen
         at_once.clear()
         network(drawn, mask, mean, torch.zeros(40, 7).double(), places)

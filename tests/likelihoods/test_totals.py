@@ -156,9 +156,9 @@ def test_nodes_know_the_totals() -> None:
     random = torch.Generator().manual_seed(2)
     uniform = torch.rand(5, 6 * 3 + 5, 3, dtype=torch.float64, generator=random)
     with torch.no_grad():
-        first = likelihood.network.draw(told, condition, uniform, places, 1.0)
+        first = likelihood.network.draw(told, condition, uniform, places, [1.0] * 3)
         uniform[:, 18:] = 1 - uniform[:, 18:]
-        second = likelihood.network.draw(told, condition, uniform, places, 1.0)
+        second = likelihood.network.draw(told, condition, uniform, places, [1.0] * 3)
     assert not torch.equal(first, second)
 
 

@@ -47,7 +47,8 @@ def eights() -> CloudDataset:
 def small(**parts: Any) -> Any:
     parts = {
         "prior": "realnvp(hidden=[8], transforms=2)",
-        "likelihood": "autoregressive(width=16, heads=2, components=3, batch_size=8)",
+        "likelihood": "autoregressive(width=16, heads=2, components=3, batch_size=8, "
+        "temperature=1)",
     } | parts
     return models.create("convae", hidden=16, channels=(2, 3, 4), seed=0, **parts)
 

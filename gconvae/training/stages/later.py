@@ -10,6 +10,7 @@ from gconvae.training.optimization import Optimization
 from gconvae.training.stages import likelihood, prior
 from gconvae.training.stages.joint import JointStage
 from gconvae.training.stages.stage import Stage
+from gconvae.training.stages.temperature import has_temperatures, temperature_stage
 from gconvae.vae import VAE
 
 __all__ = ["later_stages"]
@@ -25,7 +26,7 @@ def later_stages(
     with_prior: bool = True,
     joint_steps: int = 0,
 ) -> dict[str, Callable[[], Stage]]:
-    """Prior and likelihood, where there is anything to fit, and all together; each made in turn.
+    """Prior and likelihood, where there is anything to fit, all together, and the temperatures.
 
     Args:
         model: They change.
@@ -44,4 +45,6 @@ def later_stages(
         row["likelihood"] = lambda: likelihood.likelihood_stage(model, train, valid, **seeded)
     if joint_steps:
         row["joint"] = lambda: JointStage(model, train, valid, joint_steps, **seeded)
+    if has_temperatures(model.likelihood):
+        row["temperature"] = lambda: temperature_stage(model, valid, seed)
     return row

@@ -1,0 +1,60 @@
+"""Temperatures of draws, one for each feature of a node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["USUAL", "Tempered", "temperatures"]
+
+USUAL = 0.9
+"""A likelihood is maximal for a distribution that is rather too wide."""
+
+
+def temperatures(given: float | Sequence[float] | None, num_features: int) -> list[float]:
+    """One a feature.
+
+    Args:
+        given: One for all, or one each; None = :data:`USUAL` for all.
+        num_features: F.
+    Raises:
+        ValueError: If they are not F, or one is not above 0 and finite.
+    Example:
+        >>> temperatures(None, 3), temperatures([0.9, 1, 0.9], 3)
+        ([0.9, 0.9, 0.9], [0.9, 1.0, 0.9])
+    """
+    given = USUAL if given is None else given
+    each = list(given) if isinstance(given, Sequence) else [given] * num_features
+    if len(each) != num_features:
+        raise ValueError(f"temperature must be one number or {num_features}, got {each}")
+    for one in each:
+        if not 0 < one < math.inf:
+            raise ValueError(f"temperature must be above 0 and finite, got {one}")
+    return [float(one) for one in each]
+
+
+class Tempered:
+    """A part of the catalogue whose draws have temperatures, which may change after training.
+
+    Attributes:
+        num_features: F.
+    """
+
+    num_features: int
+    part_options: dict[str, Any]
+
+    @property
+    def temperature(self) -> float | list[float] | None:
+        """One for all features, or one each; None = 0.9 until a training chooses.
+
+        What is assigned is checked, and saved with the model.
+        """
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, given: float | Sequence[float] | None) -> None:
+        each = temperatures(given, self.num_features)
+        self._temperature = each if isinstance(given, Sequence) else given
+        if hasattr(self, "part_options"):  # which it gets when it is made
+            self.part_options = self.part_options | {"temperature": self._temperature}

@@ -1,0 +1,109 @@
+r"""The stage that chooses the temperatures of draws, by the features of held-out clouds.
+
+Below 1, draws keep to what is likely, which takes errors away that a network would go on from; but
+what is drawn first then shifts what follows: where y grows by a little less from node to node,
+the last ones lie too high. So each feature gets the lowest temperature that shifts none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gconvae.clouds import Clouds
+from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
+from gconvae.likelihoods.base import Likelihood
+from gconvae.likelihoods.temperature import USUAL
+from gconvae.metrics.wasserstein import feature_w1
+from gconvae.training.clouds import TrainingClouds
+from gconvae.training.stages.at_once import AtOnceStage
+from gconvae.vae import VAE
+
+__all__ = ["choose_temperatures", "has_temperatures", "temperature_stage"]
+
+HIGHER = (0.95, 1.0)
+"""What is tried in place of the usual one."""
+
+MOST, FEWEST = 5000, 100
+"""Held-out clouds that are looked at; with fewer, chance decides, and the usual one stays."""
+
+HALVES = 10
+"""Random halves of them, whose mean distance is the floor of a feature."""
+
+GAIN = 0.1
+"""Floors, of all features together, that a higher temperature must gain."""
+
+
+def has_temperatures(likelihood: Likelihood) -> bool:
+    """Whether there are any to choose."""
+    return isinstance(likelihood, AutoregressiveLikelihood) and likelihood.temperature is None
+
+
+def temperature_stage(model: VAE, valid: TrainingClouds, seed: int) -> AtOnceStage:
+    """The stage of a model whose likelihood is fitted.
+
+    Args:
+        model: The temperatures of its likelihood change.
+        valid: Clouds that it was not trained on.
+        seed: Of all draws.
+    """
+    rows = torch.arange(min(len(valid), MOST), device="cpu")
+
+    def choose() -> None:
+        choose_temperatures(model, valid.prepared(rows), seed)
+
+    return AtOnceStage("temperature", choose, seed)
+
+
+def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
+    r"""Feature by feature in the order of writing, the one with the smallest excess.
+
+    .. math:: \sum_f \max\left(1, \frac{W_1(\text{drawn}_f, \text{held-out}_f)}{\text{floor}_f}
+        \right)
+
+    All draws are made of the same random numbers, so that small differences are seen.
+
+    Args:
+        model: Its likelihood, an autoregressive one, changes.
+        clouds: Prepared held-out clouds, in data units.
+        seed: Of all draws.
+    """
+    likelihood: Any = model.likelihood
+    chosen = [USUAL] * likelihood.num_features
+    likelihood.temperature = chosen
+    if len(clouds.points) < FEWEST:
+        return
+    floor = _floor(clouds, seed)
+    best = _excess(model, clouds, floor, seed)
+    for feature in likelihood.order.columns:
+        for higher in HIGHER:
+            tried = [*chosen[:feature], higher, *chosen[feature + 1 :]]
+            likelihood.temperature = tried
+            found = _excess(model, clouds, floor, seed)
+            if found < best - GAIN:
+                best, chosen = found, tried
+    likelihood.temperature = chosen
+
+
+def _excess(model: VAE, clouds: Clouds, floor: np.ndarray[Any, Any], seed: int) -> float:
+    """Of clouds with the same labels and conditions."""
+    asked = {"conditions": clouds.conditions}
+    if model.conditioning.num_classes:
+        asked["label"] = clouds.labels
+    drawn = model.sample_clouds(len(clouds.points), seed=seed, **asked)
+    apart = feature_w1(clouds, drawn)
+    seen = floor > 0  # a feature that never changes has none
+    return float(np.maximum(1, apart[seen] / floor[seen]).sum())
+
+
+def _floor(clouds: Clouds, seed: int) -> np.ndarray[Any, Any]:
+    """Mean distance of random halves, shape (F,)."""
+    random = torch.Generator().manual_seed(seed)
+    size, found = len(clouds.points), []
+    for _ in range(HALVES):
+        order = torch.randperm(size, generator=random)
+        halves = (clouds.subset(rows) for rows in order.to(clouds.points.device).chunk(2))
+        found.append(feature_w1(*halves))
+    return np.mean(found, axis=0)

@@ -1,0 +1,132 @@
+"""Temperatures of draws, chosen by the features of held-out clouds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gconvae
+from gconvae.clouds import Clouds
+from gconvae.datasets import CloudDataset, from_points
+from gconvae.training.stages.temperature import FEWEST, choose_temperatures, has_temperatures
+
+SMALL = "autoregressive(width=16, heads=2, components=3%s)"
+
+
+def clouds(count: int = 200, labels: bool = False) -> CloudDataset:
+    random = torch.Generator().manual_seed(0)
+    points = 27 * torch.rand(count, 4, 3, generator=random)
+    points[..., 2] /= 27
+    return from_points(points, labels=torch.arange(count) % 2 if labels else None)
+
+
+def model(more: str = "", **options: Any) -> gconvae.VAE:
+    given = {"likelihood": SMALL % more, "num_points": 4, "latent_dim": 3, "seed": 0} | options
+    return gconvae.models.create("deep_sets", **given)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, shifts: Any, data: CloudDataset) -> list[float]:
+    """What is chosen where a draw is a held-out cloud, shifted by a function of temperatures."""
+    made = gconvae.fit(model(", temperature=1"), data, epochs=1, likelihood_steps=1).model
+
+    def drawn(count: int, *, seed: int, **asked: Any) -> Clouds:
+        held = made.prepare(data)
+        assert count == len(held.points)
+        shift = torch.tensor(shifts(made.likelihood.temperature))
+        return held._replace(points=held.points + shift)
+
+    monkeypatch.setattr(made, "sample_clouds", drawn)
+    made.likelihood.temperature = None
+    choose_temperatures(made, made.prepare(data), 0)
+    return made.likelihood.temperature
+
+
+@pytest.mark.parametrize("feature", [0, 1, 2])
+def test_a_feature_that_is_shifted_gets_a_higher_one(
+    monkeypatch: pytest.MonkeyPatch, feature: int
+) -> None:
+    found = chosen(
+        monkeypatch,
+        lambda heat: [40 * (1 - t) * (f == feature) for f, t in enumerate(heat)],
+        clouds(),
+    )
+    assert found == [1.0 if column == feature else 0.9 for column in range(3)]
+
+
+def test_no_higher_one_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, lambda heat: [0.0, 40 * max(0, 0.95 - heat[1]), 0.0], clouds())
+    assert found == [0.9, 0.95, 0.9]
+
+
+def test_what_shifts_a_later_feature_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, lambda heat: [40 * (1 - heat[1]), 0.0, 0.0], clouds())
+    assert found == [0.9, 1.0, 0.9]
+
+
+def test_shifts_below_the_floor_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, lambda heat: [0.01 * (1 - t) for t in heat], clouds())
+    assert found == [0.9, 0.9, 0.9]
+
+
+def test_a_few_clouds_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, lambda heat: [20 * (1 - heat[0]), 0, 0], clouds(FEWEST - 1))
+    assert found == [0.9, 0.9, 0.9]
+
+
+def test_draws_are_asked_for_the_labels_of_the_held_out_clouds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = clouds(120, labels=True)
+    made = gconvae.fit(
+        model(", temperature=1", num_classes=2), data, epochs=1, likelihood_steps=1
+    ).model
+    asked: list[Any] = []
+    draw = made.sample_clouds
+
+    def seen(count: int, **given: Any) -> Clouds:
+        asked.append(given["label"])
+        return draw(count, **given)
+
+    monkeypatch.setattr(made, "sample_clouds", seen)
+    choose_temperatures(made, made.prepare(data), 0)
+    assert asked
+    assert all(torch.equal(labels, made.prepare(data).labels) for labels in asked)
+
+
+def test_a_training_chooses_where_nobody_did(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 1, "likelihood_steps": 2, "progress": False}
+    fixed = gconvae.fit(model(", temperature=[0.8, 0.9, 1]"), clouds(), **options)
+    assert "temperature" not in fixed.history["stage"]
+    assert fixed.model.likelihood.temperature == [0.8, 0.9, 1]
+    run = gconvae.fit(model(), clouds(), out=tmp_path / "run", **options)
+    assert run.history["stage"][-1] == "temperature"
+    found = run.model.likelihood.temperature
+    assert len(found) == 3
+    assert set(found) <= {0.9, 0.95, 1.0}
+    again = gconvae.load(tmp_path / "run")
+    assert again.likelihood.temperature == found
+    assert torch.equal(again.sample(20, seed=1), run.model.sample(20, seed=1))
+
+
+def test_what_is_assigned_after_training_is_checked_and_saved(tmp_path: Path) -> None:
+    made = model(", temperature=0.9")
+    with pytest.raises(ValueError, match=r"temperature must be one number or 3, got \[1.0\]"):
+        made.likelihood.temperature = [1.0]
+    with pytest.raises(ValueError, match="temperature must be above 0 and finite, got 0"):
+        made.likelihood.temperature = [0.9, 0, 1.0]
+    made.likelihood.temperature = (0.9, 0.8, 1)
+    gconvae.save(made, tmp_path / "model")
+    assert gconvae.load(tmp_path / "model").likelihood.temperature == [0.9, 0.8, 1.0]
+
+
+def test_a_new_likelihood_of_a_trained_model_chooses_too() -> None:
+    made = model(likelihood="mean")
+    data = clouds()
+    untouched = made.with_likelihood(SMALL % ", temperature=0.7", data, steps=2)
+    assert untouched.likelihood.temperature == 0.7
+    found = made.with_likelihood(SMALL % "", data, steps=2)
+    assert not has_temperatures(found.likelihood)
+    assert len(found.likelihood.temperature) == 3
