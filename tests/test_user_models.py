@@ -323,6 +323,7 @@ def test_every_stage_is_announced_with_its_budget(caplog: pytest.LogCaptureFixtu
         "stage network: at most 1 epochs",
         "stage prior: at most 2 steps",
         "stage likelihood: at most 5 steps",
+        "stage temperature: at most 1 step",
     ]
 
 

@@ -383,7 +383,7 @@ def _announced(
     stage = make()
     asked = stage.name == "network" or getattr(options, f"{stage.name}_steps", None) is not None
     is_surprise = not asked and not progress and stage.num_steps > options.epochs * batches
-    limit = f"{stage.num_steps:,} steps"
+    limit = f"{stage.num_steps:,} step{'s' * (stage.num_steps > 1)}"
     if stage.name == "network":
         limit = f"{options.epochs:,} epochs"
     hint = f" ({stage.name}_steps= sets them)" if is_surprise else ""

@@ -24,7 +24,7 @@ from gconvae.training.stages.stage import Stage
 
 STEPPED = {
     "prior": "realnvp(hidden=[8])",
-    "likelihood": "autoregressive(width=16, heads=2, components=3)",
+    "likelihood": "autoregressive(width=16, heads=2, components=3, temperature=1)",
 }
 AT_ONCE = {"prior": "gmm(components=2)", "likelihood": "gaussian"}
 
