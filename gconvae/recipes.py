@@ -55,15 +55,17 @@ class Recipe:
         return TrainingOptions(**{**self.training, **others})
 
 
+_TOLD = "told=['mean', 'latents']"
+
 _RECIPES = {
     "slides": Recipe("the network of the slides as it was: N(0, 1), and the decoder's mean"),
     "convae-flow": Recipe(
         "the slides' network with a flow prior and an autoregressive likelihood; the best",
-        model={"model": "convae-flow", "likelihood": "autoregressive(steps=5000)"},
+        model={"model": "convae-flow", "likelihood": f"autoregressive(steps=5000, {_TOLD})"},
     ),
     "convae-flow-quick": Recipe(
         "the same in shorter stages, for the main command",
-        model={"model": "convae-flow", "likelihood": "autoregressive(steps=3000)"},
+        model={"model": "convae-flow", "likelihood": f"autoregressive(steps=3000, {_TOLD})"},
         training={
             "epochs": 30,
             "learning_rate": 2e-3,
@@ -75,8 +77,8 @@ _RECIPES = {
         data={"digit": None},
         model={
             "model": "convae-flow",
-            "likelihood": "autoregressive(steps=20000, width=128, heads=4, augmented=0.3, "
-            "told=['mean', 'latents'])",
+            "likelihood": "autoregressive(steps=30000, width=128, heads=4, augmented=0.3, "
+            f"{_TOLD})",
             "labels": True,
             "hidden": 512,
         },

@@ -30,7 +30,7 @@ MOST, FEWEST = 5000, 100
 """Held-out clouds that are looked at; with fewer, chance decides, and the usual one stays."""
 
 HALVES = 10
-"""Random halves of them, whose mean distance is the floor of a feature."""
+"""Cuts of them into random halves, whose distance says how far apart real samples are."""
 
 GAIN = 0.1
 """Floors, of all features together, that a higher temperature must gain."""
@@ -99,11 +99,11 @@ def _excess(model: VAE, clouds: Clouds, floor: np.ndarray[Any, Any], seed: int) 
 
 
 def _floor(clouds: Clouds, seed: int) -> np.ndarray[Any, Any]:
-    """Mean distance of random halves, shape (F,)."""
+    """Mean distance of two samples as large as this one, shape (F,): that of halves, shrunk."""
     random = torch.Generator().manual_seed(seed)
     size, found = len(clouds.points), []
     for _ in range(HALVES):
         order = torch.randperm(size, generator=random)
         halves = (clouds.subset(rows) for rows in order.to(clouds.points.device).chunk(2))
         found.append(feature_w1(*halves))
-    return np.mean(found, axis=0)
+    return np.mean(found, axis=0) / np.sqrt(2)
