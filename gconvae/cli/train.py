@@ -213,14 +213,14 @@ def _print_result(run: Run, reports: dict[str, Report]) -> None:
         f"{manifest['seconds']:.0f} s, neighbor search {manifest['neighbor_search']}, "
         f"{manifest['threads']} threads, {manifest['machine']['device']}"
     )
-    print(lattice_in_words(run.model))
+    print(draws_in_words(run.model))
     for name, report in reports.items():
         print(f"\n{name} against held-out real clouds\n{report}")
     print()
 
 
-def lattice_in_words(model: VAE) -> str:
-    """On which steps drawn values lie: those of the schema, or of the training clouds.
+def draws_in_words(model: VAE) -> str:
+    """On which steps drawn values lie, of the schema or the training clouds; how warm they are.
 
     Args:
         model: Trained.
@@ -230,7 +230,12 @@ def lattice_in_words(model: VAE) -> str:
     said = f"drawn on steps of {', '.join(found)}" if found else "drawn on no lattice"
     counts = zip(model.schema.names, model.likelihood.atoms.counts, strict=True)
     few = [f"{count:,} of {name}" for name, count in counts if count]
-    return f"{said}; values that there are: {', '.join(few)}" if few else said
+    said = f"{said}; values that there are: {', '.join(few)}" if few else said
+    heat = getattr(model.likelihood, "temperature", None)
+    if not isinstance(heat, list):  # one for all, which nobody chose
+        return said
+    each = zip(model.schema.names, heat, strict=True)
+    return f"{said}; temperatures: {', '.join(f'{name} {one:g}' for name, one in each)}"
 
 
 def _fraction(step: float) -> str:

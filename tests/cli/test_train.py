@@ -98,7 +98,18 @@ def test_the_main_job_says_which_neighbour_search_was_used(eights: Finished) -> 
 def test_the_lattice_is_said(steps: list[float], words: str) -> None:
     model = gconvae.models.create("convae", hidden=4)
     model.likelihood.step.copy_(torch.tensor(steps))
-    assert train.lattice_in_words(model) == words
+    assert train.draws_in_words(model) == words
+
+
+@pytest.mark.parametrize(
+    ("temperature", "words"),
+    [([0.9, 1.0, 0.95], "; temperatures: x 0.9, y 1, intensity 0.95"), (0.9, "")],
+)
+def test_temperatures_that_a_training_chose_are_said(temperature: Any, words: str) -> None:
+    likelihood = "autoregressive(width=8, heads=2)"
+    model = gconvae.models.create("convae", hidden=4, likelihood=likelihood)
+    model.likelihood.temperature = temperature
+    assert train.draws_in_words(model) == f"drawn on no lattice{words}"
 
 
 def test_the_main_job_says_the_lattice_that_was_found(eights: Finished) -> None:
