@@ -1,9 +1,9 @@
 """What each part is worth: a likelihood alone, told latents, mean, both; and joint steps.
 
 Run: python benchmarks/ablation.py [--digit 8|all] [--seeds 3] [--first 0] [--lines both ...]
-The lines of a seed share the network, its flow prior, and the budget; only what the likelihood is
-told differs. Started beside it with other seeds, a second process shares the work; stopped, it
-goes on when started again. The tables of docs/fidelity.md are what it prints.
+The lines of a seed share the network, its flow prior, and the budget; what the likelihood is told
+differs, and the temperatures that validation clouds choose for it. Started beside it with other
+seeds, a second process shares the work; stopped, it goes on when started again.
 """
 
 from __future__ import annotations

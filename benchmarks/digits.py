@@ -139,7 +139,8 @@ def print_whole(found: list[Figures]) -> None:
     right = [statistics.fmean(d["right"][0] for d in seed["digits"].values()) for seed in found]
     real = [statistics.fmean(d["right"][1] for d in seed["digits"].values()) for seed in found]
     print(f"| called right | {cell(right, 4)} | {statistics.fmean(real):.4g} | - |")
-    print(f"| log p(x), nats, at least | {cell([seed['nats'][0] for seed in found], 5)} | - | - |")
+    likely = [seed["nats"][0] for seed in found if seed["nats"] is not None]
+    print(f"| log p(x), nats, at least | {cell(likely, 5) if likely else '-'} | - | - |")
 
 
 def kept(file: Path, model: Callable[[], gconvae.VAE], splits: Splits, seed: int) -> Figures:
@@ -168,6 +169,5 @@ if __name__ == "__main__":
         name = "".join(c if c.isalnum() else "-" for c in str(given.model or f"digits-{seed}"))
         file = given.out / f"{name}-judged-{seed}.json"
         every.append(kept(file, partial(gconvae.load, place), splits_of(seed), seed))
-        print_digits(every[-1:])
     print_digits(every)
     print_whole(every)

@@ -244,7 +244,7 @@ def print_table(found: dict[str, list[dict]], against: str, real: list[list[dict
         for name in names:
             rows = [row(content[against], *name) for content in of_seeds]
             cells.append(cell([r["value"] for r in rows if r is not None]))
-        likely = [content["nats"] for content in of_seeds if content["nats"] is not None]
+        likely = [content["nats"] for content in of_seeds if content.get("nats") is not None]
         cells.append(cell(likely, digits=1))
         print(f"| {line} | " + " | ".join(cells) + " |")
     for label, key in (("real against real", "floor"), ("95 % of real pairs", "floor_95")):

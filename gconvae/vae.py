@@ -244,7 +244,7 @@ class VAE(Autoencoder):
                 or a likelihood, of which a copy is fitted.
             data: Noise is calibrated best on clouds that the model was not trained on; a
                 likelihood with a network of its own wants the training clouds.
-            valid: As in :meth:`with_prior`, for a network.
+            valid: As in :meth:`with_prior`, for a network and its temperatures.
             options: Of a named likelihood, ``seed`` and ``progress`` (a bar for a network).
         """
         return cast(VAE, linked("with_likelihood")(self, likelihood, data, valid=valid, **options))

@@ -232,7 +232,7 @@ def draws_in_words(model: VAE) -> str:
     few = [f"{count:,} of {name}" for name, count in counts if count]
     said = f"{said}; values that there are: {', '.join(few)}" if few else said
     heat = getattr(model.likelihood, "temperature", None)
-    if not isinstance(heat, list):  # one for all, which nobody chose
+    if not isinstance(heat, list):  # one for all
         return said
     each = zip(model.schema.names, heat, strict=True)
     return f"{said}; temperatures: {', '.join(f'{name} {one:g}' for name, one in each)}"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from gconvae.plain import plain
+
 __all__ = ["USUAL", "Tempered", "temperatures"]
 
 USUAL = 0.9
@@ -24,13 +26,14 @@ def temperatures(given: float | Sequence[float] | None, num_features: int) -> li
         >>> temperatures(None, 3), temperatures([0.9, 1, 0.9], 3)
         ([0.9, 0.9, 0.9], [0.9, 1.0, 0.9])
     """
-    given = USUAL if given is None else given
-    each = list(given) if isinstance(given, Sequence) else [given] * num_features
+    given = USUAL if given is None else plain(given)
+    each = list(given) if isinstance(given, list | tuple) else [given] * num_features
     if len(each) != num_features:
         raise ValueError(f"temperature must be one number or {num_features}, got {each}")
     for one in each:
-        if not 0 < one < math.inf:
-            raise ValueError(f"temperature must be above 0 and finite, got {one}")
+        is_number = isinstance(one, int | float) and not isinstance(one, bool)
+        if not is_number or not 0 < one < math.inf:
+            raise ValueError(f"temperature must be above 0 and finite, got {one!r}")
     return [float(one) for one in each]
 
 
@@ -48,13 +51,16 @@ class Tempered:
     def temperature(self) -> float | list[float] | None:
         """One for all features, or one each; None = 0.9 until a training chooses.
 
-        What is assigned is checked, and saved with the model.
+        What is assigned is checked, and saved with the model. What a training has chosen counts as
+        said: the next one keeps it, and chooses again where it is None.
         """
-        return self._temperature
+        known = self._temperature
+        return list(known) if isinstance(known, list) else known
 
     @temperature.setter
     def temperature(self, given: float | Sequence[float] | None) -> None:
-        each = temperatures(given, self.num_features)
-        self._temperature = each if isinstance(given, Sequence) else given
-        if hasattr(self, "part_options"):  # which it gets when it is made
-            self.part_options = self.part_options | {"temperature": self._temperature}
+        each, given = temperatures(given, self.num_features), plain(given)
+        known = each if isinstance(given, list | tuple) else None if given is None else each[0]
+        self._temperature: float | list[float] | None = known
+        if "temperature" in getattr(self, "part_options", {}):  # which it gets when it is made
+            self.part_options = self.part_options | {"temperature": known}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gconvae import files
 from gconvae.datasets import CloudDataset
+from gconvae.datasets.cloud_file import CloudFile
 from gconvae.likelihoods import AutoregressiveLikelihood
 from gconvae.likelihoods.lattice import STEPS, lattice_step
 from gconvae.training import run_folder
@@ -57,33 +58,40 @@ def bound(
         samples: Draws of each from its posterior.
         seed: Of the choice of clouds and of all draws.
     Returns:
-        None if the likelihood has no density, or a feature lies on no lattice.
+        None if the likelihood has no density, a feature lies on no lattice, or what the likelihood
+        has a mass of is no such lattice: cells of other sizes, as of heavy tails.
     """
+    likelihood = model.likelihood
     known = test.clouds
-    step = lattice_step(known.points, known.mask, STEPS["fine"], others=True)
-    if not model.likelihood.has_density or bool((step == 0).any()):
+    step = lattice_step(known.points, known.mask, STEPS["fine"], others=True).cpu()
+    sides = _sides(model)
+    if not likelihood.has_density or bool((step == 0).any()) or sides is None:
         return None
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     clouds = test[order[:most]]
-    nats = model.log_likelihood(clouds, samples=samples, seed=seed).value
-    share = (step / _sides(model)).double().log().sum()
-    nats = nats + clouds.clouds.mask.sum(1) * share
+    nats = model.log_likelihood(clouds, samples=samples, seed=seed).value.cpu()
+    share = (step / sides).double().log().sum()
+    nats = nats + clouds.clouds.mask.sum(1).cpu() * share
     return Bound(float(nats.mean()), float(nats.std() / len(nats) ** 0.5))
 
 
-def _sides(model: VAE) -> Tensor:
-    """Sides of the cell that a log-likelihood is of, in data units, shape (F,)."""
+def _sides(model: VAE) -> Tensor | None:
+    """Sides of the cell that a log-likelihood is of, in data units, shape (F,); None = none."""
     likelihood = model.likelihood
-    if not isinstance(likelihood, AutoregressiveLikelihood):
-        return torch.ones_like(likelihood.step)
-    return (model.scaling.high - model.scaling.low) / likelihood.lattice_steps
+    if not likelihood.has_mass:
+        return torch.ones(likelihood.num_features)
+    is_even = not any(model.scaling.tails) and not bool((likelihood.step == 0).any())
+    if not isinstance(likelihood, AutoregressiveLikelihood) or not is_even:
+        return None
+    return ((model.scaling.high - model.scaling.low) / likelihood.lattice_steps).cpu()
 
 
-def found_bound(place: Path, test: CloudDataset, seed: int) -> Bound | None:
+def found_bound(place: Path, test: CloudDataset | CloudFile, seed: int) -> Bound | None:
     """That of a finished run, found or made."""
     file = place / "bound.json"
     if not file.exists():
-        made = bound(run_folder.load(place), test, seed=seed)
+        few = test.in_memory() if isinstance(test, CloudFile) else test
+        made = bound(run_folder.load(place), few, seed=seed)
         with files.whole(file) as temporary:
             known = None if made is None else dataclasses.asdict(made)
             temporary.write_text(json.dumps(known) + "\n")

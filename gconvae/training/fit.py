@@ -122,7 +122,7 @@ def fit(
         data: Training clouds: a data set of :mod:`gconvae.datasets`, in memory or on disk, points
             (B, N, 3), PyG graphs, or a PyG ``DataLoader``, whose clouds are taken: order and
             batches are those of ``seed`` and ``batch_size``.
-        valid: Validation clouds in any of these forms; None = a seeded 17 % of ``data``.
+        valid: Validation clouds, likewise, which choose epochs and temperatures; None = 17 %.
         loss: A name of :func:`gconvae.losses.available`, perhaps with options, or a sum of some
             (``"third_axis + 0.5 * matching"``), or a module from (target, output), and
             (target_mask, output_mask) where clouds are ragged, to one value a cloud, shape (B,).

@@ -25,6 +25,7 @@ from gconvae.training.preparation import look_at, set_budget
 from gconvae.training.stages import likelihood as likelihoods
 from gconvae.training.stages import prior as priors
 from gconvae.training.stages.later import later_stages
+from gconvae.training.stages.reconstructions import held_out
 from gconvae.training.stages.temperature import has_temperatures, temperature_stage
 from gconvae.training.watching import made_callbacks
 from gconvae.vae import VAE
@@ -102,7 +103,10 @@ def with_likelihood(
         stage = likelihoods.likelihood_stage(model, clouds, held, seed=seed)
         fit_stage(stage, progress=progress, device=device)
     if has_temperatures(model.likelihood):
-        stage = temperature_stage(model.eval(), clouds if held is None else held, seed)
+        # the clouds on which the network was watched
+        rows = held_out(len(clouds), seed, "held-out pairs")[0] if held is None else None
+        judged = clouds if held is None else held
+        stage = temperature_stage(model.to(device).eval(), judged, seed, rows)
         fit_stage(stage, progress=progress, device=device)
     return model.to(device).eval()
 

@@ -32,7 +32,7 @@ LOGS = "logs"
 """Folder of loggers that are asked for by name, in the run folder."""
 
 
-STAGES = ("network", "prior", "likelihood", "joint")
+STAGES = ("network", "prior", "likelihood", "joint", "temperature")
 """Names of stages."""
 
 _NOTED: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}

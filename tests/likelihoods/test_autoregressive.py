@@ -387,6 +387,20 @@ def test_same_seed_gives_the_same_bits() -> None:
     assert not torch.equal(likelihood.sample(mean, generator(2)), first)
 
 
+@pytest.mark.parametrize("feature", [0, 1, 2])
+def test_a_temperature_is_that_of_its_feature(feature: int) -> None:
+    def drawn(cold: float) -> Tensor:
+        each = [cold if column == feature else 1.0 for column in range(3)]
+        likelihood = make(num_points=1, temperature=each)
+        return likelihood.sample(torch.full((200, 1, 3), 0.5), generator())[:, 0]
+
+    warm, cold = drawn(1.0), drawn(1e-6)
+    order = [1, 0, 2]  # y is written first
+    for column in order[: order.index(feature)]:
+        assert torch.equal(warm[:, column], cold[:, column])
+    assert cold[:, feature].std() < 0.9 * warm[:, feature].std()
+
+
 def test_a_lower_temperature_keeps_closer_to_what_is_likely() -> None:
     spreads = []
     for temperature in (0.1, 0.5, 1.0):

@@ -88,6 +88,20 @@ def test_there_is_none_of_continuous_clouds(on_halves: datasets.CloudDataset) ->
     assert bound(model_of("gaussian", data), data) is None
 
 
+def test_there_is_none_of_places_of_several_sizes(on_halves: datasets.CloudDataset) -> None:
+    held_for_continuous = "autoregressive(width=8, heads=2, steps=2, lattice=None)"
+    assert bound(model_of(held_for_continuous, on_halves), on_halves) is None
+
+
+def test_there_is_none_of_a_mass_on_unknown_places(
+    on_halves: datasets.CloudDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of("gaussian", on_halves)
+    assert bound(model, on_halves) is not None
+    monkeypatch.setattr(type(model.likelihood), "has_mass", True)
+    assert bound(model, on_halves) is None
+
+
 def test_a_bound_is_found_again(tmp_path: Path, on_halves: datasets.CloudDataset) -> None:
     run_folder.save_model(model_of("gaussian", on_halves), tmp_path)
     first = found_bound(tmp_path, on_halves, 0)

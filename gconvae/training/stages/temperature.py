@@ -2,7 +2,7 @@ r"""The stage that chooses the temperatures of draws, by the features of held-ou
 
 Below 1, draws keep to what is likely, which takes errors away that a network would go on from; but
 what is drawn first then shifts what follows: where y grows by a little less from node to node,
-the last ones lie too high. So each feature gets the lowest temperature that shifts none.
+the last ones lie too high. So a feature is drawn at a higher one where that takes shifts away.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gconvae.clouds import Clouds
 from gconvae.likelihoods.autoregressive import AutoregressiveLikelihood
 from gconvae.likelihoods.base import Likelihood
 from gconvae.likelihoods.temperature import USUAL
 from gconvae.metrics.wasserstein import feature_w1
+from gconvae.randomness import generator
 from gconvae.training.clouds import TrainingClouds
 from gconvae.training.stages.at_once import AtOnceStage
 from gconvae.vae import VAE
@@ -37,28 +39,35 @@ GAIN = 0.1
 
 
 def has_temperatures(likelihood: Likelihood) -> bool:
-    """Whether there are any to choose."""
-    return isinstance(likelihood, AutoregressiveLikelihood) and likelihood.temperature is None
+    """Whether there are any to choose, which a class of one's own must have as an option."""
+    if not isinstance(likelihood, AutoregressiveLikelihood) or likelihood.temperature is not None:
+        return False
+    return "temperature" in getattr(likelihood, "part_options", {})
 
 
-def temperature_stage(model: VAE, valid: TrainingClouds, seed: int) -> AtOnceStage:
+def temperature_stage(
+    model: VAE, clouds: TrainingClouds, seed: int, held_out: Tensor | None = None
+) -> AtOnceStage:
     """The stage of a model whose likelihood is fitted.
 
     Args:
         model: The temperatures of its likelihood change.
-        valid: Clouds that it was not trained on.
-        seed: Of all draws.
+        clouds: Some that it was not trained on.
+        seed: Of the choice among many, and of all draws.
+        held_out: Which of them it was not trained on; None = all.
     """
-    rows = torch.arange(min(len(valid), MOST), device="cpu")
+    rows = torch.arange(len(clouds), device="cpu") if held_out is None else held_out
+    random = generator(seed, "clouds for the temperature")
+    rows = rows[torch.randperm(len(rows), generator=random, device="cpu")[:MOST]].sort().values
 
     def choose() -> None:
-        choose_temperatures(model, valid.prepared(rows), seed)
+        choose_temperatures(model, clouds.prepared(rows), seed)
 
     return AtOnceStage("temperature", choose, seed)
 
 
 def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
-    r"""Feature by feature in the order of writing, the one with the smallest excess.
+    r"""Feature by feature in the order of writing, 0.9 or what has a clearly smaller excess.
 
     .. math:: \sum_f \max\left(1, \frac{W_1(\text{drawn}_f, \text{held-out}_f)}{\text{floor}_f}
         \right)
@@ -67,12 +76,14 @@ def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
 
     Args:
         model: Its likelihood, an autoregressive one, changes.
-        clouds: Prepared held-out clouds, in data units.
+        clouds: Held-out clouds that the model has prepared; those with a label that no training
+            cloud had are left out.
         seed: Of all draws.
     """
     likelihood: Any = model.likelihood
     chosen = [USUAL] * likelihood.num_features
     likelihood.temperature = chosen
+    clouds = _as_drawn(model, clouds)
     if len(clouds.points) < FEWEST:
         return
     floor = _floor(clouds, seed)
@@ -87,11 +98,20 @@ def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
     likelihood.temperature = chosen
 
 
+def _as_drawn(model: VAE, clouds: Clouds) -> Clouds:
+    """What can be compared with draws: with offsets, periods and known labels."""
+    points = model.leave(clouds.points, clouds.mask)
+    labels = clouds.labels if model.conditioning.num_classes else None
+    same = Clouds(points, clouds.mask, labels, model.schema, clouds.conditions)
+    if labels is None:
+        return same
+    known = model.conditioning.counts.any(1)  # (C,)
+    return same.subset(known[labels.to(known.device)].to(points.device).nonzero()[:, 0])
+
+
 def _excess(model: VAE, clouds: Clouds, floor: np.ndarray[Any, Any], seed: int) -> float:
     """Of clouds with the same labels and conditions."""
-    asked = {"conditions": clouds.conditions}
-    if model.conditioning.num_classes:
-        asked["label"] = clouds.labels
+    asked = {"label": clouds.labels, "conditions": clouds.conditions}
     drawn = model.sample_clouds(len(clouds.points), seed=seed, **asked)
     apart = feature_w1(clouds, drawn)
     seen = floor > 0  # a feature that never changes has none

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import gconvae
+from gconvae import registry
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, from_points
+from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.schema import CloudSchema, Feature
+from gconvae.training.clouds import CloudsInMemory
+from gconvae.training.stages import temperature
 from gconvae.training.stages.temperature import FEWEST, choose_temperatures, has_temperatures
 
 SMALL = "autoregressive(width=16, heads=2, components=3%s)"
@@ -33,14 +41,15 @@ def chosen(monkeypatch: pytest.MonkeyPatch, shifts: Any, data: CloudDataset) -> 
     made = gconvae.fit(model(", temperature=1"), data, epochs=1, likelihood_steps=1).model
 
     def drawn(count: int, *, seed: int, **asked: Any) -> Clouds:
-        held = made.prepare(data)
+        held = data.clouds
         assert count == len(held.points)
         shift = torch.tensor(shifts(made.likelihood.temperature))
-        return held._replace(points=held.points + shift)
+        return held._replace(points=held.points + shift, schema=made.schema)
 
     monkeypatch.setattr(made, "sample_clouds", drawn)
     made.likelihood.temperature = None
-    choose_temperatures(made, made.prepare(data), 0)
+    held = CloudsInMemory(made, made.prepare(data), "data").prepared(torch.arange(len(data)))
+    choose_temperatures(made, held, 0)
     return made.likelihood.temperature
 
 
@@ -63,6 +72,31 @@ def test_no_higher_one_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_shifts_a_later_feature_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found = chosen(monkeypatch, lambda heat: [40 * (1 - heat[1]), 0.0, 0.0], clouds())
+    assert found == [0.9, 1.0, 0.9]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_offset_of_the_schema_is_no_shift(monkeypatch: pytest.MonkeyPatch, sign: int) -> None:
+    points = clouds().points.double()
+    points[..., 0] += 1000
+    schema = CloudSchema(
+        (Feature("x", position=True, offset=1000.0), Feature("y", position=True), Feature("I"))
+    )
+    data = from_points(points, schema=schema)
+    found = chosen(monkeypatch, lambda heat: [sign * 40 * (1 - heat[0]), 0.0, 0.0], data)
+    assert found == [1.0, 0.9, 0.9]
+
+
+def test_floors_know_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Angles around the cut: two halves lie far apart where nobody knows that it is one."""
+    points = clouds().points
+    random = torch.Generator().manual_seed(1)
+    angle = math.pi + 0.1 * torch.randn(points.shape[:2], generator=random)
+    points[..., 1] = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+    angles = Feature("phi", position=True, period=2 * math.pi)
+    schema = CloudSchema((Feature("eta", position=True), angles, Feature("I")))
+    data = from_points(points, schema=schema)
+    found = chosen(monkeypatch, lambda heat: [0.0, 0.5 * (1 - heat[1]), 0.0], data)
     assert found == [0.9, 1.0, 0.9]
 
 
@@ -96,6 +130,66 @@ def test_draws_are_asked_for_the_labels_of_the_held_out_clouds(
     assert all(torch.equal(labels, made.prepare(data).labels) for labels in asked)
 
 
+def test_labels_that_no_training_cloud_had_are_left_out() -> None:
+    data = clouds(240, labels=True)
+    held = from_points(data.points, labels=torch.arange(240) % 3)
+    made = model(num_classes=3)
+    run = gconvae.fit(made, data, valid=held, epochs=1, likelihood_steps=1, progress=False)
+    assert len(run.model.likelihood.temperature) == 3
+
+
+def test_of_many_clouds_all_parts_of_a_file_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(temperature, "MOST", 100)
+    seen: list[Clouds] = []
+    monkeypatch.setattr(
+        temperature, "choose_temperatures", lambda model, held, seed: seen.append(held)
+    )
+    made, data = model(), clouds(400)
+    taken = CloudsInMemory(made, made.prepare(data), "data")
+    temperature.temperature_stage(made, taken, 0).fit()
+    temperature.temperature_stage(made, taken, 0, torch.arange(300, 350)).fit()
+    first, some = (part.points for part in seen)
+    places = [int((data.points == cloud).flatten(1).all(1).nonzero()[0, 0]) for cloud in first]
+    assert len(set(places)) == 100
+    assert places == sorted(places)
+    assert 150 < sum(places) / 100 < 250
+    assert torch.equal(some, data.points[300:350])
+
+
+def test_without_validation_clouds_those_of_the_fit_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Clouds] = []
+    monkeypatch.setattr(
+        temperature, "choose_temperatures", lambda model, held, seed: seen.append(held)
+    )
+    model(likelihood="mean").with_likelihood(SMALL % "", clouds(400), steps=2)
+    assert [len(held.points) for held in seen] == [40]
+
+
+def test_a_class_of_ones_own_that_has_no_temperature_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {kind: dict(parts) for kind, parts in registry._PARTS.items()}
+    monkeypatch.setattr(registry, "_PARTS", known)
+
+    @registry.register("likelihood", "mine")
+    class Mine(AutoregressiveLikelihood):
+        def __init__(self, width: int = 16) -> None:
+            super().__init__(num_points=4, num_features=3, width=width, heads=2, steps=2)
+
+    run = gconvae.fit(
+        model(likelihood="mine"), clouds(), out=tmp_path / "run", epochs=1, progress=False
+    )
+    again = gconvae.load(tmp_path / "run")
+    assert torch.equal(again.sample(20, seed=1), run.model.sample(20, seed=1))
+    again.likelihood.temperature = 0.5
+    gconvae.save(again, tmp_path / "cooler")
+    assert isinstance(gconvae.load(tmp_path / "cooler").likelihood, Mine)
+
+
 def test_a_training_chooses_where_nobody_did(tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 1, "likelihood_steps": 2, "progress": False}
     fixed = gconvae.fit(model(", temperature=[0.8, 0.9, 1]"), clouds(), **options)
@@ -117,6 +211,14 @@ def test_what_is_assigned_after_training_is_checked_and_saved(tmp_path: Path) ->
         made.likelihood.temperature = [1.0]
     with pytest.raises(ValueError, match="temperature must be above 0 and finite, got 0"):
         made.likelihood.temperature = [0.9, 0, 1.0]
+    for wrong in ("0.9", [0.9, "a", 1], True):
+        with pytest.raises(ValueError, match="temperature must be above 0 and finite, got"):
+            made.likelihood.temperature = wrong
+    made.likelihood.temperature = np.float32(0.5)
+    assert made.likelihood.temperature == made.likelihood.part_options["temperature"] == 0.5
+    made.likelihood.temperature = torch.tensor([0.25, 0.5, 1.0])
+    made.likelihood.temperature[0] = -5  # of a copy
+    assert copy.deepcopy(made.likelihood).temperature == [0.25, 0.5, 1.0]
     made.likelihood.temperature = (0.9, 0.8, 1)
     gconvae.save(made, tmp_path / "model")
     assert gconvae.load(tmp_path / "model").likelihood.temperature == [0.9, 0.8, 1.0]
