@@ -27,6 +27,7 @@ from timing import Row, begin, finish, interleaved, milliseconds, parser, ratio
 from torch import Tensor
 
 from gconvae import losses, neighbors
+from gconvae.plots.style import COLORS
 
 NODES = (25, 100, 400, 1_600, 6_400, 25_600)
 CLOUDS = (1, 16, 100, 1_000)
@@ -285,11 +286,13 @@ def draw(found: dict[tuple[int, int], dict[str, float]], path: Path) -> None:
     panels = figure.subplots(1, len(CLOUDS), sharey=True)
     names = list(dict.fromkeys(name for times in found.values() for name in times))
     for panel, count in zip(panels, CLOUDS, strict=True):
-        for name in names:
+        for number, name in enumerate(names):
             line = [(n, t[name]) for (b, n), t in found.items() if b == count and name in t]
             nodes, seconds = zip(*line, strict=True) if line else ((), ())
-            style = {"color": "black", "linewidth": 2.2} if name == "auto" else {"linewidth": 1.2}
-            panel.loglog(nodes, [1e3 * s for s in seconds], marker="o", ms=3, label=name, **style)
+            # colours that colour-blind readers tell apart, and markers for those without any
+            style = {"color": COLORS[number % len(COLORS)], "marker": "osD^v"[number % 5]}
+            style |= {"color": "black", "linewidth": 2.2} if name == "auto" else {"linewidth": 1.2}
+            panel.loglog(nodes, [1e3 * s for s in seconds], ms=4, label=name, **style)
         panel.set_xticks(NODES, [f"{number:,}" for number in NODES], fontsize=8)
         panel.minorticks_off()
         panel.set_xlim(NODES[0] / 1.5, NODES[-1] * 1.5)

@@ -67,7 +67,7 @@ def _set_rows(c: Comparison) -> list[Row]:
     for distance, power in (("chamfer", 2), ("matching", 1)):
         labels = [
             Label(distance, "coverage", better="higher"),
-            Label(distance, "MMD", f"{unit}^2" if unit and power == 2 else unit),
+            Label(distance, "MMD", f"{unit}²" if unit and power == 2 else unit),
             Label(distance, "1-NNA", better="0.5"),
         ]
         rows += cut_rows(c, labels, partial(_set_values, matrices[distance]), draws)

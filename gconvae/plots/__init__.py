@@ -7,9 +7,10 @@ given. None shows a window, and none touches the global style or backend.
 from __future__ import annotations
 
 from gconvae.plots.clouds import cloud_grid, compare_grids, images_and_clouds
+from gconvae.plots.comparison import report
 from gconvae.plots.features import feature_histograms
 from gconvae.plots.jets import jet_images, jet_spectra
-from gconvae.plots.reports import leaderboard, report, settings
+from gconvae.plots.studies import leaderboard, settings
 from gconvae.plots.style import check_path, save
 from gconvae.plots.training import loss_curves
 

@@ -12,15 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from gconvae.clouds import as_clouds
+from gconvae.plots.frame import Frame, Limits, count_outside, frame_of
 from gconvae.plots.panels import (
-    Frame,
-    Limits,
+    add_scale,
     color_bar,
-    count_outside,
     draw_image,
     draw_nodes,
     empty_panels,
-    frame_of,
     label_positions,
     name_panel,
     place_blocks,
@@ -51,11 +49,11 @@ def cloud_grid(
 ) -> Figure:
     """A grid of clouds with one colour bar and the same limits in all panels.
 
-    The schema says the direction of y, the limits and the background. The colour of a node is its
-    first feature that is no position; else, in space, its third position. Beside a feature, a
-    third position is the size of the node. The first two positions are named at the edges, with
-    their units; below stands which feature is the size, and which are not drawn. Where clouds of
-    several classes are drawn, each panel names its own.
+    The schema says the direction of y and the background. The colour of a node is its first
+    feature that is no position; else, in space, its third position. Beside a feature, a third
+    position is the size of the node. The first two positions are named at the edges, with their
+    units, and a bar below says the scale. There stands too which feature is the size, and which
+    are not drawn. Where clouds of several classes are drawn, each panel names its own.
 
     Args:
         points: Clouds, shape (B, N, F), or any other form that
@@ -66,8 +64,9 @@ def cloud_grid(
         title: Heading of the grid; it also says how many drawn nodes lie outside the limits.
         schema: What the features are; None = that of the data set or the clouds, else made from
             the numbers.
-        limits: ``((lowest x, highest x), (lowest y, highest y))``. None = the frame of the
-            schema's picture, else a square around all but the outermost 1 % of the nodes.
+        limits: ``((lowest x, highest x), (lowest y, highest y))``. None = the part of the
+            schema's picture that the drawn nodes take, else a square around all but the outermost
+            1 % of the nodes.
         raster: Draw the cells that nodes lie in, as on the slides, instead of nodes.
         figure: Figure to draw into; None = a new one.
     Raises:
@@ -102,7 +101,8 @@ def compare_grids(
 ) -> Figure:
     """Grids of several samples side by side, such as real, reconstructed, generated.
 
-    Limits and colours are the first sample's, so that it is the yardstick of the others.
+    Colours, and limits where there is no picture, are the first sample's, so that it is the
+    yardstick of the others.
 
     Args:
         samples: Name to clouds (points, a pair ``(points, mask)``, a dataset, PyG graphs).
@@ -125,16 +125,17 @@ def compare_grids(
     check_positive(rows=rows, columns=columns)
     first = next(iter(checked.values()))
     limits = None if limits is None else _checked_limits(limits)
-    frame = frame_of(nodes_of(first), schema_of(checked), limits)
+    most = max(len(sample.points) for sample in checked.values())
+    columns = min(columns, most)
+    rows = min(rows, math.ceil(most / columns))
+    drawn = {name: list(islice(each(sample), rows * columns)) for name, sample in checked.items()}
+    shown = np.concatenate([nodes for sample in drawn.values() for nodes in sample])
+    frame = frame_of(nodes_of(first), schema_of(checked), limits, shown)
     if raster and (frame.schema.picture.cell is None or frame.color is None):
         raise ValueError(
             "raster must be False for clouds whose schema has no cells (picture.cell), got "
             f"{frame.schema.name or 'a schema made from numbers'}"
         )
-    most = max(len(sample.points) for sample in checked.values())
-    columns = min(columns, most)
-    rows = min(rows, math.ceil(most / columns))
-    drawn = {name: list(islice(each(sample), rows * columns)) for name, sample in checked.items()}
     headings = [_heading(name, nodes, frame) for name, nodes in drawn.items()]
     panel = min(1.5, (6.2 if len(checked) == 1 else 12.6) / (columns * len(checked)), 9.0 / rows)
     figure, blocks, bar = place_blocks(figure, headings, rows * panel, columns * panel, frame)
@@ -144,6 +145,8 @@ def compare_grids(
         for number, (axes, nodes) in enumerate(zip(panels, cloud_nodes, strict=False)):
             if number == 0:
                 label_positions(axes, block, frame, first=block is blocks[0])
+            if block is blocks[0] and number == (len(cloud_nodes) - 1) // columns * columns:
+                add_scale(axes, frame)
             if raster:
                 draw_image(axes, rasterize(nodes, frame), frame)
             else:

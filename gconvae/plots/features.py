@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gconvae import metrics
-from gconvae.plots.panels import log_range
+from gconvae.plots.frame import log_range
 from gconvae.plots.samples import as_samples, nodes_of, schema_of
 from gconvae.plots.style import COLORS, DASHES, Floats, check_positive, robust_range, spread
 from gconvae.schema import CloudSchema, Feature

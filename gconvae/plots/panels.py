@@ -5,142 +5,49 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from gconvae.plots.style import COLORS, Floats, robust_range
-from gconvae.schema import CloudSchema, Feature
+from gconvae.plots.frame import Frame
+from gconvae.plots.style import COLORS, Floats
 
 __all__ = [
-    "Frame",
-    "Limits",
+    "add_scale",
     "color_bar",
-    "count_outside",
     "draw_image",
     "draw_nodes",
     "empty_panels",
-    "frame_of",
     "label_positions",
-    "log_range",
     "name_panel",
     "place_blocks",
     "rasterize",
 ]
 
-Limits = tuple[tuple[float, float], tuple[float, float]]
-"""Lowest and highest x, then lowest and highest y."""
+DARK = colormaps["viridis"]
+"""Colours on a dark background: the larger the brighter."""
 
-COLORMAP = "viridis"
+LIGHT = ListedColormap(DARK(np.linspace(0.96, 0.0, 256)), "viridis from dark to light")
+"""Colours on white: the larger the darker, as ink is; the lightest can still be seen."""
 
-_MARKER = 0.085
+_MARKER = 0.1
 """Diameter of a node in a panel's width, where a cloud has 25."""
 
-MOST_BELOW = 0.05
-"""Share of values of a heavy tail that may be below 0 where it is drawn on a log scale."""
+_EDGE = "0.35", 0.25
+"""Colour and width in points of a node's outline on white."""
 
 LABEL_ROOM, LABEL_GAP = 0.24, 0.05
 """Inches that the label of a position takes, and that lie between it and the panels."""
 
 _SMALLEST, _LARGEST = 0.5, 1.5
 """Diameters between which a third position is drawn, in units of the usual one."""
-
-
-class Frame(NamedTuple):
-    """What all panels of a figure share.
-
-    Attributes:
-        limits: Ranges of the first two positions that are shown.
-        norm: Values of the coloured feature to colours; None = one colour.
-        schema: What the features are.
-        color: Column of the coloured feature; None = there is none.
-        size: Column of the position that is drawn as the size of a node, and its range; None =
-            all nodes have one size.
-        labelled: Whether the positions are named beside the grids.
-    """
-
-    limits: Limits
-    norm: Normalize | None
-    schema: CloudSchema
-    color: int | None
-    size: tuple[int, float, float] | None = None
-    labelled: bool = True
-
-
-def frame_of(nodes: Floats, schema: CloudSchema, limits: Limits | None = None) -> Frame:
-    """The frame of a first sample, the yardstick of the others.
-
-    The colour is the first feature that is no position, else a third position; beside such a
-    feature, a third position is the size of a node.
-
-    Args:
-        nodes: Of the sample, shape (P, F).
-        schema: What its features are.
-        limits: Of the positions; None = those of the schema's picture, else a square around all
-            but the outermost 1 % of the nodes.
-    """
-    positions = schema.num_positions
-    further = positions if schema.num_features > positions else None
-    color = 2 if further is None and positions > 2 else further
-    size = None
-    if further is not None and positions > 2:
-        size = (2, *robust_range(nodes[:, 2]))
-    norm = None if color is None else _norm(nodes[:, color], schema.features[color])
-    frame = schema.picture.frame if limits is None else limits
-    return Frame(frame or _square(nodes), norm, schema, color, size)
-
-
-def log_range(values: Floats, feature: Feature, lowest: float) -> tuple[float, float] | None:
-    """Where a heavy tail lies, for a logarithmic axis or colours.
-
-    Args:
-        values: Of the feature, shape (P,); any of them may be 0, and up to 5 % below, as some
-            that a model makes of a feature that is never below 0.
-        feature: What they are.
-        lowest: Percentile of the positive values to begin at.
-    Returns:
-        Lowest value, above 0, and highest, the percentile 99.9; None where the tail is not heavy,
-        both are the same, or values have both signs.
-    Example:
-        >>> from gconvae.schema import JETS
-        >>> log_range(np.array([0.0, *np.geomspace(1e-4, 1, 41)]), JETS.features[2], 0)[0]
-        0.0001
-    """
-    positive = values[values > 0]
-    if feature.tail is None or not len(positive) or (values < 0).mean() > MOST_BELOW:
-        return None
-    low, high = np.percentile(positive, [lowest, 99.9]).tolist()
-    return (low, high) if low < high else None
-
-
-def _norm(values: Floats, feature: Feature) -> Normalize:
-    """Colours over a known range, else over the values; logarithmic for a heavy tail."""
-    tail_range = log_range(values, feature, 1)
-    if tail_range is not None:
-        # what is 0 or less has the lowest colour: without one it would not be drawn
-        return LogNorm(*tail_range, clip=True)
-    if feature.tail is not None and values.min() < values.max():
-        low, high = np.percentile(values, [0.1, 99.9]).tolist()
-        size = np.abs(values[values != 0])
-        if low < high:
-            return SymLogNorm(float(np.median(size)), vmin=low, vmax=high, clip=True)
-    if feature.low is not None and feature.high is not None:
-        return Normalize(feature.low, feature.high)
-    return Normalize(*robust_range(values))
-
-
-def _square(nodes: Floats) -> Limits:
-    """Limits of equal length around the first two positions, or around the only one."""
-    ranges = [robust_range(values) for values in nodes[:, :2].T][:2]
-    ranges = ranges if nodes.shape[1] > 1 else [ranges[0], (-1.0, 1.0)]
-    half = 0.58 * max(high - low for low, high in ranges)
-    (x, y) = ((low + high) / 2 for low, high in ranges)
-    return (x - half, x + half), (y - half, y + half)
 
 
 def place_blocks(
@@ -212,6 +119,39 @@ def label_positions(axes: Axes, block: SubplotSpec, frame: Frame, *, first: bool
         axes.yaxis.set_label_coords(place.x0 - gap_x, middle, transform=figure.transFigure)
 
 
+def add_scale(axes: Axes, frame: Frame) -> None:
+    """A bar below a panel whose length in units of the first position is written beside it."""
+    if not frame.labelled:
+        return
+    low, high = frame.limits[0]
+    length = _round_length((high - low) / 3)
+    text = f"{length:g} {frame.schema.features[0].unit}".rstrip()
+    place: Any = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": axes.transAxes}
+    looks: Any = {"frameon": False, "pad": 0.0, "borderpad": 0.3, "sep": 2, "label_top": False}
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length,
+        text,
+        "upper left",
+        size_vertical=0.0,
+        fontproperties={"size": "x-small"},
+        **looks,
+        **place,
+    )
+    axes.add_artist(bar)
+
+
+def _round_length(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not longer.
+
+    Example:
+        >>> _round_length(7.3), _round_length(0.04)
+        (5.0, 0.02)
+    """
+    power = 10.0 ** math.floor(math.log10(length))
+    return next(factor for factor in (5, 2, 1) if factor * power <= length * (1 + 1e-9)) * power
+
+
 def name_panel(axes: Axes, name: str, frame: Frame) -> None:
     """Writes a name, such as that of a class, into the upper left corner of a panel."""
     color = "white" if frame.schema.picture.dark else "black"
@@ -265,7 +205,9 @@ def empty_panels(
 
 
 def draw_nodes(axes: Axes, nodes: Floats, frame: Frame, num_nodes: int) -> None:
-    """Nodes (N, F) as dots, smaller where clouds have up to many."""
+    """Nodes (N, F) as dots, smaller where clouds have up to many, the largest values on top."""
+    if frame.color is not None:
+        nodes = nodes[np.argsort(nodes[:, frame.color], kind="stable")]
     extent = axes.get_window_extent()
     panel = 72 * min(extent.width, extent.height) / axes.figure.dpi  # points
     # more nodes are smaller, so that the area that they cover stays about the same
@@ -280,8 +222,13 @@ def draw_nodes(axes: Axes, nodes: Floats, frame: Frame, num_nodes: int) -> None:
     if frame.color is None:
         axes.scatter(*place, color=COLORS[0], s=sizes, linewidths=0)
         return
-    values = nodes[:, frame.color]
-    axes.scatter(*place, c=values, s=sizes, cmap=COLORMAP, norm=frame.norm, linewidths=0)
+    colors: dict[str, Any] = {
+        "c": nodes[:, frame.color],
+        "cmap": _colormap(frame),
+        "norm": frame.norm,
+    }
+    edge, width = ("none", 0.0) if frame.schema.picture.dark else _EDGE
+    axes.scatter(*place, s=sizes, edgecolors=edge, linewidths=width, **colors)
 
 
 def rasterize(nodes: Floats, frame: Frame) -> Floats:
@@ -304,7 +251,8 @@ def draw_image(axes: Axes, image: Floats, frame: Frame) -> None:
     visible = np.ma.masked_equal(image, 0.0)
     (left, right), (low, high) = frame.limits
     place = (left, right, high, low)
-    axes.imshow(visible, cmap=COLORMAP, norm=frame.norm, interpolation="nearest", extent=place)
+    colors: Any = {"cmap": _colormap(frame), "norm": frame.norm}
+    axes.imshow(visible, interpolation="nearest", extent=place, **colors)
     _set_limits(axes, frame)
 
 
@@ -315,26 +263,23 @@ def _set_limits(axes: Axes, frame: Frame) -> None:
     )
 
 
-def count_outside(nodes: Floats, frame: Frame) -> int:
-    """Nodes that a panel does not show."""
-    (left, right), (top, bottom) = frame.limits
-    low, high = np.array([left, top]), np.array([right, bottom])
-    shown = nodes[:, : min(2, frame.schema.num_positions)]
-    low, high = low[: shown.shape[1]], high[: shown.shape[1]]
-    return int((~((shown >= low) & (shown <= high)).all(1)).sum())
-
-
 def color_bar(figure: Figure, place: SubplotSpec, frame: Frame) -> None:
     """The colour bar of all panels, where there are colours."""
     if frame.color is None or frame.norm is None:
         return
-    _fill_bar(figure.add_subplot(place), frame.norm, frame.schema.features[frame.color].label)
+    _fill_bar(figure.add_subplot(place), frame)
 
 
-def _fill_bar(axes: Axes, norm: Normalize, label: str) -> None:
+def _colormap(frame: Frame) -> Colormap:
+    return DARK if frame.schema.picture.dark else LIGHT
+
+
+def _fill_bar(axes: Axes, frame: Frame) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
-    bar = figure.colorbar(ScalarMappable(norm, COLORMAP), cax=axes, label=label)
+    assert frame.color is not None
+    colors = ScalarMappable(frame.norm, _colormap(frame))
+    bar = figure.colorbar(colors, cax=axes, label=frame.schema.features[frame.color].label)
     bar.outline.set_visible(False)
 
 
@@ -344,7 +289,7 @@ def _bar_text(frame: Frame, height: float) -> tuple[float, float]:
         return 0.0, 0.0
     trial = Figure(figsize=(1.0, height))
     axes = trial.add_axes((0.0, 0.0, 0.1, 1.0))
-    _fill_bar(axes, frame.norm, frame.schema.features[frame.color].label)
+    _fill_bar(axes, frame)
     trial.draw_without_rendering()
     whole = axes.get_tightbbox()
     assert whole is not None

@@ -62,7 +62,7 @@ def superpixels(image_size: int = 28) -> CloudSchema:
         distance=(1.0, 1.0, last),
         distance_unit="px",
         changes=CHANGES,
-        picture=Picture((edge, edge), y_down=True, cell=1.0, dark=True),
+        picture=Picture((edge, edge), y_down=True, cell=1.0),
         name="superpixels",
     )
 

@@ -14,6 +14,7 @@ from figures import (
 )
 from matplotlib.colors import LogNorm, SymLogNorm
 from matplotlib.figure import Figure
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from gconvae import clouds, datasets, plots
 from gconvae.schema import JETS, SUPERPIXELS, CloudSchema, Feature, Tail, superpixels
@@ -25,8 +26,9 @@ def test_each_panel_shows_the_nodes_of_its_cloud() -> None:
     drawn = scatters(plots.cloud_grid(points, rows=3, columns=4))
     assert len(drawn) == 12
     for cloud, scatter in zip(points.numpy(), drawn, strict=True):
-        np.testing.assert_allclose(offsets(scatter), cloud[:, :2], rtol=1e-6)
-        np.testing.assert_allclose(scatter.get_array(), cloud[:, 2], rtol=1e-6)
+        on_top_last = cloud[cloud[:, 2].argsort()]
+        np.testing.assert_allclose(offsets(scatter), on_top_last[:, :2], rtol=1e-6)
+        np.testing.assert_allclose(scatter.get_array(), on_top_last[:, 2], rtol=1e-6)
 
 
 def test_panels_are_filled_row_after_row() -> None:
@@ -43,7 +45,8 @@ def test_masked_nodes_are_not_drawn() -> None:
     mask[1, 10:] = False
     drawn = scatters(plots.cloud_grid(points, mask))
     assert [len(offsets(scatter)) for scatter in drawn] == [25, 10]
-    np.testing.assert_allclose(offsets(drawn[1]), points[1, :10, :2], rtol=1e-6)
+    real = points[1, :10]
+    np.testing.assert_allclose(offsets(drawn[1]), real[real[:, 2].argsort(), :2], rtol=1e-6)
     listed = scatters(plots.cloud_grid(points.tolist(), mask.tolist()))
     assert [len(offsets(scatter)) for scatter in listed] == [25, 10]
 
@@ -74,14 +77,46 @@ def test_y_points_upwards_where_no_schema_says_otherwise() -> None:
     assert bottom < top
 
 
-def test_panels_of_images_show_the_whole_image() -> None:
-    figure = plots.compare_grids(
-        {"real": eights(4), "off": eights(4) + 10.0}, schema=superpixels(32)
-    )
+@pytest.mark.parametrize(
+    ("shift", "x", "y"),
+    [(0.0, (3.5, 23.5), (23.5, 3.5)), (8.0, (3.5, 31.5), (31.5, 3.5))],
+)
+def test_panels_of_images_show_the_cells_that_the_nodes_of_all_samples_take(
+    shift: float, x: tuple[float, float], y: tuple[float, float]
+) -> None:
+    real = torch.tensor([[[10.0, 5.0, 0.5], [16.0, 22.0, 0.5]]])
+    figure = plots.compare_grids({"real": real, "off": real + shift}, schema=superpixels(32))
     for scatter in scatters(figure):
         assert scatter.axes is not None
-        assert scatter.axes.get_xlim() == (-0.5, 31.5)
-        assert scatter.axes.get_ylim() == (31.5, -0.5)
+        assert scatter.axes.get_xlim() == x
+        assert scatter.axes.get_ylim() == y
+
+
+def test_panels_of_images_end_where_the_image_ends() -> None:
+    real = torch.tensor([[[0.0, 5.0, 0.5], [40.0, 27.0, 0.5]]])  # one lies outside
+    figure = plots.cloud_grid(real, schema=SUPERPIXELS)
+    assert panels(figure)[0].get_xlim() == (-0.5, 27.5)
+    assert texts(figure) == ["nodes outside: 1"]
+
+
+def test_a_bar_below_the_first_column_says_the_scale() -> None:
+    figure = plots.compare_grids(
+        {"real": eights(6), "off": eights(6)}, rows=2, columns=3, schema=SUPERPIXELS
+    )
+    bars = {
+        number: found
+        for number, axes in enumerate(panels(figure))
+        for found in axes.artists
+        if isinstance(found, AnchoredSizeBar)
+    }
+    assert list(bars) == [3]  # of one grid, the lowest panel on the left
+    assert bars[3].txt_label.get_text() == "5 px"
+    figure.draw_without_rendering()
+    (line,) = bars[3].size_bar.get_children()
+    left, right = line.get_window_extent().intervalx
+    axes = panels(figure)[3]
+    ends = axes.transData.transform([(0, 0), (5, 0)])[:, 0]
+    assert right - left == pytest.approx(ends[1] - ends[0], rel=0.05)
 
 
 def test_colours_of_all_samples_and_of_the_one_bar_run_from_zero_to_one() -> None:
@@ -127,7 +162,8 @@ def test_clouds_of_an_untrained_model_are_shown_in_the_image() -> None:
     collapsed = torch.full((4, 25, 3), 13.5)
     collapsed[..., 2] = 0.5
     grid = plots.cloud_grid(collapsed, schema=SUPERPIXELS)
-    assert panels(grid)[0].get_xlim() == (-0.5, 27.5)
+    left, right = panels(grid)[0].get_xlim()
+    assert (left, right) == (6.5, 20.5)  # half of the image
 
 
 def test_coincident_nodes_of_foreign_clouds_are_drawn() -> None:
@@ -173,15 +209,18 @@ def test_a_raster_has_the_nodes_in_their_cells_the_brightest_of_a_cell_kept() ->
 
 
 def test_a_raster_has_the_limits_and_colours_of_nodes() -> None:
-    axes = panels(plots.cloud_grid(eights(1), schema=SUPERPIXELS, raster=True))[0]
-    assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 27.5), (27.5, -0.5))
+    axes, nodes = (
+        panels(plots.cloud_grid(eights(1), schema=SUPERPIXELS, raster=raster))[0]
+        for raster in (True, False)
+    )
+    assert (axes.get_xlim(), axes.get_ylim()) == (nodes.get_xlim(), nodes.get_ylim())
     assert axes.images[0].get_clim() == (0.0, 1.0)
 
 
 def test_the_schema_of_a_data_set_is_followed_without_being_named() -> None:
     data = datasets.from_points(eights(4), schema=SUPERPIXELS)
-    axes = panels(plots.cloud_grid(data))[0]
-    assert axes.get_xlim() == (-0.5, 27.5)
+    bottom, top = panels(plots.cloud_grid(data))[0].get_ylim()
+    assert bottom > top
     assert plots.cloud_grid(data).axes[-1].get_ylabel() == "intensity"
 
 
@@ -189,7 +228,7 @@ def test_points_in_space_are_coloured_by_their_third_position() -> None:
     space = torch.rand(3, 6, 3)
     figure = plots.cloud_grid(space, schema=points_schema("x y z", unit="mm"))
     assert figure.axes[-1].get_ylabel() == "z (mm)"
-    np.testing.assert_allclose(scatters(figure)[0].get_array(), space[0, :, 2])
+    np.testing.assert_allclose(scatters(figure)[0].get_array(), space[0, :, 2].sort()[0])
 
 
 def test_beside_a_feature_a_third_position_is_the_size_of_a_node() -> None:
@@ -197,7 +236,8 @@ def test_beside_a_feature_a_third_position_is_the_size_of_a_node() -> None:
     figure = plots.cloud_grid(space, schema=points_schema("x y z", "charge"))
     assert figure.axes[-1].get_ylabel() == "charge"
     sizes = scatters(figure)[0].get_sizes()
-    assert np.argsort(sizes).tolist() == space[0, :, 2].argsort().tolist()
+    drawn = space[0, space[0, :, 3].argsort()]  # the largest charge on top
+    assert np.argsort(sizes).tolist() == drawn[:, 2].argsort().tolist()
 
 
 @pytest.mark.parametrize("features", [1, 2])
@@ -302,7 +342,8 @@ def test_images_lie_above_their_clouds() -> None:
     assert len(figure.axes) == 2 * 5 + 1
     for i, (axes, scatter) in enumerate(zip(pictures, scatters(figure), strict=True)):
         np.testing.assert_allclose(axes.images[0].get_array(), images[i] / 255)
-        np.testing.assert_allclose(offsets(scatter), points[i, :, :2], rtol=1e-6)
+        nodes = points[i][points[i, :, 2].argsort()]
+        np.testing.assert_allclose(offsets(scatter), nodes[:, :2], rtol=1e-6)
         assert scatter.axes is not None
         above, below = axes.get_position(), scatter.axes.get_position()
         assert above.x0 == pytest.approx(below.x0)

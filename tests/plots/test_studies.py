@@ -1,4 +1,4 @@
-"""Figures of reports, sweeps and leaderboards."""
+"""Figures of sweeps and leaderboards."""
 
 from __future__ import annotations
 
@@ -7,71 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from figures import (
-    ROWS,
     compared,
-    make_report,
     tried,
 )
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
-from numpy.typing import NDArray
 
-from gconvae import metrics, plots
+from gconvae import plots
 from gconvae.plots.style import COLORS
-
-
-def drawn_values(figure: Figure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places of the values of a report, and of both ends of their error bars."""
-    (errorbar,) = [c for c in figure.axes[0].containers if isinstance(c, ErrorbarContainer)]
-    segments = np.array(errorbar.lines[2][0].get_segments())
-    return np.asarray(errorbar.lines[0].get_xdata()), segments[:, :, 0]
-
-
-def test_report_counts_values_and_errors_from_the_floor_in_its_widths() -> None:
-    values, ends = drawn_values(plots.report(make_report(*ROWS)))
-    np.testing.assert_allclose(values, [12.0, 13.5])
-    np.testing.assert_allclose(ends, [[12 - 2 / 3, 12 + 2 / 3], [13.0, 14.0]])
-
-
-def test_report_draws_what_is_worse_to_the_right_whatever_is_better() -> None:
-    rows = [
-        metrics.Row("chamfer", "coverage", "", 0.2, 0.02, 0.6, 0.5, "higher"),
-        metrics.Row("chamfer", "coverage", "", 0.7, 0.02, 0.6, 0.5, "higher"),
-        metrics.Row("points", "AUC", "", 0.9, 0.015, 0.52, 0.55, "0.5"),
-        metrics.Row("embedding", "memorization", "", 0.1, 0.015, 0.48, 0.45, "0.5"),
-        metrics.Row("chamfer", "MMD", "px", 1.5, 0.1, 2.0, 2.5),
-    ]
-    figure = plots.report(make_report(*rows))
-    values, _ = drawn_values(figure)
-    np.testing.assert_allclose(values, [4.0, -1.0, 38 / 3, 38 / 3, -1.0])
-    # the row is beyond the band where the table says so
-    assert [value > 1 for value in values] == [row.beyond for row in rows]
-    low, high = figure.axes[0].get_xlim()
-    assert low < -1
-    assert high > 13
-
-
-def test_report_has_a_band_of_what_real_samples_differ_by() -> None:
-    axes = plots.report(make_report(*ROWS)).axes[0]
-    (band,) = [patch for patch in axes.patches if patch.get_label() == "real against real"]
-    assert band.get_window_extent().x0 == pytest.approx(axes.transData.transform((-1, 0))[0])
-    assert band.get_window_extent().x1 == pytest.approx(axes.transData.transform((1, 0))[0])
-    assert "floor" in axes.get_xlabel()
-
-
-def test_report_writes_each_value_with_error_and_unit_beside_its_row() -> None:
-    axes = plots.report(make_report(*ROWS)).axes[0]
-    found = {text.get_text(): text.xy[1] for text in axes.texts if isinstance(text, Annotation)}
-    assert found == {"0.4 ± 0.02 px": 0, "0.03 ± 0.001": 1}
-    bottom, top = axes.get_ylim()
-    assert bottom > top  # the first row is the uppermost
-
-
-def test_report_leaves_out_rows_without_floor() -> None:
-    axes = plots.report(make_report(*ROWS)).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["x W1", "intensity W1"]
 
 
 def sweep_lines(figure: Figure) -> dict[str, tuple[list[Any], list[float], list[list[float]]]]:
@@ -129,11 +73,11 @@ def test_the_floor_of_settings_is_drawn_where_there_is_one() -> None:
     (floor,) = [
         line
         for line in plots.settings(tried({"beta": 1.0}), "beta").axes[0].lines
-        if line.get_label() == "floor"
+        if line.get_label() == "real against real"
     ]
     assert list(floor.get_ydata()) == [0.5, 0.5]
     figure = plots.settings(tried({"beta": 1.0}, floors=[]), "beta")
-    assert "floor" not in [line.get_label() for line in figure.axes[0].lines]
+    assert "real against real" not in [line.get_label() for line in figure.axes[0].lines]
 
 
 def test_settings_without_value_are_left_out_and_one_seed_has_no_error() -> None:

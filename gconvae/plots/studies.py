@@ -1,4 +1,4 @@
-"""Figures of comparisons: a report, the settings of a sweep, a leaderboard."""
+"""Figures of many trainings: the settings of a sweep, a leaderboard."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
-from gconvae import metrics
 from gconvae.plots.style import COLORS, DASHES, spread
 
-__all__ = ["leaderboard", "report", "settings"]
+__all__ = ["leaderboard", "settings"]
 
 _MOST_LINES = 12
 """That a reader tells apart."""
@@ -27,64 +26,6 @@ _TABLE = (
 
 _MOST_PANELS = 4
 """Side by side."""
-
-
-def report(report: metrics.Report, *, figure: Figure | None = None) -> Figure:
-    """Each figure of a comparison beside what two real samples differ by.
-
-    The axis counts from the floor in units of the distance from there to the 95th percentile of
-    real against real: what lies in the grey band could be a real sample's. It is logarithmic
-    beyond the band. Rows whose floor has no width are left out.
-
-    Args:
-        report: What :func:`gconvae.metrics.compare` found.
-        figure: Figure to draw into; None = a new one.
-    Raises:
-        ValueError: If no row has a floor with a width.
-    Example:
-        >>> import torch
-        >>> real, generated = torch.rand(2, 50, 25, 3)
-        >>> figure = report(metrics.compare(real, generated, metrics="features"))
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['x W1', 'y W1', 'feature 3 W1']
-    """
-    rows = [row for row in report.rows if row.badness(row.floor_95) > row.badness(row.floor)]
-    if not rows:
-        raise ValueError("report must have a row whose floor has a width, got none")
-    floor = np.array([row.badness(row.floor) for row in rows])
-    width = np.array([row.badness(row.floor_95) for row in rows]) - floor
-    value = (np.array([row.badness(row.value) for row in rows]) - floor) / width
-    error = np.array([row.error for row in rows]) / width
-    places = np.arange(len(rows))
-    figure = spread(figure, (7.6, 1.3 + 0.32 * len(rows)))
-    axes = figure.subplots()
-    axes.axvspan(-1.0, 1.0, color="0.88", label="real against real")
-    axes.axvline(0.0, color="0.45", linestyle="dashed", linewidth=1, label="floor (mean)")
-    axes.errorbar(value, places, xerr=error, fmt="o", color=COLORS[1], capsize=3, label="value")
-    axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
-    for place, row in zip(places, rows, strict=True):
-        text = " ".join(f"{row.value:.3g} ± {row.error:.2g} {row.unit}".split())
-        axes.annotate(
-            text,
-            (1.0, place),
-            xytext=(6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize="small",
-        )
-    axes.set_yticks(places, [f"{row.name} {row.metric}" for row in rows])
-    axes.set(
-        xlim=(
-            1.3 * min(-2.0, float((value - error).min())),
-            1.3 * max(2.0, float((value + error).max())),
-        ),
-        ylim=(len(rows) - 0.4, -0.6),
-        xlabel="worse than the floor, in widths of the floor (mean to 95 %)",
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
-    return figure
 
 
 def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = None) -> Figure:
@@ -129,7 +70,11 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
     floors = [floor for setting in tried for floor in setting["floors"]]
     if floors:
         axes.axhline(
-            float(np.mean(floors)), color="0.45", linestyle="dashed", linewidth=1, label="floor"
+            float(np.mean(floors)),
+            color="0.45",
+            linestyle="dashed",
+            linewidth=1,
+            label="real against real",
         )
     if is_number and min(values) > 0 and max(values) >= 10 * min(values):
         axes.set_xscale("log")
@@ -208,8 +153,10 @@ def _draw_variants(
     floor, worst, better = (metric[key] for key in ("floor", "floor_95", "better"))
     # 0.5 can be missed on either side
     first = 1 - worst if better == "0.5" else floor
-    axes.axvspan(first, worst, color="0.88", label="real against real")
-    axes.axvline(floor, color="0.45", linestyle="dashed", linewidth=1, label="floor (mean)")
+    axes.axvspan(first, worst, color="0.88", label="real against real, 95 %")
+    axes.axvline(
+        floor, color="0.45", linestyle="dashed", linewidth=1, label="real against real, mean"
+    )
     drawn = [
         (place, variant["metrics"][name], variant["name"] in metric["best"])
         for place, variant in enumerate(tried)
