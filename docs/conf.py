@@ -28,12 +28,32 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
     "api_pages",
     "command_help",
     "mathml",
 ]
 # tables are parts of pages
-exclude_patterns = ["_build", "tables", "Thumbs.db", ".DS_Store"]
+exclude_patterns = ["_build", "tables", "**/sg_execution_times.rst", "Thumbs.db", ".DS_Store"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "gallery_figures.Order",
+    "image_scrapers": ("gallery_figures.figures",),
+    "reset_modules": (),  # no example touches the style of figures
+    "capture_repr": (),
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "min_reported_time": 1e9,  # seconds of this machine say nothing about another one
+    "download_all_examples": False,
+    "show_api_usage": False,
+}
+
+copybutton_exclude = ".linenos, .gp, .go"
 
 # every reference to a name of gconvae must lead somewhere; the pages of other packages are out of
 # reach without the network, and a private base class has none

@@ -14,7 +14,7 @@ from gconvae import plots
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.schema import SUPERPIXELS
 
-COUNT = 25
+COUNT = 16
 """Clouds of a grid of the riddle."""
 
 SHARED = 1000
@@ -29,7 +29,7 @@ def riddle(model: gconvae.VAE, figures: Path, seed: int) -> str:
     grids += [("generated", half) for half in generated.split(COUNT)]
     random.Random(seed).shuffle(grids)
     named = {letter: grid for letter, (_, grid) in zip("ABCD", grids, strict=True)}
-    figure = plots.compare_grids(named, rows=5, columns=5, schema=SUPERPIXELS)
+    figure = plots.compare_grids(named, rows=4, columns=4, schema=SUPERPIXELS)
     plots.save(figure, figures / "which-are-real.png")
     return ", ".join(f"{letter} {kind}" for letter, (kind, _) in zip("ABCD", grids, strict=True))
 
@@ -48,7 +48,7 @@ def digits(runs: Path, figures: Path, chosen: list[int]) -> None:
         folder = runs / f"convae-flow-{digit}-0"
         samples = {
             "real": SuperpixelMNIST(digit, "test").points,
-            "generated": gconvae.load(folder).sample(COUNT, seed=0),
+            "generated": gconvae.load(folder).sample(25, seed=0),
         }
         figure = plots.compare_grids(samples, rows=5, columns=5, schema=SUPERPIXELS)
         plots.save(figure, figures / f"digit-{digit}.png")
