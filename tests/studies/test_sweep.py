@@ -33,6 +33,7 @@ from gconvae.studies.search_space import Range, read_option
 from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
 from gconvae.training.history import read_history
+from gconvae.training.run import Run
 
 # one thread, so that processes with other settings give the same bits
 SMALL = Experiment(
@@ -58,7 +59,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """Beta and seed of each training that is begun or gone on with."""
     calls, fit = [], experiment.fit
 
-    def noted(*arguments: Any, **options: Any) -> run_folder.Run:
+    def noted(*arguments: Any, **options: Any) -> Run:
         calls.append((options["beta"], options["seed"]))
         return fit(*arguments, **options)
 
@@ -462,7 +463,7 @@ def test_no_test_cloud_is_a_validation_cloud_of_another_seed(
 ) -> None:
     seen, fit = [], experiment.fit
 
-    def noted(model: Any, train: Any, valid: Any, **options: Any) -> run_folder.Run:
+    def noted(model: Any, train: Any, valid: Any, **options: Any) -> Run:
         seen.append(valid.points)
         return fit(model, train, valid, **options)
 
@@ -684,7 +685,7 @@ def interrupt_in(
     """Begins a sweep and breaks it off in a training's second epoch; counted from 1."""
     fit, calls = experiment.fit, []
 
-    def stops(*arguments: Any, **given: Any) -> run_folder.Run:
+    def stops(*arguments: Any, **given: Any) -> Run:
         calls.append(given)
         with monkeypatch.context() as patch:
             if len(calls) == training:
@@ -792,7 +793,7 @@ def test_a_trial_that_others_took_for_dead_is_finished(
 ) -> None:
     fit, calls = experiment.fit, []
 
-    def suspended(*arguments: Any, **options: Any) -> run_folder.Run:
+    def suspended(*arguments: Any, **options: Any) -> Run:
         calls.append(options)
         if len(calls) == 1:  # as another process does after half a minute
             opened = study(tmp_path / "sweep")
@@ -851,7 +852,7 @@ def test_two_processes_share_the_work_and_agree(
 ) -> None:
     fit, ours, betas = experiment.fit, [], [5.0, 0.1, 1.0]
 
-    def shared(*arguments: Any, **options: Any) -> run_folder.Run:
+    def shared(*arguments: Any, **options: Any) -> Run:
         ours.append((options["beta"], options["seed"]))
         (tmp_path / "ours").touch()
         return fit(*arguments, **options)
@@ -879,7 +880,7 @@ def test_a_folder_that_another_process_makes_meanwhile_is_looked_at_again(
 ) -> None:
     fit, places = experiment.fit, []
 
-    def late(*arguments: Any, **options: Any) -> run_folder.Run:
+    def late(*arguments: Any, **options: Any) -> Run:
         if not places:
             Path(options["out"]).mkdir(parents=True)
         places.append(options["out"])
