@@ -32,12 +32,15 @@ def html_table(
         rows: Cells, as many as heads; a :class:`Bold` one stands out.
         caption: A line above the table.
         notes: Lines below it.
+    Raises:
+        ValueError: If a row has another number of cells.
     Example:
         >>> html_table(["metric", "value"], [["x < y", Bold("1")]])
         '<div><table><thead><tr><th style="text-align: left">metric</th><th style="text-align: \
 right">value</th></tr></thead><tbody><tr><td style="text-align: left">x &lt; y</td><td \
 style="text-align: right"><b>1</b></td></tr></tbody></table></div>'
     """
+    rows = _checked(heads, rows)
 
     def line(cells: Sequence[str], tag: str) -> str:
         sides = ["left", *["right"] * (len(cells) - 1)]
@@ -62,6 +65,8 @@ def markdown_table(
         heads: Of the columns.
         rows: Cells, as many as heads; a :class:`Bold` one stands out.
         numbers: Whether all columns but the first hold numbers, which are aligned to the right.
+    Raises:
+        ValueError: If a row has another number of cells.
     Example:
         >>> print(markdown_table(["metric", "value"], [["a|b", Bold("1")]]))
         | metric | value |
@@ -69,7 +74,7 @@ def markdown_table(
         | a\|b | **1** |
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
-    lines = [[_markdown(cell) for cell in row] for row in (heads, *rows)]
+    lines = [[_markdown(cell) for cell in row] for row in (heads, *_checked(heads, rows))]
     text = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([text[0], f"|{'|'.join(rule)}|", *text[1:]])
 
@@ -83,6 +88,16 @@ def markdown_text(text: str) -> str:
     """
     one_line = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", html.escape(one_line, quote=False))
+
+
+def _checked(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+    rows = list(rows)
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(
+                f"rows must have as many cells as heads, {len(heads)}, got {len(row)}"
+            )
+    return rows
 
 
 def _html(cell: str) -> str:

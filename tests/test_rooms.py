@@ -30,6 +30,9 @@ STANDS_ON: dict[str, set[str]] = {
     "threads": set(),
     "freed_memory": set(),
     "markup": set(),
+    "quiet": set(),
+    "pyg": {"quiet"},
+    "bars": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -65,8 +68,8 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup", "plain"),
-    *("processes", "randomness", "registry", "schema", "threads"),
+    *("bars", "caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
+    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "schema", "threads"),
 }
 """The ground floor, on which every room stands."""
 
@@ -231,6 +234,11 @@ def test_only_neighbors_imports_torch_cluster() -> None:
 
 def test_only_plots_imports_matplotlib() -> None:
     assert {name.split("/")[0] for name in importers("matplotlib")} == {"plots"}
+
+
+def test_only_one_room_imports_pyg() -> None:
+    """It says things while it is imported, which are silenced there."""
+    assert importers("torch_geometric") == {"pyg.py"}
 
 
 def test_only_training_imports_lightning() -> None:

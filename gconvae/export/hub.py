@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from gconvae import __version__
 from gconvae.export.card import Source, model_card, source_of
+from gconvae.quiet import ignoring
 from gconvae.training.history import write_history
 from gconvae.training.run import Run
 from gconvae.training.run_folder import HUB, save_model, write_json
@@ -152,10 +152,8 @@ def _parsed(name: str) -> tuple[str, str | None]:
 
 def _huggingface_hub() -> ModuleType:
     try:
-        with warnings.catch_warnings():
-            # in a notebook without ipywidgets tqdm.auto, which it imports, asks to install them;
-            # bars of text do as well
-            warnings.filterwarnings("ignore", "IProgress not found")
+        # in a notebook tqdm.auto, which it imports, asks for ipywidgets; bars of text do as well
+        with ignoring("IProgress not found"):
             import huggingface_hub
             import huggingface_hub.errors
 

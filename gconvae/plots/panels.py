@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 
-from gconvae.plots.style import COLORS, Floats, robust_range
+from gconvae.plots.style import COLORS, Floats, NotebookFigure, robust_range
 from gconvae.schema import CloudSchema, Feature
 
 __all__ = [
@@ -163,7 +163,7 @@ def place_blocks(
     remarks = _remarks(frame, total_width)
     bottom = margin + (LABEL_ROOM if across else 0.0) + 0.16 * len(remarks)
     if figure is None:
-        figure = Figure(figsize=(total_width, bottom + height + head))
+        figure = NotebookFigure(figsize=(total_width, bottom + height + head))
     total_width, total_height = (side / figure.dpi for side in figure.bbox.size)
     right, top = total_width - margin - bar_text, total_height - head
     free = right - left - number * gap  # for the grids and the bar

@@ -90,6 +90,10 @@ class Reproduction:
             lines.append("versions and machine: the same")
         return "\n".join([self._result(), *lines])
 
+    def __repr__(self) -> str:
+        """One line, for lists and debuggers."""
+        return f"<Reproduction over {self.epochs_compared} epochs: {self._result()}>"
+
     def _result(self) -> str:
         difference = self.first_difference
         if difference is None:

@@ -352,6 +352,22 @@ def test_the_printed_table_marks_the_best_setting(whole: Sweep) -> None:
         assert ("best" in line) == (setting is whole.best)
 
 
+def test_a_sweep_is_one_line_for_a_debugger() -> None:
+    assert repr(by_hand((0.1, 0.9), (0.4, 0.5))) == (
+        "<Sweep of 2 settings, 2 seeds, intensity W1; best beta=1: 0.45>"
+    )
+    assert repr(by_hand(())) == "<Sweep of 1 settings, 2 seeds, intensity W1; all failed>"
+
+
+def test_the_table_of_a_notebook_has_the_best_setting_in_bold() -> None:
+    html = by_hand((), (0.4, 0.5), (0.6, 0.8))._repr_html_()
+    assert html.count("<b>") == 2
+    assert "<b>1</b>" in html
+    assert "<b>0.45 ± 0.05</b>" in html
+    assert "the loss is nan" in html
+    assert "<b>" not in by_hand(())._repr_html_()
+
+
 def test_the_printed_table_says_why_a_setting_has_no_value() -> None:
     _, first, second = str(by_hand((), (0.4, 0.5))).splitlines()
     assert "the loss is nan" in first
