@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gconvae import __version__, models
+from gconvae.export.names import parsed
 from gconvae.markup import markdown_table, markdown_text
 from gconvae.metrics.report import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
@@ -103,7 +104,7 @@ def model_card(
         command: What to run to train it again. None = what the run folder says.
     Raises:
         FileNotFoundError: If there is no such folder, or it holds no finished model.
-        ValueError: If ``source`` or ``license`` is none, or a file is damaged.
+        ValueError: If ``source``, ``name`` or ``license`` is none, or a file is damaged.
     Example:
         >>> card = model_card("pretrained:eights", "me/eights")
         >>> [line for line in card.splitlines() if line.startswith("#")][:3]
@@ -113,17 +114,19 @@ def model_card(
     """
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
         raise ValueError(f'license must be a name of the hub, such as "mit", got {license!r}')
+    name = parsed(name).name
+    folder = name.partition("/")[2]
     known = source_of(source)
     config = known.manifest.get("config", {})
     stated = license or _license_of(config)
     sections = [
         _front_matter(stated),
-        f"# {markdown_text(name.rpartition('/')[2])}\n\n{_summary(known.model)}",
+        f"# {markdown_text(folder)}\n\n{_summary(known.model)}",
         f"## Use\n\n{_use(known.model, name)}",
         f"## Schema\n\n{_schema(known.model.schema)}",
         f"## Training data\n\n{_data(known.manifest)}",
         f"## Settings\n\n{_settings(known)}",
-        f"## Seed and command\n\n{_again(known, name.rpartition('/')[2], name, command)}",
+        f"## Seed and command\n\n{_again(known, folder, name, command)}",
         f"## Metrics\n\n{_metrics(known.reports)}",
         f"## Licence\n\n{_license(stated, config if license is None else {})}",
         f"## Versions\n\n{_versions(known.manifest)}",

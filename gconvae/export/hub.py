@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from gconvae import __version__
 from gconvae.export.card import Source, model_card, source_of
+from gconvae.export.names import parsed
 from gconvae.quiet import ignoring
 from gconvae.training.history import write_history
 from gconvae.training.run import Run
@@ -26,11 +26,6 @@ MODEL = ("model.json", "model.safetensors")
 
 WANTED = (*MODEL, "manifest.json", "report_*.json")
 """Files that are downloaded: no code, and nothing else that a repository may hold."""
-
-_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
-
-_NAME = re.compile(rf"({_PART}/{_PART})(?:@([^@\s]+))?")
-"""A repository and perhaps a branch, tag or commit."""
 
 
 def hub_folder(name: str) -> Path:
@@ -46,7 +41,7 @@ def hub_folder(name: str) -> Path:
         ValueError: If the name is malformed.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
-    repository, revision = _parsed(name)
+    repository, revision = parsed(name)
     hub = _huggingface_hub()
     with _plain_errors(hub, name):
         folder = hub.snapshot_download(
@@ -100,7 +95,7 @@ def push_to_hub(
         ValueError: If the name is malformed, or a part of the model is not registered.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
-    repository, revision = _parsed(name)
+    repository, revision = parsed(name)
     if revision is not None:
         raise ValueError(f'name must be "user/name" without a revision, got {name!r}')
     hub = _huggingface_hub()
@@ -137,17 +132,6 @@ def _without_paths(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "network_of"} | {
         "config": config
     }
-
-
-def _parsed(name: str) -> tuple[str, str | None]:
-    """Repository and revision."""
-    found = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if found is None or re.search(r"--|\.\.", found[1]):
-        raise ValueError(
-            'a model of the hub must be named "user/name", when loaded "hf:user/name" or '
-            f'"hf:user/name@revision", got {name!r}'
-        )
-    return found[1], found[2]
 
 
 def _huggingface_hub() -> ModuleType:

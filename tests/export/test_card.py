@@ -161,6 +161,12 @@ def test_a_licence_that_the_hub_has_no_name_for_is_refused(license: str) -> None
     assert repr(license) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["eights", "me/eights\n```", 'me/"eights'])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match='must be named "user/name"'):
+        model_card("pretrained:eights", name)
+
+
 def test_bundled_jets_are_under_the_library_s_licence() -> None:
     card = model_card("pretrained:gluon", "me/gluon")
     assert front_matter(card)["license"] == "mit"

@@ -177,7 +177,14 @@ def test_a_repository_of_something_else_is_refused(hub: StubHub) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "eights", "me/", "/eights", "me/eights/more", "me/eights@", "me eights/x", "../secret"]
-    + ["me/..", "me/a--b", "-me/eights", "me/eights@a b", "https://huggingface.co/me/eights"],
+    + [
+        "me/..",
+        "me/a--b",
+        "-me/eights",
+        "me/eights@a b",
+        "me/eights@../../x",
+        "https://huggingface.co/me/eights",
+    ],
 )
 def test_a_malformed_name_is_refused_before_anything_is_asked(hub: StubHub, name: str) -> None:
     with pytest.raises(ValueError, match='must be named "user/name"') as caught:
