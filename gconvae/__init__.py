@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gconvae import (
         clouds,
         datasets,
+        export,
         likelihoods,
         losses,
         metrics,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from gconvae.studies.reproduction import reproduce
     from gconvae.studies.sweep import sweep
     from gconvae.training.fit import fit
-    from gconvae.training.run_folder import Run, load, save
+    from gconvae.training.run import Run
+    from gconvae.training.run_folder import load, save
     from gconvae.vae import VAE
 
 __version__ = "0.1.0"
@@ -40,9 +42,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Run",
     "VAE",
-    "__version__",
     "clouds",
     "datasets",
+    "export",
     "fit",
     "likelihoods",
     "load",
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Run": "training.run_folder",
+    "Run": "training.run",
     "VAE": "vae",
     "fit": "training.fit",
     "load": "training.run_folder",
@@ -79,8 +81,11 @@ _HOMES = {
 
 __getattr__, __dir__ = attach(__name__, {name: name for name in __all__} | _HOMES)
 
-# what a model's methods run stands above the model (docs/decisions/0007-stages.md)
+# what stands above its callers: a model's methods, and where a folder's name leads
+# (docs/decisions/0007-stages.md)
 link(
     with_prior="gconvae.training.refit",
     with_likelihood="gconvae.training.refit",
+    push_to_hub="gconvae.export.hub",
+    hub_folder="gconvae.export.hub",
 )

@@ -92,8 +92,6 @@ class VAE(Autoencoder):
     ) -> Any:
         """Decodes the posterior's mean of each cloud, or draws around that.
 
-        As many nodes come back, from a model that learned clouds of several sizes; else N.
-
         Args:
             points: Clouds in data units.
             mask: Shape (B, N), or None for all real; only beside bare points.
@@ -104,7 +102,8 @@ class VAE(Autoencoder):
             as_data: Return a list of PyG ``Data``; given graphs, graphs come back in any case.
             conditions: (C,) for all or (B, C); None = those that came with the clouds.
         Returns:
-            Data units, shape (B, N, F); ``Clouds`` where some have fewer nodes; or ``Data``.
+            Data units, shape (B, N, F); ``Clouds`` of as many nodes each, from a model that
+            learned several sizes; or ``Data``.
         """
         clouds = self.reconstruct_clouds(points, mask, labels, draw, seed, conditions)
         return self.returned(clouds, as_data or holds_graphs(points))
@@ -141,9 +140,7 @@ class VAE(Autoencoder):
         """
         ends = self.prepare(first, name="first"), self.prepare(second, name="second")
         lines = sampling.interpolations(self, *ends, steps, self.class_indices(labels))
-        if not self.conditioning.always_full:
-            return lines
-        return lines.points.unflatten(0, (-1, steps))
+        return lines.points.unflatten(0, (-1, steps)) if self.conditioning.always_full else lines
 
     @torch.no_grad()
     def sample(
@@ -240,11 +237,14 @@ class VAE(Autoencoder):
         """A copy of this model with another distribution around its mean, fitted to clouds.
 
         Args:
-            likelihood: A name of ``gconvae.models.available("likelihood")``, perhaps with options,
-                or a likelihood, of which a copy is fitted.
+            likelihood: A name, perhaps with options, or a likelihood, of which a copy is fitted.
             data: Noise is calibrated best on clouds that the model was not trained on; a
                 likelihood with a network of its own wants the training clouds.
             valid: As in :meth:`with_prior`, for a network and its temperatures.
             options: Of a named likelihood, ``seed`` and ``progress`` (a bar for a network).
         """
         return cast(VAE, linked("with_likelihood")(self, likelihood, data, valid=valid, **options))
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """:func:`gconvae.export.push_to_hub` of this model, with its options; the address."""
+        return cast(str, linked("push_to_hub")(self, name, **options))

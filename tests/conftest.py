@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from side_by_side import Starter, starter
+from stub_hub import StubHub
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # side by side each process has one core: threads that wait for each other would spin
@@ -104,3 +107,25 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     modules += ["gconvae.metrics.groups", "gconvae.studies.sweep"]
     with starter(tmp_path_factory.mktemp("said"), *modules) as begun:
         yield begun
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
+    """A hub in place of the real one, and an empty cache."""
+    constants = importlib.import_module("huggingface_hub.constants")
+    stub = StubHub()
+    monkeypatch.setattr(constants, "ENDPOINT", stub.address)
+    template = stub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    http = importlib.import_module("huggingface_hub.utils._http")
+    http.close_session()  # one that was made before has the proxies of before
+    yield stub
+    stub.close()
+    http.close_session()

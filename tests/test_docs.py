@@ -74,7 +74,7 @@ def test_every_page_of_the_api_is_in_its_table_of_contents() -> None:
     named = set(re.findall(r"^   ([\w.]+)$", text, re.MULTILINE))
     pages = {path.stem for path in (DOCS / "api").glob("*.md")} - {"index"}
     assert pages <= set(listed)
-    assert named == (pages - {"gconvae"}) | (set(gconvae.__all__) - {"__version__"})
+    assert named == (pages - {"gconvae"}) | set(gconvae.__all__)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def described(built: Path) -> set[str]:
 
 def test_every_public_name_is_described(described: set[str]) -> None:
     wanted = {f"gconvae.{name}" for name in gconvae.__all__} | set(api_pages.addresses().values())
-    assert wanted - described == {"gconvae.__version__"}
+    assert wanted <= described
 
 
 def test_no_public_name_is_described_twice(described: set[str]) -> None:
@@ -248,7 +248,7 @@ PYTHON_PAGES = [page for page in PAGES if blocks(page, "python", "pycon")]
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=page_name)
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "hub")
 def test_the_python_of_a_page_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # what `gconvae sample` of the tutorial writes
     np.savez("eights.npz", points=np.zeros((5, 25, 3), np.float32))

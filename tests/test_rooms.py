@@ -29,6 +29,10 @@ STANDS_ON: dict[str, set[str]] = {
     "cuda_graphs": set(),
     "threads": set(),
     "freed_memory": set(),
+    "markup": set(),
+    "quiet": set(),
+    "pyg": {"quiet"},
+    "bars": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -64,8 +68,8 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "plain", "processes"),
-    *("randomness", "registry", "schema", "threads"),
+    *("bars", "caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
+    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "schema", "threads"),
 }
 """The ground floor, on which every room stands."""
 
@@ -157,14 +161,20 @@ def calls_of(path: Path, name: str) -> list[str]:
     return [call for called, call in calls_in(path) if called.split(".")[-1] == name]
 
 
-def test_only_the_model_calls_what_stands_above_it() -> None:
-    """By the two names that the package's door links (docs/decisions/0007-stages.md)."""
+def test_only_the_model_and_the_run_folder_call_what_stands_above_them() -> None:
+    """By the names that the package's door links (docs/decisions/0007-stages.md)."""
     callers = {path.name: calls_of(path, "linked") for path in FILES if calls_of(path, "linked")}
-    assert callers == {"vae.py": ["linked('with_prior')", "linked('with_likelihood')"]}
+    assert callers == {
+        "vae.py": [
+            f"linked('{name}')" for name in ("with_prior", "with_likelihood", "push_to_hub")
+        ],
+        "run_folder.py": ["linked('hub_folder')"],
+    }
     assert not any(calls_of(path, "link") for path in FILES)
     (linked,) = calls_of(PACKAGE / "__init__.py", "link")
     assert linked == (
-        "link(with_prior='gconvae.training.refit', with_likelihood='gconvae.training.refit')"
+        "link(with_prior='gconvae.training.refit', with_likelihood='gconvae.training.refit', "
+        "push_to_hub='gconvae.export.hub', hub_folder='gconvae.export.hub')"
     )
 
 
@@ -224,6 +234,11 @@ def test_only_neighbors_imports_torch_cluster() -> None:
 
 def test_only_plots_imports_matplotlib() -> None:
     assert {name.split("/")[0] for name in importers("matplotlib")} == {"plots"}
+
+
+def test_only_one_room_imports_pyg() -> None:
+    """It says things while it is imported, which are silenced there."""
+    assert importers("torch_geometric") == {"pyg.py"}
 
 
 def test_only_training_imports_lightning() -> None:

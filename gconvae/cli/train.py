@@ -22,7 +22,7 @@ from gconvae.options import (
 if TYPE_CHECKING:
     from gconvae.datasets import CloudDataset
     from gconvae.metrics.report import Report
-    from gconvae.training.run_folder import Run
+    from gconvae.training.run import Run
     from gconvae.vae import VAE
 
 __all__ = ["COMMAND", "free_run_folder"]

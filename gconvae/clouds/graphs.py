@@ -13,7 +13,7 @@ from gconvae.clouds.padded import unpack
 from gconvae.schema import CloudSchema
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from gconvae.pyg import Data
 
 __all__ = ["from_data", "holds_graphs", "num_positions_of", "to_data"]
 
@@ -58,7 +58,7 @@ def to_data(
         >>> to_data(torch.zeros(2, 25, 3))[0]
         Data(x=[25, 1], pos=[25, 2])
     """
-    from torch_geometric.data import Data
+    from gconvae.pyg import Data
 
     positions = min(2, points.shape[-1]) if schema is None else schema.num_positions
     graphs = []
@@ -140,7 +140,7 @@ def _each(data: Any) -> list[Any]:
 
 def _is_graph(data: Any) -> bool:
     """Whether it is one graph; PyG's data sets have the attributes of their graphs too."""
-    from torch_geometric.data import Data
+    from gconvae.pyg import Data
 
     return isinstance(data, Data)
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset
 
 from gconvae import schema as schemas
 from gconvae.clouds import Clouds, as_clouds, described, from_data, sort_nodes, to_data
+from gconvae.pyg import Data, InMemoryDataset
 from gconvae.schema import CloudSchema
 
 __all__ = ["CloudDataset"]

@@ -25,7 +25,7 @@ from gconvae.datasets.summary import CloudSummary, summarize
 from gconvae.schema import CloudSchema
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from gconvae.pyg import Data
 
 __all__ = ["CloudFile"]
 

@@ -88,7 +88,7 @@ def _is_sample(data: Any) -> bool:
 
 def _of_items(data: Any, name: str, schema: CloudSchema | None) -> CloudDataset:
     """The clouds or graphs of a map-style data set."""
-    from torch_geometric.data import Dataset as GraphDataset
+    from gconvae.pyg import Dataset as GraphDataset
 
     is_graphs = isinstance(data, GraphDataset)
     if is_graphs or (hasattr(data, "__len__") and len(data) and hasattr(data[0], "pos")):

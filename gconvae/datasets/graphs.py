@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from torch_geometric.data import Data
-
 from gconvae.clouds import as_clouds, from_data, num_positions_of, sort_nodes
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.mnist import DIGITS, checked_digits
 from gconvae.datasets.sources import from_points
+from gconvae.pyg import Data
+from gconvae.pyg import datasets as pyg_datasets
 from gconvae.schema import CloudSchema, from_numbers
 
 __all__ = ["from_pyg"]
@@ -49,13 +49,11 @@ def from_pyg(
         >>> from_pyg([graph, graph], num_points=2).points.shape
         torch.Size([2, 2, 3])
     """
-    from torch_geometric.datasets import MNISTSuperpixels
-
     if positions not in ("auto", "xy", "yx"):
         raise ValueError(f"positions must be 'auto', 'xy' or 'yx', got {positions!r}")
     if num_points is not None and num_points < 1:
         raise ValueError(f"num_points must be at least 1, got {num_points}")
-    is_mnist = isinstance(dataset, MNISTSuperpixels)
+    is_mnist = isinstance(dataset, pyg_datasets.MNISTSuperpixels)
     graphs = _each(dataset)
     if digit is not None:
         digits = checked_digits(digit)

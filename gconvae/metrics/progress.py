@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+from gconvae.bars import drawing_interval
 
 __all__ = ["Progress"]
 
@@ -55,8 +56,7 @@ class Progress:
             total=STEPS,
             disable=not self.shown,
             delay=DELAY,
-            # a log file gets a line every 10 s, a terminal a moving bar
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
+            mininterval=drawing_interval(),
             miniters=0,
             smoothing=0.0,  # parts are weighed already, so the mean speed says what is left
             bar_format=FORMAT,

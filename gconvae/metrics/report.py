@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gconvae import files
+from gconvae.markup import html_table, markdown_table, markdown_text
 from gconvae.schema import CloudSchema
 
 __all__ = ["BETTER", "Report", "Row", "badness"]
@@ -22,6 +23,8 @@ BETTER = {
     "0.5": " (0.5 is best)",
 }
 """Which values of a metric are better, and what the table says of it."""
+
+_HEADS = ("metric", "value", "real against real", "95 % of real pairs", "value / real")
 
 
 def badness(value: float, better: str) -> float:
@@ -160,14 +163,22 @@ class Report:
         if not path.is_file():
             raise FileNotFoundError(f"path must be a saved report, there is no file {path}")
         try:
-            values = json.loads(path.read_text())
-            fields = [field.name for field in dataclasses.fields(Row)]
-            rows = tuple(Row(**{key: row[key] for key in fields}) for row in values["rows"])
-            schema = values.get("schema")
-            schema = None if schema is None else CloudSchema.from_dict(schema)
-            return cls(**(values | {"rows": rows, "schema": schema}))
+            return cls.from_dict(json.loads(path.read_text()))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"path must hold a saved report, {path} does not: {error}") from None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """The report of :meth:`to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is none.
+        """
+        fields = [field.name for field in dataclasses.fields(Row)]
+        rows = tuple(Row(**{key: row[key] for key in fields}) for row in values["rows"])
+        schema = values.get("schema")
+        schema = None if schema is None else CloudSchema.from_dict(schema)
+        return cls(**{**values, "rows": rows, "schema": schema})
 
     def __str__(self) -> str:
         """The report as an aligned table."""
@@ -177,30 +188,87 @@ class Report:
             "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in cells
         ]
-        head = (
-            f"{self.num_clouds} clouds on each side; floor: real against real, "
-            f"{self.num_splits} random splits"
-        )
-        missing = [f"left out: {metric}: {why}" for metric, why in self.left_out.items()]
-        return "\n".join([head, *(line.rstrip() for line in lines), *missing])
+        head = f"{self._sizes()}; floor: real against real, {self.num_splits} random splits"
+        return "\n".join([head, *(line.rstrip() for line in lines), *self._missing()])
 
-    def _cells(self, row: Row) -> tuple[str, ...]:
-        unit = f" ({row.unit})" if row.unit else ""
-        # digits of the smaller of error and width of the floor, so that both show two
-        width = abs(row.floor_95 - row.floor)
-        noise = 1e-9 * max(abs(row.value), abs(row.floor))  # of rounding
-        small = min((x for x in (row.error, width) if x > noise), default=1.0)
-        digits = max(0, 1 - math.floor(math.log10(small)))
+    def __repr__(self) -> str:
+        """One line, for lists and debuggers."""
+        beyond = sum(row.beyond for row in self.rows)
+        return (
+            f"<Report of {len(self.rows)} metrics, {beyond} beyond 95 % of real pairs; "
+            f"{self._sizes()}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it."""
+        return html_table(
+            _HEADS, self._columns(), caption=f"{self._sizes()}.", notes=self._notes()
+        )
+
+    def to_markdown(self) -> str:
+        """The report for a page: a table, then what it says of itself."""
+        said = markdown_text(" ".join([f"{self._sizes()}.", *self._notes()]))
+        return f"{markdown_table(_HEADS, self._columns())}\n\n{said}"
+
+    def _columns(self) -> list[tuple[str, ...]]:
+        """Cells of a table with heads."""
+        columns: list[tuple[str, ...]] = []
+        for row in self.rows:
+            digits = _digits(row)
+            columns.append(
+                (
+                    f"{_name(row)}{self._differs(row)}",
+                    f"{row.value:.{digits}f} ± {row.error:.{digits}f}",
+                    f"{row.floor:.{digits}f}",
+                    f"{row.floor_95:.{digits}f}",
+                    "-" if row.ratio is None else f"{row.ratio:.3g}",
+                )
+            )
+        return columns
+
+    def _notes(self) -> list[str]:
+        """What a table with heads leaves open."""
+        meaning = (
+            "Errors are standard errors; real against real is the same metric between two real "
+            f"samples, over {self.num_splits} random splits."
+        )
+        return [meaning, *(f"{line[0].upper()}{line[1:]}." for line in self._missing())]
+
+    def _sizes(self) -> str:
+        return f"{self.num_clouds} clouds on each side"
+
+    def _missing(self) -> list[str]:
+        return [f"left out: {metric}: {why}" for metric, why in self.left_out.items()]
+
+    def _differs(self, row: Row) -> str:
+        """Splits and clouds of a row, where they are not the report's."""
         others = {"splits": row.num_splits, "clouds": row.num_clouds}
         usual = {"splits": self.num_splits, "clouds": self.num_clouds}
-        notes = [
+        return "".join(
             f"; {number} {what}"
             for what, number in others.items()
             if number not in (None, usual[what])
-        ]
+        )
+
+    def _cells(self, row: Row) -> tuple[str, ...]:
+        digits = _digits(row)
         return (
-            f"{row.name} {row.metric}{unit}{BETTER[row.better]}",
+            _name(row),
             f"{row.value:.{digits}f} +- {row.error:.{digits}f}",
-            f"floor {row.floor:.{digits}f} (95 %: {row.floor_95:.{digits}f}{''.join(notes)})",
+            f"floor {row.floor:.{digits}f} (95 %: {row.floor_95:.{digits}f}{self._differs(row)})",
             "-" if row.ratio is None else f"{row.ratio:.3g} x floor",
         )
+
+
+def _name(row: Row) -> str:
+    """What is compared, how, in which unit, and what is better."""
+    unit = f" ({row.unit})" if row.unit else ""
+    return f"{row.name} {row.metric}{unit}{BETTER[row.better]}"
+
+
+def _digits(row: Row) -> int:
+    """Digits of the smaller of error and width of the floor, so that both show two."""
+    width = abs(row.floor_95 - row.floor)
+    noise = 1e-9 * max(abs(row.value), abs(row.floor))  # of rounding
+    small = min((x for x in (row.error, width) if x > noise), default=1.0)
+    return max(0, 1 - math.floor(math.log10(small)))

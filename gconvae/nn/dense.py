@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MLP
 
+from gconvae.pyg import nn as pyg
 from gconvae.registry import check_counts, check_widths, register
 
 __all__ = ["DenseDecoder"]
@@ -52,7 +52,7 @@ class DenseDecoder(nn.Module):
         check_widths("hidden", hidden)
         self.num_points, self.latent_dim = num_points, latent_dim
         self.num_features = num_features
-        self.mlp = MLP([latent_dim, *hidden, num_points * num_features], norm=None)
+        self.mlp = pyg.MLP([latent_dim, *hidden, num_points * num_features], norm=None)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """Nodes of each cloud.

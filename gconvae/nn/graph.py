@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.distributions import Independent
 from torch.nn import functional
@@ -21,6 +20,7 @@ from torch.nn import functional
 from gconvae.clouds import pack, sort_nodes
 from gconvae.neighbors.search import knn_graph
 from gconvae.nn.layers import Convolution, Readout, centred, make_norm
+from gconvae.pyg import nn as pyg
 from gconvae.registry import check_counts, check_widths, register
 from gconvae.schema import EXTENT
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gconvae.nn.gaussian import DiagonalGaussian
+from gconvae.pyg import nn as pyg
 from gconvae.registry import check_counts
 from gconvae.schema import EXTENT
 

@@ -8,17 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
-from torch_geometric.nn import MLP
-from torch_geometric.nn.aggr import MultiAggregation
-from torch_geometric.nn.aggr.utils import (
-    InducedSetAttentionBlock,
-    PoolingByMultiheadAttention,
-    SetAttentionBlock,
-)
 
 from gconvae.clouds import pack
 from gconvae.nn.gaussian import DiagonalGaussian
 from gconvae.nn.layers import centred
+from gconvae.pyg import nn as pyg
 from gconvae.registry import check_counts, check_widths, register
 from gconvae.schema import EXTENT
 
@@ -26,6 +20,9 @@ __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTrans
 
 AGGREGATIONS = ("sum", "mean", "max", "min", "median", "std", "var", "softmax", "power_mean")
 """PyG's aggregations that neither look at the order of nodes nor need options."""
+
+_ATTENTION = pyg.aggr.utils
+"""Its blocks of the set transformer."""
 
 
 @register("encoder", "deep_sets")
@@ -73,10 +70,10 @@ class DeepSetsEncoder(nn.Module):
         check_widths("cloud_hidden", cloud_hidden)
         names = _known_aggregations(aggregation)
         self.latent_dim, self.extent = latent_dim, extent
-        self.each_node = MLP([num_features, *node_hidden], norm=None, plain_last=False)
-        self.pool = MultiAggregation(names)
+        self.each_node = pyg.MLP([num_features, *node_hidden], norm=None, plain_last=False)
+        self.pool = pyg.MultiAggregation(names)
         pooled = len(names) * node_hidden[-1]
-        self.whole_cloud = MLP([pooled, *cloud_hidden], norm=None, plain_last=False)
+        self.whole_cloud = pyg.MLP([pooled, *cloud_hidden], norm=None, plain_last=False)
         self.gaussian = DiagonalGaussian(cloud_hidden[-1], latent_dim)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
@@ -146,12 +143,12 @@ class SetTransformerEncoder(nn.Module):
         self.latent_dim, self.extent = latent_dim, extent
         self.embed = nn.Linear(num_features, width)
         self.blocks = nn.ModuleList(
-            InducedSetAttentionBlock(width, inducing, heads)
+            _ATTENTION.InducedSetAttentionBlock(width, inducing, heads)
             if inducing
-            else SetAttentionBlock(width, heads)
+            else _ATTENTION.SetAttentionBlock(width, heads)
             for _ in range(blocks)
         )
-        self.pool = PoolingByMultiheadAttention(width, seeds, heads)
+        self.pool = _ATTENTION.PoolingByMultiheadAttention(width, seeds, heads)
         self.gaussian = DiagonalGaussian(seeds * width, latent_dim)
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Independent[Any]:
@@ -226,8 +223,10 @@ class SetTransformerDecoder(nn.Module):
         self.queries = nn.Parameter(torch.randn(num_points, width))
         if noise_dim:
             self.noise = nn.Linear(noise_dim, width, bias=False)
-        self.condition = MLP([latent_dim, 2 * width, 2 * width * blocks], norm=None)
-        self.blocks = nn.ModuleList(SetAttentionBlock(width, heads) for _ in range(blocks))
+        self.condition = pyg.MLP([latent_dim, 2 * width, 2 * width * blocks], norm=None)
+        self.blocks = nn.ModuleList(
+            _ATTENTION.SetAttentionBlock(width, heads) for _ in range(blocks)
+        )
         self.head = nn.Linear(width, num_features)
 
     def forward(

@@ -17,7 +17,7 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from gconvae.plots.frame import Frame
-from gconvae.plots.style import COLORS, Floats
+from gconvae.plots.style import COLORS, Floats, NotebookFigure
 
 __all__ = [
     "add_scale",
@@ -70,7 +70,7 @@ def place_blocks(
     remarks = _remarks(frame, total_width)
     bottom = margin + (LABEL_ROOM if across else 0.0) + 0.16 * len(remarks)
     if figure is None:
-        figure = Figure(figsize=(total_width, bottom + height + head))
+        figure = NotebookFigure(figsize=(total_width, bottom + height + head))
     total_width, total_height = (side / figure.dpi for side in figure.bbox.size)
     right, top = total_width - margin - bar_text, total_height - head
     free = right - left - number * gap  # for the grids and the bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "COLORS",
     "DASHES",
     "Floats",
+    "NotebookFigure",
     "check_path",
     "check_positive",
     "robust_range",
@@ -38,6 +40,19 @@ _UNDATED: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
 }
 """Formats, and the metadata that would make two files of one figure differ."""
+
+
+class NotebookFigure(Figure):
+    """A figure that shows itself as the last value of a notebook's cell.
+
+    Notebooks show a plain one only after pyplot was imported, and ours are made without it: they
+    are nobody's current figure, and are not shown twice.
+    """
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", dpi=self.dpi)
+        return picture.getvalue()
 
 
 def check_path(path: Path) -> str:
@@ -76,7 +91,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> Non
 def spread(figure: Figure | None, size: tuple[float, float]) -> Figure:
     """A figure whose labels do not overlap: a new one of this size, or the one given."""
     if figure is None:
-        return Figure(figsize=size, layout="constrained")
+        return NotebookFigure(figsize=size, layout="constrained")
     if figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
     return figure

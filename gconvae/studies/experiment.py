@@ -17,7 +17,7 @@ from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.schema import CloudSchema
 from gconvae.training.fit import fit
 from gconvae.training.preparation import VALID_FRACTION, shape_of, train_and_valid
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 from gconvae.vae import VAE
 
 __all__ = ["Experiment", "Splits", "train", "train_and_test"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gconvae import files
+from gconvae.markup import Bold, html_table
 from gconvae.metrics.report import Row, badness
 
 __all__ = ["BOUND", "MAIN", "Leaderboard", "Variant"]
@@ -146,13 +147,16 @@ class Leaderboard:
         Raises:
             ValueError: If there is no such metric.
         """
-        head, *lines = self._table(metrics, "**{}**", "{}")
+        head, *lines = self._table(metrics)
         rule = ["---", *["---:"] * (len(head) - 1)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+        marked = [[_marked(cell, "**{}**") for cell in line] for line in lines]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *marked))
 
     def __str__(self) -> str:
         """The main metrics as an aligned table; a star for the best and what is as good."""
-        lines = list(self._table(None, "{}*", "{} "))
+        heads, *rows = self._table(None)
+        marked = [[*row[:3], *(_marked(cell, "{}*", "{} ") for cell in row[3:])] for row in rows]
+        lines = [heads, *marked]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
             "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
@@ -161,24 +165,46 @@ class Leaderboard:
         head = (
             f"{len(self.seeds)} seeds, {self.epochs} epochs; * = best, or within one error of it"
         )
-        missing = [f"left out: {group}: {why}" for group, why in self.left_out.items()]
-        failed = [f"{v.name}: {v.failure}" for v in self.variants if v.failure]
-        return "\n".join([head, *(line.rstrip() for line in aligned), *missing, *failed])
+        return "\n".join([head, *(line.rstrip() for line in aligned), *self._missing()])
 
-    def _table(self, chosen: Sequence[str] | None, best: str, other: str) -> Iterator[list[str]]:
-        """Head, a line a variant, and the floors."""
+    def __repr__(self) -> str:
+        """One line, for lists and debuggers."""
+        found = [name for name in self._usual() if self.best(name)]
+        best = f"; best {found[0]}: {self.best(found[0])[0]}" if found else ""
+        return (
+            f"<Leaderboard of {len(self.variants)} variants, {len(self.seeds)} seeds, "
+            f"{self.epochs} epochs{best}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The table of :meth:`__str__` as notebooks show it, the best in bold."""
+        heads, *rows = self._table(None)
+        caption = (
+            f"{len(self.seeds)} seeds, {self.epochs} epochs; bold: best, or within one error of it"
+        )
+        return html_table(heads, rows, caption=caption, notes=self._missing())
+
+    def _missing(self) -> list[str]:
+        """Metrics and variants without values, and why."""
+        missing = [f"left out: {group}: {why}" for group, why in self.left_out.items()]
+        return missing + [f"{v.name}: {v.failure}" for v in self.variants if v.failure]
+
+    def _table(self, chosen: Sequence[str] | None) -> Iterator[list[str]]:
+        """Head, a line a variant, the best and what is as good in bold, and the floors."""
         names = self._usual() if chosen is None else list(chosen)
         rows = [self._row(name) for name in names]
         yield [*_HEADS, *(_heading(name, row) for name, row in zip(names, rows, strict=True))]
         winners = {name: self.best(name) for name in names}
         for variant in self.variants:
             cells = [
-                (best if variant.name in winners[name] else other).format(_cell(variant, name))
+                Bold(_cell(variant, name))
+                if variant.name in winners[name]
+                else _cell(variant, name)
                 for name in names
             ]
             yield [variant.name, f"{variant.parameters:,}", f"{variant.seconds:.2g}", *cells]
         floors = ["-" if math.isnan(row.floor) else f"{row.floor:.3g}" for row in rows]
-        yield [_FLOOR, "", "", *map(other.format, floors)]
+        yield [_FLOOR, "", "", *floors]
 
     def _usual(self) -> list[str]:
         """The metrics of a table."""
@@ -192,6 +218,10 @@ class Leaderboard:
         if metric not in self.floors:
             raise ValueError(f"metric must be one of {', '.join(self.floors)}, got {metric!r}")
         return self.floors[metric]
+
+
+def _marked(cell: str, bold: str, other: str = "{}") -> str:
+    return (bold if isinstance(cell, Bold) else other).format(cell)
 
 
 def _variant_dict(variant: Variant) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, of_stage, read_history
 from gconvae.training.optimization import Optimization
 from gconvae.training.preparation import identity, train_and_valid
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 from gconvae.training.watching import STAGES, made_callbacks, said, said_callbacks
 from gconvae.vae import VAE
 
@@ -89,6 +89,10 @@ class Reproduction:
         if not self.environment:
             lines.append("versions and machine: the same")
         return "\n".join([self._result(), *lines])
+
+    def __repr__(self) -> str:
+        """One line, for lists and debuggers."""
+        return f"<Reproduction over {self.epochs_compared} epochs: {self._result()}>"
 
     def _result(self) -> str:
         difference = self.first_difference

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gconvae import files
+from gconvae.markup import Bold, html_table
 from gconvae.metrics.report import badness
 
 __all__ = ["Setting", "Sweep", "in_words"]
@@ -104,6 +105,28 @@ class Sweep:
         """Writes the result as JSON, whole or not at all."""
         with files.whole(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+
+    def __repr__(self) -> str:
+        """One line, for lists and debuggers."""
+        best = "all failed"
+        if any(setting.values for setting in self.settings):
+            best = f"best {in_words(self.best.options)}: {self.best.mean:.4g}"
+        count = f"{len(self.settings)} settings, {len(self.seeds)} seeds"
+        return f"<Sweep of {count}, {self.metric}; {best}>"
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it, the best setting in bold."""
+        names = list(dict.fromkeys(name for each in self.settings for name in each.options))
+        best = self.best if any(setting.values for setting in self.settings) else None
+        rows = []
+        for setting in self.settings:
+            value = setting.failure or f"{setting.mean:.4g}"
+            if len(setting.values) > 1:
+                value += f" ± {setting.error:.2g}"
+            cells = [*(str(setting.options.get(name, "-")) for name in names), value]
+            rows.append([Bold(cell) if setting is best else cell for cell in cells])
+        caption = f"On validation clouds, mean and error over {len(self.seeds)} seeds"
+        return html_table([*names, self.metric], rows, caption=caption)
 
     def __str__(self) -> str:
         """A table, the best setting marked."""

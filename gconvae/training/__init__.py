@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from gconvae.training.determinism import deterministic
     from gconvae.training.history import History, read_history, write_history
     from gconvae.training.preparation import check_trainable, identity, train_and_valid
+    from gconvae.training.run import Run
     from gconvae.training.run_folder import (
         FolderTakenError,
-        Run,
         begin,
         check_saveable,
         describe,
@@ -65,7 +65,7 @@ _HOMES = {
     "split": "batches",
     "FolderTakenError": "run_folder",
     "History": "history",
-    "Run": "run_folder",
+    "Run": "run",
     "begin": "run_folder",
     "check_saveable": "run_folder",
     "describe": "run_folder",

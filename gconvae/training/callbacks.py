@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from gconvae import files
+from gconvae.bars import drawing_interval
 from gconvae.training.history import of_stage, write_history
 from gconvae.training.stages.stage import Stage
 
@@ -73,15 +73,13 @@ class StageBar(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         """At the start: the bar."""
-        # a log file gets a line every 10 s, a terminal a moving bar
-        interval = 0.1 if sys.stderr.isatty() else 10.0
         assert isinstance(stage, Stage)
         self.bar = tqdm(
             desc=stage.name,
             total=stage.num_steps,
             initial=stage.steps_taken,
             unit="step",
-            mininterval=interval,
+            mininterval=drawing_interval(),
             dynamic_ncols=True,
         )
         if stage.is_recorded:

@@ -42,7 +42,7 @@ from gconvae.training.preparation import (
     train_and_valid,
     warn_of_slow,
 )
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 from gconvae.training.stages.later import later_stages
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage

@@ -10,7 +10,7 @@ from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.options import TrainingOptions
 from gconvae.training.preparation import in_memory
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 
 __all__ = ["narrow_features", "warn_of_doubts"]
 

@@ -10,7 +10,6 @@ import platform
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,19 @@ from safetensors.torch import load_file
 from safetensors.torch import save as write_tensors
 
 from gconvae import files, models
-from gconvae.training.history import History
+from gconvae.lazy import linked
 from gconvae.vae import VAE
 
 __all__ = [
     "begin",
     "FolderTakenError",
-    "Run",
     "check_saveable",
     "describe",
     "differences",
     "environment",
     "free_folder",
     "load",
+    "located",
     "pretrained",
     "read_manifest",
     "save",
@@ -46,6 +45,9 @@ FORMAT = 3
 
 PRETRAINED = "pretrained:"
 """What the name of a bundled model begins with where a run folder could stand."""
+
+HUB = "hf:"
+"""What the name of a model of the Hugging Face hub begins with, likewise."""
 
 _BUNDLED = resources.files("gconvae").joinpath("data", "pretrained")
 
@@ -69,38 +71,26 @@ class FolderTakenError(ValueError):
     """The folder of a new run exists, perhaps since a moment ago; nothing is written over."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished training.
-
-    Attributes:
-        model: The trained copy, at its best epoch by validation loss.
-        history: One list a column, one entry an epoch of each stage.
-        manifest: What it was made with: options, versions, machine, checksum of the data.
-        folder: Where all of it was saved, or None.
-    """
-
-    model: VAE
-    history: History
-    manifest: Mapping[str, Any]
-    folder: Path | None = None
-
-
 def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> VAE:
-    """The model of a run folder, or a bundled one; never runs code from a file.
+    """The model of a run folder, a bundled one or one of the hub; never runs code from a file.
 
     Args:
         folder: As ``gconvae.fit(..., out=folder)`` or ``gconvae train`` wrote it, or
-            ``"pretrained:NAME"`` with a name of :func:`pretrained`.
+            ``"pretrained:NAME"`` with a name of :func:`pretrained`, or ``"hf:user/name"`` or
+            ``"hf:user/name@revision"``, a model of the Hugging Face hub (extra ``hub``), whose
+            files stay in the hub's cache.
         device: Where to put the model, whatever device it was trained on.
     Raises:
-        FileNotFoundError: If there is no such folder, or it holds no finished model.
-        ValueError: If a file in it is damaged, or no bundled model has that name.
+        FileNotFoundError: If there is no such folder, or it holds no finished model; if the hub
+            has no such model, or cannot be reached and the cache does not have it.
+        ValueError: If a file in it is damaged, or no bundled model has that name, or a name of the
+            hub is malformed.
+        ModuleNotFoundError: If huggingface_hub is needed and not installed.
     Example:
         >>> load("pretrained:eights").sample(2, seed=0).shape
         torch.Size([2, 25, 3])
     """
-    folder = _located(folder)
+    folder = located(folder)
     described, weights = folder / "model.json", folder / "model.safetensors"
     for file in (described, weights):
         if not file.is_file():
@@ -132,8 +122,15 @@ def pretrained() -> list[str]:
     return sorted(folder.name for folder in _BUNDLED.iterdir() if folder.is_dir())
 
 
-def _located(folder: str | os.PathLike[str]) -> Path:
-    """The folder itself, or that of a bundled model."""
+def located(folder: str | os.PathLike[str]) -> Path:
+    """The folder itself, that of a bundled model, or the copy of one of the hub.
+
+    Raises:
+        FileNotFoundError: If the hub has no such model, or cannot be reached.
+        ValueError: If there is no bundled model of that name, or a name of the hub is malformed.
+    """
+    if str(folder).startswith(HUB):
+        return Path(linked("hub_folder")(str(folder).removeprefix(HUB)))
     if not str(folder).startswith(PRETRAINED):
         return Path(folder).expanduser()
     name = str(folder).removeprefix(PRETRAINED)
@@ -275,12 +272,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a run was begun with, and, if it is finished, how it ended.
 
     Args:
-        folder: A run folder, or ``"pretrained:NAME"``.
+        folder: A run folder, ``"pretrained:NAME"`` or ``"hf:user/name"``.
     Raises:
         FileNotFoundError: If the folder holds no begun run.
         ValueError: If its manifest is damaged.
     """
-    file = _located(folder) / "manifest.json"
+    file = located(folder) / "manifest.json"
     if not file.is_file():
         raise FileNotFoundError(f"folder must hold a begun run, {folder} has no {file.name}")
     try:

@@ -145,3 +145,34 @@ def test_loading_another_file_is_an_error(tmp_path: Path, text: str) -> None:
 def test_unknown_row_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"\(x W1, .*, nodes W1\), got z W1"):
         make_report(*W1).row("z")
+
+
+def test_a_report_is_one_line_for_a_debugger() -> None:
+    assert repr(make_report(*W1)) == (
+        "<Report of 3 metrics, 2 beyond 95 % of real pairs; 974 clouds on each side>"
+    )
+
+
+def test_the_table_of_a_notebook_has_the_numbers_of_the_printed_one() -> None:
+    html = make_report(*W1, left_out={"Frechet": "too few <clouds>"})._repr_html_()
+    for text in ("x W1 (px)", "0.351 ± 0.021", "0.041", "0.068", "8.52", "200 random splits"):
+        assert text in html
+    assert "too few &lt;clouds&gt;" in html
+
+
+def test_markdown_has_a_line_a_metric_and_says_what_a_row_has_of_its_own() -> None:
+    row = Row("points", "AUC", "", 0.6, 0.02, 0.49, 0.53, "0.5", 500, 8)
+    lines = make_report(*W1, row).to_markdown().splitlines()
+    assert lines[0] == (
+        "| metric | value | real against real | 95 % of real pairs | value / real |"
+    )
+    assert lines[2] == "| x W1 (px) | 0.351 ± 0.021 | 0.041 | 0.068 | 8.52 |"
+    assert lines[5].startswith(
+        "| points AUC (0.5 is best); 8 splits; 500 clouds | 0.600 ± 0.020 |"
+    )
+    assert lines[-1].startswith("974 clouds on each side. Errors are standard errors")
+
+
+def test_a_report_comes_back_from_its_dict() -> None:
+    report = make_report(*W1)
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report

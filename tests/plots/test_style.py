@@ -198,3 +198,15 @@ def test_saving_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 def test_wrong_input_is_an_error_that_names_it(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_figure_is_a_picture_for_a_notebook(call: Callable[[Figure | None], Figure]) -> None:
+    picture: Any = call(None)
+    assert picture._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_the_caller_s_is_left_to_the_caller() -> None:
+    figure = Figure()
+    assert plots.cloud_grid(eights(3), figure=figure) is figure
+    assert not hasattr(figure, "_repr_png_")

@@ -82,3 +82,18 @@ def test_a_comparison_is_plain_json(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "table.json").read_text())
     assert saved["variants"][0]["metrics"]["x W1"]["stddev"] is None
     assert saved["metrics"]["x W1"]["best"] == ["a"]
+
+
+def test_a_leaderboard_is_one_line_for_a_debugger() -> None:
+    assert repr(found({"a": (3.0, 3.2), "b": (1.0, 1.2)})) == (
+        "<Leaderboard of 2 variants, 2 seeds, 3 epochs; best x W1: b>"
+    )
+    assert repr(found({"a": ()})) == "<Leaderboard of 1 variants, 2 seeds, 3 epochs>"
+
+
+def test_the_table_of_a_notebook_has_the_best_in_bold_and_escapes_names() -> None:
+    html = found({"<a>": (3.0, 3.2), "b": (1.0, 1.2)})._repr_html_()
+    assert "&lt;a&gt;" in html
+    assert html.count("<b>") == 1
+    assert "<b>1.10 ± 0.14</b>" in html
+    assert "real against real" in html

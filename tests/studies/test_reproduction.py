@@ -522,3 +522,8 @@ def test_a_run_with_a_schedule_that_ended_early_is_made_again(
     found = reproduce(folder, eights)
     assert found.identical, found
     assert found.epochs_compared == ran
+
+
+def test_a_reproduction_is_one_line_for_a_debugger() -> None:
+    same = Reproduction(3, ("history", "weights", "samples"), None, ())
+    assert repr(same) == "<Reproduction over 3 epochs: identical>"

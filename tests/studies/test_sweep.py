@@ -33,6 +33,7 @@ from gconvae.studies.search_space import Range, read_option
 from gconvae.studies.settings import Setting, Sweep
 from gconvae.training import run_folder
 from gconvae.training.history import read_history
+from gconvae.training.run import Run
 
 # one thread, so that processes with other settings give the same bits
 SMALL = Experiment(
@@ -58,7 +59,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """Beta and seed of each training that is begun or gone on with."""
     calls, fit = [], experiment.fit
 
-    def noted(*arguments: Any, **options: Any) -> run_folder.Run:
+    def noted(*arguments: Any, **options: Any) -> Run:
         calls.append((options["beta"], options["seed"]))
         return fit(*arguments, **options)
 
@@ -351,6 +352,22 @@ def test_the_printed_table_marks_the_best_setting(whole: Sweep) -> None:
         assert ("best" in line) == (setting is whole.best)
 
 
+def test_a_sweep_is_one_line_for_a_debugger() -> None:
+    assert repr(by_hand((0.1, 0.9), (0.4, 0.5))) == (
+        "<Sweep of 2 settings, 2 seeds, intensity W1; best beta=1: 0.45>"
+    )
+    assert repr(by_hand(())) == "<Sweep of 1 settings, 2 seeds, intensity W1; all failed>"
+
+
+def test_the_table_of_a_notebook_has_the_best_setting_in_bold() -> None:
+    html = by_hand((), (0.4, 0.5), (0.6, 0.8))._repr_html_()
+    assert html.count("<b>") == 2
+    assert "<b>1</b>" in html
+    assert "<b>0.45 ± 0.05</b>" in html
+    assert "the loss is nan" in html
+    assert "<b>" not in by_hand(())._repr_html_()
+
+
 def test_the_printed_table_says_why_a_setting_has_no_value() -> None:
     _, first, second = str(by_hand((), (0.4, 0.5))).splitlines()
     assert "the loss is nan" in first
@@ -462,7 +479,7 @@ def test_no_test_cloud_is_a_validation_cloud_of_another_seed(
 ) -> None:
     seen, fit = [], experiment.fit
 
-    def noted(model: Any, train: Any, valid: Any, **options: Any) -> run_folder.Run:
+    def noted(model: Any, train: Any, valid: Any, **options: Any) -> Run:
         seen.append(valid.points)
         return fit(model, train, valid, **options)
 
@@ -684,7 +701,7 @@ def interrupt_in(
     """Begins a sweep and breaks it off in a training's second epoch; counted from 1."""
     fit, calls = experiment.fit, []
 
-    def stops(*arguments: Any, **given: Any) -> run_folder.Run:
+    def stops(*arguments: Any, **given: Any) -> Run:
         calls.append(given)
         with monkeypatch.context() as patch:
             if len(calls) == training:
@@ -792,7 +809,7 @@ def test_a_trial_that_others_took_for_dead_is_finished(
 ) -> None:
     fit, calls = experiment.fit, []
 
-    def suspended(*arguments: Any, **options: Any) -> run_folder.Run:
+    def suspended(*arguments: Any, **options: Any) -> Run:
         calls.append(options)
         if len(calls) == 1:  # as another process does after half a minute
             opened = study(tmp_path / "sweep")
@@ -851,7 +868,7 @@ def test_two_processes_share_the_work_and_agree(
 ) -> None:
     fit, ours, betas = experiment.fit, [], [5.0, 0.1, 1.0]
 
-    def shared(*arguments: Any, **options: Any) -> run_folder.Run:
+    def shared(*arguments: Any, **options: Any) -> Run:
         ours.append((options["beta"], options["seed"]))
         (tmp_path / "ours").touch()
         return fit(*arguments, **options)
@@ -879,7 +896,7 @@ def test_a_folder_that_another_process_makes_meanwhile_is_looked_at_again(
 ) -> None:
     fit, places = experiment.fit, []
 
-    def late(*arguments: Any, **options: Any) -> run_folder.Run:
+    def late(*arguments: Any, **options: Any) -> Run:
         if not places:
             Path(options["out"]).mkdir(parents=True)
         places.append(options["out"])

@@ -22,7 +22,7 @@ from gconvae.schema import points as schema_of
 from gconvae.training import batches, callbacks
 from gconvae.training import clouds as training_clouds_module
 from gconvae.training.clouds import CloudsInMemory, CloudsOnDisk, seen_rows
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 from gconvae.training.stages.reconstructions import Reconstructions
 from gconvae.vae import VAE
 

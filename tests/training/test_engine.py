@@ -30,7 +30,7 @@ from gconvae.clouds import order, validation
 from gconvae.datasets import CloudDataset, SuperpixelMNIST
 from gconvae.priors import Prior
 from gconvae.training import callbacks
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 
 STAGES = ["network", "prior", "likelihood"]
 PRIOR_STEPS, LIKELIHOOD_STEPS = 45, 5

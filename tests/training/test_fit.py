@@ -31,7 +31,7 @@ from gconvae.scaling import FeatureScaling
 from gconvae.schema import SUPERPIXELS, superpixels
 from gconvae.training import batches, callbacks, optimization
 from gconvae.training.engine import Engine
-from gconvae.training.run_folder import Run
+from gconvae.training.run import Run
 from gconvae.vae import VAE
 
 

@@ -1,0 +1,327 @@
+"""The model card: what a published model is, what it was trained on, and how good it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gconvae import __version__, models
+from gconvae.export.names import parsed
+from gconvae.markup import markdown_table, markdown_text
+from gconvae.metrics.report import Report
+from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.schema import CloudSchema
+from gconvae.training.history import History, read_history
+from gconvae.training.run import PARTS, Run
+from gconvae.training.run_folder import load, located, read_manifest
+from gconvae.vae import VAE
+
+__all__ = ["Source", "model_card", "source_of"]
+
+TITLES = {
+    "generated": "Generated against held-out test clouds",
+    "reconstructed": "Reconstructed against held-out test clouds",
+    "valid": "Generated against the validation clouds, which chose the best epoch",
+}
+"""Reports of a run folder, ``report_NAME.json``, in the order of the card."""
+
+LICENSES = {
+    "cc-by-sa-3.0": "It was trained on digits that derive from MNIST, which is CC BY-SA 3.0.",
+    "mit": "It was trained on the jets that come with gconvae, which are under the MIT licence.",
+}
+"""Licences of the bundled data."""
+
+_ELSEWHERE = ("data", "digit", "seed", "threads")
+"""Options that the card names outside of its table of settings."""
+
+
+class Source(NamedTuple):
+    """What is known of a model that is published.
+
+    Attributes:
+        model: The model.
+        manifest: What it was trained with; empty = not known.
+        history: Of its training, or None.
+        reports: Name to report, such as ``"generated"``.
+    """
+
+    model: VAE
+    manifest: Mapping[str, Any]
+    history: History | None
+    reports: Mapping[str, Report]
+
+
+def source_of(source: VAE | Run | str | os.PathLike[str]) -> Source:
+    """All that a model, a run or a folder knows.
+
+    Args:
+        source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes.
+    Raises:
+        FileNotFoundError: If there is no such folder, or it holds no finished model.
+        ValueError: If it is none of these, or a file is damaged.
+    """
+    if isinstance(source, VAE):
+        return Source(source, {}, None, {})
+    if isinstance(source, Run):
+        reports = {} if source.folder is None else _reports(source.folder)
+        return Source(source.model, source.manifest, source.history, reports)
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(f"source must be a model, a run or a folder, got {source!r}")
+    folder = located(source)
+    model = load(folder)
+    if not (folder / "manifest.json").is_file():  # gconvae.save writes none
+        return Source(model, {}, None, _reports(folder))
+    manifest, rows = read_manifest(folder), folder / "history.csv"
+    reports = _reports(folder)
+    if manifest.get("report") is not None:  # of the weights that come with the package
+        reports["generated"] = Report.from_dict(manifest["report"])
+    history = read_history(rows) if rows.is_file() else None
+    return Source(model, manifest, history, reports)
+
+
+def model_card(
+    source: VAE | Run | str | os.PathLike[str],
+    name: str = "user/name",
+    *,
+    license: str | None = None,
+    command: str | None = None,
+) -> str:
+    """A model's README for the hub, with the front matter that the hub reads.
+
+    It says how to load the model, the schema of its clouds, the training data, settings, seed and
+    command, metrics with error bars beside the real-against-real baseline, licence and versions. A
+    model alone does not know how it was trained; a run or a run folder does.
+
+    Args:
+        source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes.
+        name: Of the repository.
+        license: The hub's name of a licence, such as ``"mit"``. None = that of the bundled data
+            where it was trained on these, else none is stated.
+        command: What to run to train it again. None = what the run folder says.
+    Raises:
+        FileNotFoundError: If there is no such folder, or it holds no finished model.
+        ValueError: If ``source``, ``name`` or ``license`` is none, or a file is damaged.
+    Example:
+        >>> card = model_card("pretrained:eights", "me/eights")
+        >>> [line for line in card.splitlines() if line.startswith("#")][:3]
+        ['# eights', '## Use', '## Schema']
+        >>> 'model = gconvae.load("hf:me/eights")' in card
+        True
+    """
+    if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        raise ValueError(f'license must be a name of the hub, such as "mit", got {license!r}')
+    name = parsed(name).name
+    folder = name.partition("/")[2]
+    known = source_of(source)
+    config = known.manifest.get("config", {})
+    stated = license or _license_of(config)
+    sections = [
+        _front_matter(stated),
+        f"# {markdown_text(folder)}\n\n{_summary(known.model)}",
+        f"## Use\n\n{_use(known.model, name)}",
+        f"## Schema\n\n{_schema(known.model.schema)}",
+        f"## Training data\n\n{_data(known.manifest)}",
+        f"## Settings\n\n{_settings(known)}",
+        f"## Seed and command\n\n{_again(known, folder, name, command)}",
+        f"## Metrics\n\n{_metrics(known.reports)}",
+        f"## Licence\n\n{_license(stated, config if license is None else {})}",
+        f"## Versions\n\n{_versions(known.manifest)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _reports(folder: Path) -> dict[str, Report]:
+    """Reports that lie in a run folder."""
+    found = sorted(folder.glob("report_*.json"))
+    return {path.stem.removeprefix("report_"): Report.load(path) for path in found}
+
+
+def _front_matter(license: str | None) -> str:
+    lines = ["library_name: gconvae", "pipeline_tag: other", "tags:"]
+    lines += [f"- {tag}" for tag in ("gconvae", "point-cloud", "variational-autoencoder")]
+    stated = [] if license is None else [f"license: {license}"]
+    return "\n".join(["---", *stated, *lines, "---"])
+
+
+def _summary(model: VAE) -> str:
+    schema, told = model.schema, model.conditioning
+    kind = f" ({markdown_text(schema.name)})" if schema.name else ""
+    nodes = f"{'up to ' * told.ragged}{told.num_points} nodes"
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"A variational autoencoder that generates sparse clouds{kind} of {nodes} with "
+        f"{schema.num_features} features each. It has {model.prior.latent_dim} latent dimensions "
+        f"and {numbers:,} parameters, and was made with gconvae."
+    )
+
+
+def _use(model: VAE, name: str) -> str:
+    told = model.conditioning
+    shape = f"(1000, {told.num_points}, {model.schema.num_features})"
+    calls = [
+        "import gconvae",
+        f'model = gconvae.load("hf:{name}")',
+        f"clouds = model.sample_clouds(1000, seed=0)  # points {shape}, mask, in data units",
+    ]
+    if told.num_classes:
+        calls.append("of_one_class = model.sample_clouds(1000, seed=0, label=0)")
+    install = _fenced('pip install "gconvae[hub]"', "shell")
+    return f"{install}\n\n{_fenced(chr(10).join(calls), 'python')}"
+
+
+def _schema(schema: CloudSchema) -> str:
+    rows = [
+        (
+            each.name,
+            each.unit or "1",
+            "not known" if each.low is None else f"{each.low:g} to {each.high:g}",
+            "position" if each.position else "feature",
+            "-" if each.period is None else f"{each.period:.6g}",
+        )
+        for each in schema.features
+    ]
+    table = markdown_table(("feature", "unit", "range", "kind", "period"), rows, numbers=False)
+    keys = [f"{'-' * descends}{schema.names[column]}" for column, descends in schema.order_keys]
+    ordered = markdown_text(", ".join(keys))
+    lines = [table, f"Canonical node order: {ordered} (with a minus: the largest first)."]
+    if schema.classes:
+        lines.append(f"Classes: {markdown_text(', '.join(schema.classes))}.")
+    if schema.conditions:
+        labels = ", ".join(each.label for each in schema.conditions)
+        lines.append(f"Conditions of a cloud: {markdown_text(labels)}.")
+    return "\n\n".join(lines)
+
+
+def _data(manifest: Mapping[str, Any]) -> str:
+    if not manifest:
+        return "Not recorded: this card was made from the model alone."
+    rows = [
+        (part, f"{manifest[key]['clouds']:,}", manifest[key]["sha256"][:16])
+        for part, key in (("training", "train"), ("validation", "valid"))
+    ]
+    table = markdown_table(("part", "clouds", "SHA-256 begins with"), rows, numbers=False)
+    return f"{_origin(manifest.get('config', {}))}\n\n{table}"
+
+
+def _origin(config: Mapping[str, Any]) -> str:
+    """Where the training clouds came from."""
+    kind = _bundled(config)
+    if kind == "digits":
+        digit = config["digit"]
+        chosen = "all ten digits" if digit is None else f"digit {digit}"
+        return f"The superpixel digits that come with gconvae: {markdown_text(chosen)}."
+    data = str(config.get("data") or "")
+    if kind == "jets":
+        return f"The jets that come with gconvae: {markdown_text(data.partition(':')[2])}."
+    # where the file lay is nobody's business
+    return f"Custom clouds{': ' * bool(data)}{markdown_text(Path(data).name)}."
+
+
+def _bundled(config: Mapping[str, Any]) -> str | None:
+    """Which bundled clouds were trained on: ``"digits"``, ``"jets"`` or None."""
+    if "digit" not in config:  # of gconvae.fit
+        return None
+    if config.get("data") is None:
+        return "digits"
+    return "jets" if str(config["data"]).startswith("jets:") else None
+
+
+def _settings(known: Source) -> str:
+    described = models.describe(known.model)
+    parts = [
+        (kind, described[kind]["name"], _in_words(described[kind]["options"])) for kind in PARTS
+    ]
+    table = markdown_table(("part", "name", "options"), parts, numbers=False)
+    config = known.manifest.get("config")
+    if config is None:
+        return table
+    usual = {
+        field.name: field.default
+        for options in (DataOptions, ModelOptions, TrainingOptions)
+        for field in dataclasses.fields(options)
+        if field.name not in _ELSEWHERE
+    }
+    rows = [
+        (name, str(config[name]))
+        for name, default in usual.items()
+        if config.get(name) is not None and config[name] != default
+    ]
+    changed = markdown_table(("option", "value"), rows, numbers=False)
+    said = f"differ from the defaults here:\n\n{changed}" if rows else "are the defaults."
+    return f"{table}\n\nOptions, all of which are in `manifest.json`, {said}"
+
+
+def _in_words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _again(known: Source, folder: str, name: str, command: str | None) -> str:
+    """Seed, threads, and what to type to train it again."""
+    manifest, lines = known.manifest, []
+    if manifest:
+        options, device = manifest["options"], manifest.get("machine", {}).get("device", "?")
+        lines.append(
+            f"Seed: {options['seed']}; threads: {manifest.get('threads', '?')}; device: {device}. "
+            "With the versions below the same seed gives the same bits."
+        )
+    if command is not None:
+        lines.append(_fenced(command, "shell"))
+    elif not manifest or known.history is None:
+        lines.append("How to train it again was not recorded.")
+    elif "digit" in manifest.get("config", {}):
+        lines.append(
+            _fenced(
+                f"hf download {name} --local-dir runs/{folder}\n"
+                f"gconvae reproduce runs/{folder}\n"
+                f"gconvae train --config runs/{folder}/config.yaml --out runs/again",
+                "shell",
+            )
+        )
+    else:
+        download = _fenced(f"hf download {name} --local-dir runs/{folder}", "shell")
+        call = f'gconvae.reproduce("runs/{folder}", data)  # data: the training clouds'
+        lines += [download, _fenced(call, "python")]
+    return "\n\n".join(lines)
+
+
+def _metrics(reports: Mapping[str, Report]) -> str:
+    names = [*(name for name in TITLES if name in reports), *sorted(set(reports) - set(TITLES))]
+    if not names:
+        return "None were recorded: `gconvae.metrics.compare` makes a report."
+    return "\n\n".join(
+        f"### {markdown_text(TITLES.get(name, name))}\n\n{reports[name].to_markdown()}"
+        for name in names
+    )
+
+
+def _license_of(config: Mapping[str, Any]) -> str | None:
+    """Of the bundled data that a model was trained on."""
+    return {"digits": "cc-by-sa-3.0", "jets": "mit", None: None}[_bundled(config)]
+
+
+def _license(stated: str | None, config: Mapping[str, Any]) -> str:
+    if stated is None:
+        return "Not stated. Ask who published it."
+    reason = f" {LICENSES[stated]}" if _bundled(config) else ""
+    return f"The weights are under `{stated}`.{reason}"
+
+
+def _versions(manifest: Mapping[str, Any]) -> str:
+    machine = manifest.get("machine")
+    if not machine:
+        return f"Published with gconvae {__version__}."
+    rows: Iterable[tuple[str, str]] = (
+        (key, str(value)) for key, value in machine.items() if value is not None
+    )
+    return markdown_table(("what", "version"), rows, numbers=False)
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code that ends where it should, whatever is in it."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -1,0 +1,230 @@
+"""Models of the hub: uploaded to a hub on this machine, and loaded from it by huggingface_hub."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stub_hub import StubHub
+
+import gconvae
+from gconvae.export.hub import WANTED, hub_folder
+from gconvae.training.run_folder import read_manifest
+
+constants = importlib.import_module("huggingface_hub.constants")
+
+
+@pytest.fixture(scope="module")
+def model() -> gconvae.VAE:
+    return small_model()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> gconvae.Run:
+    """A short training of eights, with a run folder."""
+    data = gconvae.datasets.SuperpixelMNIST(digit=8, split="test")[:40]
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    return gconvae.fit(small_model(), data, epochs=1, seed=3, out=folder, progress=False)
+
+
+def small_model() -> gconvae.VAE:
+    return gconvae.models.create("convae", hidden=8, channels=(2, 2, 2), latent_dim=2, seed=0)
+
+
+def same_samples(first: gconvae.VAE, second: gconvae.VAE) -> bool:
+    return torch.equal(first.sample(3, seed=1), second.sample(3, seed=1))
+
+
+def test_a_model_comes_back_as_it_was_pushed(hub: StubHub, model: gconvae.VAE) -> None:
+    address = model.push_to_hub("me/eights", token="hf_secret")
+    assert address == f"{hub.address}/me/eights"
+    assert same_samples(gconvae.load("hf:me/eights"), model)
+
+
+def test_options_of_an_upload_reach_the_hub(hub: StubHub, model: gconvae.VAE) -> None:
+    model.push_to_hub("me/hidden", private=True, commit_message="First", token="hf_secret")
+    assert hub.private == {"me/hidden": True}
+    assert hub.messages == ["First"]
+    assert hub.tokens == {"Bearer hf_secret"}
+
+
+def test_a_model_alone_uploads_weights_and_card(hub: StubHub, model: gconvae.VAE) -> None:
+    model.push_to_hub("me/eights", token="hf_secret", license="mit")
+    files = hub.repositories["me/eights"][-1]
+    assert sorted(files) == ["README.md", "model.json", "model.safetensors"]
+    assert b"license: mit" in files["README.md"]
+
+
+@pytest.mark.parametrize("form", ["run", "folder", "path"])
+def test_a_run_uploads_what_it_knows(hub: StubHub, run: gconvae.Run, form: str) -> None:
+    source: Any = {"run": run, "folder": str(run.folder), "path": run.folder}[form]
+    gconvae.export.push_to_hub(source, "me/run", token="hf_secret")
+    files = hub.repositories["me/run"][-1]
+    assert sorted(files) == [
+        *("README.md", "config.yaml", "history.csv", "manifest.json"),
+        *("model.json", "model.safetensors", "report_valid.json"),
+    ]
+    assert b"Seed: 3;" in files["README.md"]
+    assert read_manifest("hf:me/run") == json.loads(json.dumps(run.manifest))
+
+
+def test_a_downloaded_run_can_be_reproduced(
+    hub: StubHub, run: gconvae.Run, tmp_path: Path
+) -> None:
+    gconvae.export.push_to_hub(run, "me/run", token="hf_secret")
+    for path, content in hub.repositories["me/run"][-1].items():  # as hf download does
+        (tmp_path / path).write_bytes(content)
+    data = gconvae.datasets.SuperpixelMNIST(digit=8, split="test")[:40]
+    assert gconvae.reproduce(tmp_path, data, model=small_model(), progress=False).identical
+
+
+def test_a_run_without_folder_uploads_its_manifest_and_history(
+    hub: StubHub, run: gconvae.Run
+) -> None:
+    bare = gconvae.Run(run.model, run.history, run.manifest)
+    gconvae.export.push_to_hub(bare, "me/run", token="hf_secret")
+    assert {"manifest.json", "history.csv"} <= hub.repositories["me/run"][-1].keys()
+
+
+def test_folders_of_this_machine_are_not_published(hub: StubHub, run: gconvae.Run) -> None:
+    config = {"data": "/home/me/secret/jets.hdf5", "digit": 8, **run.manifest["config"]}
+    manifest = {**run.manifest, "config": config, "network_of": "/home/me/secret/other"}
+    told = gconvae.Run(run.model, run.history, manifest)
+    gconvae.export.push_to_hub(told, "me/run", token="hf_secret")
+    files = hub.repositories["me/run"][-1]
+    assert not any(b"secret" in content for content in files.values())
+    assert json.loads(files["manifest.json"])["config"]["data"] == "jets.hdf5"
+
+
+def test_a_card_of_ones_own_is_uploaded_as_it_is(hub: StubHub, model: gconvae.VAE) -> None:
+    card = gconvae.export.model_card(model, "me/eights") + "\n## Notes\n\nMine.\n"
+    gconvae.export.push_to_hub(model, "me/eights", token="hf_secret", card=card)
+    assert hub.repositories["me/eights"][-1]["README.md"].decode() == card
+
+
+def test_a_second_upload_is_a_new_commit_and_a_revision_is_the_old_one(
+    hub: StubHub, model: gconvae.VAE
+) -> None:
+    model.push_to_hub("me/eights", token="hf_secret")
+    other = gconvae.models.create("convae", hidden=8, channels=(2, 2, 2), latent_dim=2, seed=1)
+    other.push_to_hub("me/eights", token="hf_secret")
+    assert same_samples(gconvae.load("hf:me/eights"), other)
+    assert same_samples(gconvae.load("hf:me/eights@v1"), model)
+    assert same_samples(gconvae.load(f"hf:me/eights@{hub.commit_of('me/eights', 1)}"), model)
+
+
+def test_only_data_of_a_model_are_downloaded(hub: StubHub, model: gconvae.VAE) -> None:
+    model.push_to_hub("me/eights", token="hf_secret")
+    hub.repositories["me/eights"][-1] |= {
+        "gconvae.py": b"raise SystemExit",
+        "model.pkl": b"cos\nsystem",
+        "last.ckpt": b"large",
+        "parts/report_x.py": b"1 / 0",
+    }
+    gconvae.load("hf:me/eights")
+    assert sorted(hub.asked) == ["model.json", "model.safetensors"]
+    assert not any(pattern.endswith((".py", ".pkl", "*")) for pattern in WANTED)
+
+
+def test_a_copy_in_the_cache_does_without_network(hub: StubHub, model: gconvae.VAE) -> None:
+    model.push_to_hub("me/eights", token="hf_secret")
+    first = gconvae.load("hf:me/eights")
+    hub.close()
+    assert same_samples(gconvae.load("hf:me/eights"), first)
+
+
+def test_a_copy_in_the_cache_does_in_offline_mode(
+    hub: StubHub, model: gconvae.VAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.push_to_hub("me/eights", token="hf_secret")
+    first = gconvae.load("hf:me/eights")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    importlib.import_module("huggingface_hub.utils._http").close_session()
+    assert same_samples(gconvae.load("hf:me/eights"), first)
+
+
+def test_without_network_and_copy_the_error_says_so(hub: StubHub) -> None:
+    hub.close()
+    with pytest.raises(
+        FileNotFoundError, match=r"^the hub must be reached.*hf:me/eights"
+    ) as caught:
+        gconvae.load("hf:me/eights")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_repository_that_is_not_there_is_named(hub: StubHub) -> None:
+    with pytest.raises(FileNotFoundError, match="hf:me/nothing does not, or is private"):
+        gconvae.load("hf:me/nothing")
+
+
+def test_a_revision_that_is_not_there_is_named(hub: StubHub, model: gconvae.VAE) -> None:
+    model.push_to_hub("me/eights", token="hf_secret")
+    with pytest.raises(FileNotFoundError, match="the revision.*hf:me/eights@v9 does not"):
+        gconvae.load("hf:me/eights@v9")
+
+
+def test_a_repository_of_something_else_is_refused(hub: StubHub) -> None:
+    hub.repositories["me/other"] = [{"model.json": b"{}", "pytorch_model.bin": b"x"}]
+    with pytest.raises(FileNotFoundError, match=r"hf:me/other has no model\.safetensors"):
+        gconvae.load("hf:me/other")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "eights", "me/", "/eights", "me/eights/more", "me/eights@", "me eights/x", "../secret"]
+    + [
+        "me/..",
+        "me/a--b",
+        "-me/eights",
+        "me/eights@a b",
+        "me/eights@../../x",
+        "https://huggingface.co/me/eights",
+    ],
+)
+def test_a_malformed_name_is_refused_before_anything_is_asked(hub: StubHub, name: str) -> None:
+    with pytest.raises(ValueError, match='must be named "user/name"') as caught:
+        gconvae.load(f"hf:{name}")
+    assert repr(name) in str(caught.value)
+    assert hub.tokens == set()
+
+
+def test_a_model_is_pushed_to_no_revision(model: gconvae.VAE) -> None:
+    with pytest.raises(ValueError, match="without a revision, got 'me/eights@main'"):
+        model.push_to_hub("me/eights@main")
+
+
+@pytest.mark.parametrize("source", [None, 3, torch.zeros(2)])
+def test_only_models_and_runs_are_pushed(source: Any) -> None:
+    with pytest.raises(ValueError, match="source must be a model, a run or a folder, got"):
+        gconvae.export.push_to_hub(source, "me/eights")
+
+
+def test_an_account_that_may_not_write_is_a_permission_error(
+    hub: StubHub, model: gconvae.VAE
+) -> None:
+    hub.refuses = 403
+    with pytest.raises(PermissionError, match="may write me/eights, the hub says 403"):
+        model.push_to_hub("me/eights", token="hf_secret")
+
+
+def test_an_upload_without_token_says_how_to_log_in(hub: StubHub, model: gconvae.VAE) -> None:
+    hub.refuses = 401
+    with pytest.raises(PermissionError, match="hf auth login"):
+        model.push_to_hub("me/eights")
+
+
+def test_an_upload_without_network_is_a_connection_error(hub: StubHub, model: gconvae.VAE) -> None:
+    hub.close()
+    with pytest.raises(ConnectionError, match="the hub must take me/eights"):
+        model.push_to_hub("me/eights", token="hf_secret")
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "gconvae\[hub\]"'):
+        hub_folder("me/eights")
