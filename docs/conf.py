@@ -33,7 +33,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "api_pages",
     "command_help",
-    "mathml",
+    "sphinx-mathjax-offline",  # formulas need no network
 ]
 # tables are parts of pages
 exclude_patterns = ["_build", "tables", "**/sg_execution_times.rst", "Thumbs.db", ".DS_Store"]
@@ -83,7 +83,6 @@ html_theme = "furo"
 html_title = f"gconvae {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["gconvae.css"]
-html_math_renderer = "mathml"
 html_copy_source = False
 html_show_copyright = False
 
