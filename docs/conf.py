@@ -36,7 +36,7 @@ extensions = [
     "sphinx-mathjax-offline",  # formulas need no network
 ]
 # tables are parts of pages
-exclude_patterns = ["_build", "tables", "**/sg_execution_times.rst", "Thumbs.db", ".DS_Store"]
+exclude_patterns = ["_build", "tables", "Thumbs.db", ".DS_Store"]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
@@ -48,9 +48,10 @@ sphinx_gallery_conf = {
     "capture_repr": (),
     "abort_on_example_error": True,
     "show_memory": False,
-    "min_reported_time": 1e9,  # seconds of this machine say nothing about another one
+    "min_reported_time": 1e9,  # seconds of one machine say nothing about another
     "download_all_examples": False,
     "show_api_usage": False,
+    "write_computation_times": False,
 }
 
 copybutton_exclude = ".linenos, .gp, .go"
