@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as write_tensors
 
 from gconvae import files, models
+from gconvae.plain import did_you_mean
 from gconvae.training.history import History
 from gconvae.vae import VAE
 
@@ -138,8 +139,9 @@ def _located(folder: str | os.PathLike[str]) -> Path:
         return Path(folder).expanduser()
     name = str(folder).removeprefix(PRETRAINED)
     if name not in pretrained():
-        known = ", ".join(PRETRAINED + known for known in pretrained())
-        raise ValueError(f"a bundled model must be one of {known}, got {folder}")
+        known = [PRETRAINED + known for known in pretrained()]
+        hint = did_you_mean(folder, known)
+        raise ValueError(f"a bundled model must be one of {', '.join(known)}, got {folder}{hint}")
     return Path(str(_BUNDLED.joinpath(name)))
 
 
