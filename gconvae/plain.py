@@ -44,15 +44,16 @@ def closest(name: Any, known: Iterable[str]) -> str | None:
     return names[found[0]] if found else None
 
 
-def did_you_mean(name: Any, known: Iterable[str]) -> str:
+def did_you_mean(name: Any, known: Iterable[str], before: str = "") -> str:
     """The end of a message about a wrong name: which one was probably meant; empty if none.
 
     Args:
         name: As it was written.
         known: All names that there are.
+        before: What stands before all of them, and says nothing about how close they are.
     Example:
         >>> f"got 'trian'{did_you_mean('trian', ['train', 'sample'])}"
         "got 'trian'; did you mean 'train'?"
     """
     found = closest(name, known)
-    return "" if found is None else f"; did you mean {found!r}?"
+    return "" if found is None else f"; did you mean {before + found!r}?"

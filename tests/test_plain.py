@@ -28,6 +28,11 @@ def test_a_name_that_is_nearly_right_is_found(name: object, found: str | None) -
     )
 
 
+def test_what_all_names_begin_with_makes_none_of_them_close() -> None:
+    assert did_you_mean("w", ["top", "gluon"], "jets:") == ""
+    assert did_you_mean("tpo", ["top", "gluon"], "jets:") == "; did you mean 'jets:top'?"
+
+
 def test_of_two_names_that_differ_in_their_capitals_the_first_is_proposed() -> None:
     assert closest("adm", ["adam", "Adam"]) == "adam"
 

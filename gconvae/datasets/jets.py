@@ -116,7 +116,7 @@ def bundled_kinds(name: str) -> list[str] | None:
         if kind != "all" and kind not in KINDS:
             known = [*CHOICES, "all"]
             listed = ", ".join(BUNDLED + each for each in known)
-            hint = did_you_mean(BUNDLED + kind, [BUNDLED + each for each in known])
+            hint = did_you_mean(kind, known, BUNDLED)
             raise ValueError(f"data must be {listed} or the path of a file, got {name!r}{hint}")
     return checked_kinds(None if kinds == "all" else kinds.split(","))
 

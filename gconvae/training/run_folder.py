@@ -139,9 +139,9 @@ def _located(folder: str | os.PathLike[str]) -> Path:
         return Path(folder).expanduser()
     name = str(folder).removeprefix(PRETRAINED)
     if name not in pretrained():
-        known = [PRETRAINED + known for known in pretrained()]
-        hint = did_you_mean(folder, known)
-        raise ValueError(f"a bundled model must be one of {', '.join(known)}, got {folder}{hint}")
+        known = ", ".join(PRETRAINED + known for known in pretrained())
+        hint = did_you_mean(name, pretrained(), PRETRAINED)
+        raise ValueError(f"a bundled model must be one of {known}, got {folder}{hint}")
     return Path(str(_BUNDLED.joinpath(name)))
 
 
