@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
-from gconvae import registry
+from gconvae import ready_made, registry
 from gconvae.caller_state import neutral
 from gconvae.conditioning import Conditioning, checked_names, chosen_conditions
 from gconvae.likelihoods.base import Likelihood
 from gconvae.nn import conv, dense, graph, refinement, sets  # noqa: F401 - they register parts
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 from gconvae.priors.base import Prior
 from gconvae.randomness import initial_weights
 from gconvae.registry import check_counts
@@ -35,31 +35,6 @@ NETWORKS: tuple[registry.Kind, ...] = ("encoder", "decoder")
 """Parts that share options such as ``hidden``."""
 
 
-class _Ready(NamedTuple):
-    """A ready-made model."""
-
-    encoder: str
-    decoder: str
-    prior: str = "standard_normal"
-    likelihood: str = "mean"
-
-
-_READY = {
-    "convae": _Ready("conv", "conv"),
-    "convae-flow": _Ready("conv", "conv", "nsf", "autoregressive"),
-    "convae-flow-matching": _Ready("conv", "conv", "nsf", "flow_matching"),
-    "edge_conv": _Ready("edge_conv", "graph"),
-    "dynamic_edge_conv": _Ready("dynamic_edge_conv", "graph"),
-    "monet": _Ready("monet", "graph"),
-    "gatv2": _Ready("graph_conv(conv='GATv2Conv', conv_options={'heads': 4})", "graph"),
-    "point_transformer": _Ready("graph_conv(conv='PointTransformerConv', width=32)", "graph"),
-    "gin": _Ready("graph_conv(conv='GINConv')", "graph"),
-    "deep_sets": _Ready("deep_sets", "dense"),
-    "set_transformer": _Ready("set_transformer", "set_transformer"),
-}
-"""Parts of each ready-made model."""
-
-
 def available(kind: registry.Kind | None = None) -> list[str]:
     """Names that :func:`create` knows.
 
@@ -76,7 +51,7 @@ def available(kind: registry.Kind | None = None) -> list[str]:
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)} or None, got {kind!r}")
-    return list(_READY) if kind is None else registry.available(kind)
+    return ready_made.available() if kind is None else registry.available(kind)
 
 
 @neutral()
@@ -136,8 +111,7 @@ def create(
         >>> mixed.sample(2, label=3).shape
         torch.Size([2, 25, 3])
     """
-    if name not in _READY:
-        raise ValueError(f"name must be one of {', '.join(_READY)}, got {name!r}")
+    ready = ready_made.get(name)
     num_points, num_features, latent_dim = map(plain, (num_points, num_features, latent_dim))
     num_classes, ragged = plain(num_classes), plain(ragged)
     given_schema = schema
@@ -151,7 +125,6 @@ def create(
     names = checked_names(conditions) if conditions else ()
     if given_schema is not None:
         schema = schema.replace(conditions=chosen_conditions(schema, names, "schema"))
-    ready = _READY[name]
     wanted = {"encoder": encoder, "decoder": decoder, "prior": prior, "likelihood": likelihood}
     for kind, part in wanted.items():
         if isinstance(part, type):
@@ -311,4 +284,7 @@ def _check_options(
         taken |= dict.fromkeys(sorted(registry.accepted(kind, chosen[kind])))
     unknown = sorted(set(options) - taken.keys())
     if unknown:
-        raise ValueError(f"options of {name} are {', '.join(taken)}, got {', '.join(unknown)}")
+        hint = did_you_mean(unknown[0], taken)
+        raise ValueError(
+            f"options of {name} are {', '.join(taken)}, got {', '.join(unknown)}{hint}"
+        )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 
 __all__ = ["DataOptions", "ModelOptions", "SampleOptions", "TrainingOptions"]
 
@@ -97,7 +97,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; the same names and defaults as gconvae.fit.
+    """How to train; the same names as gconvae.fit has.
 
     Attributes:
         loss: Reconstruction loss: third_axis (eq. 1 of the slides), matched_intensity (eq. 2),
@@ -202,8 +202,11 @@ class TrainingOptions:
             ("precision", Precision),
         ):
             if getattr(self, name) not in get_args(choices):
-                allowed = ", ".join(get_args(choices))
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                value, allowed = getattr(self, name), get_args(choices)
+                hint = did_you_mean(value, allowed)
+                raise ValueError(
+                    f"{name} must be one of {', '.join(allowed)}, got {value!r}{hint}"
+                )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import keyword
+import re
 import sys
 from collections.abc import Callable, Mapping
 from numbers import Integral
@@ -16,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from torch import nn
 
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 
 __all__ = [
     "Kind",
@@ -30,6 +31,7 @@ __all__ = [
     "import_parts",
     "parse",
     "register",
+    "summary",
 ]
 
 Kind = Literal["encoder", "decoder", "prior", "likelihood", "loss", "callback", "logger"]
@@ -163,6 +165,26 @@ def available(kind: Kind) -> list[str]:
     return list(_of_kind(kind))
 
 
+def summary(kind: Kind, name: str) -> str:
+    """What a part is, in a line: the first of its docstring, without markup.
+
+    Args:
+        kind: See :func:`register`.
+        name: Registered.
+    Raises:
+        ValueError: If there is no such part.
+    Example:
+        >>> import gconvae
+        >>> len(gconvae.models.available("prior"))  # which registers them
+        5
+        >>> summary("prior", "maf")
+        'Masked autoregressive flow: each latent is shifted and scaled by the ones before it.'
+    """
+    part = _of_kind(kind)[_single(kind, name).name]
+    first = (inspect.getdoc(part) or "").partition("\n")[0]
+    return re.sub(r":[\w:]+:`~?(?:[^`]*\.)?([^`]*)`", r"\1", first).replace("``", "")
+
+
 def parse(text: str) -> list[Term]:
     """Reads a part, or a weighted sum of some, as it is written on a command line.
 
@@ -216,7 +238,7 @@ def create(kind: Kind, text: str, **options: Any) -> Any:
     if unknown:
         raise ValueError(
             f"options of {kind} {term.name} are {', '.join(known) or 'none'}, "
-            f"got {', '.join(unknown)}"
+            f"got {', '.join(unknown)}{did_you_mean(unknown[0], known)}"
         )
     try:
         return part(**given)
@@ -263,7 +285,8 @@ def check_widths(name: str, widths: Any) -> None:
 
 def _of_kind(kind: str) -> dict[str, type[Any]]:
     if kind not in _PARTS:
-        raise ValueError(f"kind must be one of {', '.join(_PARTS)}, got {kind!r}")
+        hint = did_you_mean(kind, _PARTS)
+        raise ValueError(f"kind must be one of {', '.join(_PARTS)}, got {kind!r}{hint}")
     return _PARTS[kind]
 
 
@@ -284,9 +307,11 @@ def _single(kind: Kind, text: str) -> Term:
     known = _of_kind(kind)
     name = _OTHER_NAMES[kind].get(terms[0].name, terms[0].name)
     if name not in known:
+        hint = did_you_mean(name, [*known, *_OTHER_NAMES[kind]])
+        if not hint:
+            hint = "; one of your own must be registered first (on the command line: --parts FILE)"
         raise ValueError(
-            f"{kind} must be one of {', '.join(available(kind))}, got {terms[0].name!r}; "
-            "one of your own must be registered first (on the command line: --parts FILE)"
+            f"{kind} must be one of {', '.join(available(kind))}, got {terms[0].name!r}{hint}"
         )
     return terms[0]._replace(name=name)
 

@@ -290,7 +290,7 @@ def test_a_command_of_a_page_is_understood(
     for _, text in blocks(DOCS / "cli.md", "yaml"):
         (tmp_path / text.split()[1]).write_text(text)
     words = shlex.split(line, comments=True)
-    reader.parse_args(cli.with_underscores(words[words.index("gconvae") + 1 :]))
+    reader.parse_args(cli.with_dashes(words[words.index("gconvae") + 1 :]))
 
 
 def test_the_run_folder_of_the_pages_is_the_default_one(

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import ModuleType
@@ -136,6 +138,36 @@ def test_the_bundled_data_name_their_licence_beside_them() -> None:
     assert "CC BY-SA 3.0" in folder.joinpath("LICENSE").read_text().replace("-", " ").replace(
         "CC BY SA", "CC BY-SA"
     )
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_citation_has_the_version_and_licence_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [project["version"]]
+    assert re.findall(r"^license: \[(.*)\]$", text, re.MULTILINE) == [
+        project["license"].replace(" AND ", ", ")
+    ]
+    holder = re.findall(
+        r"^Copyright \(c\) \d+ (.*)$", (ROOT / "LICENSE").read_text(), re.MULTILINE
+    )
+    assert holder[0] in text
+
+
+def test_the_source_archive_holds_what_contributors_and_authors_read() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    wanted = {"CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "README.md", "LICENSE"}
+    assert wanted <= set(tools["targets"]["sdist"]["include"])
+    assert {name for name in wanted if not (ROOT / name).is_file()} == set()
+
+
+def test_every_extra_is_in_the_table_of_the_install_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "install.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| [\d,]+ MB", page, re.MULTILINE)
+    assert listed == list(project["optional-dependencies"])
 
 
 PROBE = """

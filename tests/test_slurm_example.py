@@ -43,7 +43,7 @@ def test_bash_reads_the_script() -> None:
 def test_gconvae_understands_the_command_of_a_job(tmp_path: Path) -> None:
     done = run(tmp_path, STORAGE=URL, SLURM_SUBMIT_DIR="/shared", SLURM_CPUS_PER_TASK="4")
     assert done.returncode == 0, done.stderr
-    options = cli.parser().parse_args(cli.with_underscores(done.stdout.splitlines())).sweep
+    options = cli.parser().parse_args(cli.with_dashes(done.stdout.splitlines())).sweep
     assert options.options == ["beta=0.03,0.1,0.3,1", "learning_rate=3e-4,1e-3"]
     assert (options.storage, options.out, options.threads) == (URL, "/shared/runs/beta", 4)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,15 @@ from jsonargparse import ArgumentParser, Namespace
 
 from gconvae import recipes
 
-__all__ = ["Command", "add_recipe", "check_free", "follow_recipe", "options_of"]
+__all__ = [
+    "Command",
+    "StoppedError",
+    "add_overwrite",
+    "add_recipe",
+    "check_free",
+    "heard_first",
+    "options_of",
+]
 
 
 class Command(NamedTuple):
@@ -22,29 +32,33 @@ class Command(NamedTuple):
             None = 0.
         parser: Makes its parser.
         help: What it does, in a few words.
+        recipe: Which recipe it takes where none is named, by ``--data``; None = it has no recipes.
     """
 
     run: Callable[[Namespace, Namespace], int | None]
     parser: Callable[[], ArgumentParser]
     help: str
+    recipe: Callable[[str | None], str] | None = None
+
+
+class StoppedError(KeyboardInterrupt):
+    """A command was stopped; the message says how to go on."""
 
 
 def add_recipe(parser: ArgumentParser, default: str) -> None:
-    """The option ``--recipe``, with all recipes in its help."""
-    known = "; ".join(f"{name}: {recipes.get(name).summary}" for name in recipes.available())
+    """The option ``--recipe``."""
     parser.add_argument(
         "--recipe",
         type=str,
         default=default,
-        help=f"named options that take the place of the defaults below. {known}",
+        help="named options, which are the defaults below: "
+        f"{', '.join(recipes.available())}. gconvae list recipes says what they are for",
     )
 
 
-def follow_recipe(options: Namespace, explicit: Namespace) -> None:
-    """Puts the options of the recipe in the place of defaults, in place."""
-    for name, value in recipes.get(options.recipe).options.items():
-        if name not in explicit:
-            options[name] = value
+def add_overwrite(parser: ArgumentParser) -> None:
+    """The option ``--overwrite``."""
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
 
 
 def options_of(kind: type[Any], options: Namespace, **fixed: Any) -> Any:
@@ -69,6 +83,34 @@ def check_free(*files: Path | None, overwrite: bool) -> None:
     """
     for file in files:
         if file is not None and file.exists() and not overwrite:
-            raise ValueError(
-                f"out and figure must not exist yet (or --overwrite true), got {file}"
-            )
+            raise ValueError(f"out and figure must not exist yet (or --overwrite), got {file}")
+
+
+@contextmanager
+def heard_first(name: str, say: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Says something when the library begins, and has thus accepted all that it was given.
+
+    Args:
+        name: Of the logger on which the library says that it begins.
+        say: Is called with its first message.
+    """
+    logger = logging.getLogger(name)
+
+    class Once(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            leave()
+            say(record)
+
+    def leave() -> None:
+        if handler in logger.handlers:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+    handler, level = Once(), logger.level
+    logger.addHandler(handler)
+    if not logger.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        leave()

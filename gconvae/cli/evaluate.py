@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae.cli.command import Command, check_free, options_of
+from gconvae.cli import duration
+from gconvae.cli.command import Command, add_overwrite, check_free, heard_first, options_of
 from gconvae.options import DataOptions, SampleOptions
 from gconvae.processes import Processes
 
@@ -49,7 +51,7 @@ def _parser() -> ArgumentParser:
     parser.add_class_arguments(SampleOptions)
     parser.add_argument("--out", type=str | None, help="json file for the report")
     parser.add_argument("--figure", type=str | None, help="picture of it (png, pdf, svg)")
-    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    add_overwrite(parser)
     parser.add_argument(
         "--progress", type=bool, default=True, help="show a bar with the time left, from 2 s on"
     )
@@ -90,15 +92,22 @@ def _run(options: Namespace, explicit: Namespace) -> None:
             raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
         sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
         groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
-        report = metrics.compare(
-            samples.pop("real"),
-            generated,
-            **samples,
-            metrics=groups,
-            seed=drawn.seed,
-            progress=options.progress and processes.rank == 0,
-            processes=processes,
-        )
+
+        def begun(record: logging.LogRecord) -> None:
+            takes = duration.in_words(float(record.args[0]))  # type: ignore[index, arg-type]
+            if takes and processes.rank == 0 and not options.quiet:
+                print(f"comparing {len(generated)} clouds, {takes} on one core", flush=True)
+
+        with heard_first("gconvae.metrics", begun):
+            report = metrics.compare(
+                samples.pop("real"),
+                generated,
+                **samples,
+                metrics=groups,
+                seed=drawn.seed,
+                progress=options.progress and processes.rank == 0 and not options.quiet,
+                processes=processes,
+            )
     if processes.rank > 0:
         return  # of several processes, the first one writes
     print(f"{made} against {_origin(options, made)}: {sizes} clouds\n{report}")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae.cli.command import Command
+from gconvae.cli import duration
+from gconvae.cli.command import Command, StoppedError, heard_first
+from gconvae.plain import did_you_mean
 
 __all__ = ["COMMAND"]
 
 KINDS = {"g": "g", "gluon": "g", "q": "q", "quark": "q", "t": "t", "top": "t"}
 """What a kind may be called, and what the simulation calls it."""
+
+RATES = {"g": 110.0, "q": 140.0, "t": 130.0}
+"""Jets that one core makes in a second (the page on the data of jets)."""
 
 
 def _parser() -> ArgumentParser:
@@ -46,19 +52,34 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     if options.action != "make":
         raise ValueError(f"action must be make, got {options.action!r}")
     if options.kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {options.kind!r}")
+        hint = did_you_mean(options.kind, KINDS)
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {options.kind!r}{hint}")
     from gconvae.datasets.simulation import make_jets
 
     kind = KINDS[options.kind]
-    written = make_jets(
-        kind,
-        options.count,
-        f"{kind}.hdf5" if options.out is None else options.out,
-        num_particles=options.particles,
-        seed=options.seed,
-        processes=(os.cpu_count() or 1) if options.processes is None else options.processes,
-        progress=options.progress,
-    )
+    processes = (os.cpu_count() or 1) if options.processes is None else options.processes
+    takes = duration.in_words(options.count / RATES[kind] / max(1, processes))
+
+    def begun(_: Any) -> None:
+        if takes and not options.quiet:
+            print(
+                f"making {options.count} jets, at most {takes} on {processes} free cores",
+                flush=True,
+            )
+
+    try:
+        with heard_first("gconvae.datasets.simulation", begun):
+            written = make_jets(
+                kind,
+                options.count,
+                f"{kind}.hdf5" if options.out is None else options.out,
+                num_particles=options.particles,
+                seed=options.seed,
+                processes=processes,
+                progress=options.progress and not options.quiet,
+            )
+    except KeyboardInterrupt:
+        raise StoppedError("the same command goes on") from None
     print(f"{options.count} jets: {written}")
 
 

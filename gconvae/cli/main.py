@@ -8,19 +8,36 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from gconvae import __version__
-from gconvae.cli import evaluate, jets, reproduce, sample, sweep, train
+from gconvae import __version__, ready_made, recipes
+from gconvae.cli import completion, evaluate, jets, listing, reproduce, sample, sweep, train
 from gconvae.cli.command import Command
+from gconvae.cli.messages import one_line, said
+from gconvae.cli.words import (
+    ANYWHERE,
+    check_command,
+    check_options,
+    chosen,
+    option_names,
+    show_dashes,
+    with_dashes,
+)
 
-__all__ = ["main", "parser", "with_underscores"]
+__all__ = ["main", "parser", "with_dashes"]
+
+
+def _complete(options: Namespace, explicit: Namespace) -> None:
+    print(completion.script(parser(), options.shell))
+
 
 COMMANDS: dict[str, Command] = {
     "train": train.COMMAND,
@@ -29,6 +46,10 @@ COMMANDS: dict[str, Command] = {
     "sweep": sweep.COMMAND,
     "reproduce": reproduce.COMMAND,
     "jets": jets.COMMAND,
+    "list": listing.COMMAND,
+    "completion": Command(
+        _complete, completion.parser, "a script that lets a shell complete commands"
+    ),
 }
 
 WRONG_INPUT = (
@@ -41,6 +62,8 @@ SPINS = 20_000
 """Rounds in which a thread of torch that waits for another one looks for it before it sleeps, some
 50 us. Without a number it spins for milliseconds; where other programs have the core of the one
 that it waits for, that takes the time this one needs (decision 0011)."""
+
+HELP = ("-h", "--help")
 
 
 def wait_less_awake() -> None:
@@ -55,13 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after ``gconvae``; None = those of the process.
     Returns:
-        Exit code: 0; 2 after one line on stderr where the input was wrong; 130 if interrupted.
+        Exit code: 0; 2 after one line on stderr where the input was wrong; 130 if interrupted, 143
+        if terminated.
     """
-    words = with_underscores(sys.argv[1:] if arguments is None else arguments)
+    typed = _command_first(sys.argv[1:] if arguments is None else arguments)
     wait_less_awake()
+    ended: list[int] = []
+    reader = None
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _terminated_like_interrupted(ended):
+            words = with_dashes(typed)
+            check_command(words, COMMANDS)
             reader = parser()
+            if words[0] in COMMANDS:
+                name, subparser = words[0], reader.subparsers[words[0]]
+                check_options(words[1:], name, option_names(subparser))
+                _follow_recipe(COMMANDS[name], subparser, words[1:])
             parsed = reader.parse_args(words)
             options = parsed[parsed.command]
             explicit = reader.parse_args(words, defaults=False)[parsed.command]
@@ -71,22 +103,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 import_parts(options.parts)
             return COMMANDS[parsed.command].run(options, explicit) or 0
     except WRONG_INPUT as error:
-        print(f"gconvae: error: {_one_line(error)}", file=sys.stderr)
+        print(f"gconvae: error: {_said(error, typed, reader)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        again = words[0] in ("sweep", "jets")
-        hint = "the same command goes on" if again else "--resume RUN goes on"
-        print(f"gconvae: stopped; {hint}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        hint = f"; {error}" if str(error) else ""
+        print(f"gconvae: stopped{hint}", file=sys.stderr)
+        return 128 + (ended or [signal.SIGINT])[0]
 
 
-def parser() -> ArgumentParser:
+class HelpFormatter(DefaultHelpFormatter):
+    """Help without what a reader does not need: that a text is a text, and Python's spellings."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        text: str = super()._expand_help(action)
+        text = re.sub(r"type: Optional\[(.*)\](?=, default)", r"type: \1 | null", text)
+        text = re.sub(r"\(type: str(?: \| null)?, ", "(", text)
+        text = re.sub(r"default: (True|False)", lambda found: found[0].lower(), text)
+        return text.replace(" (default: false)", "") if action.nargs == 0 else text
+
+
+class Reader(ArgumentParser):
+    """The parser of all commands, which knows those of each.
+
+    Attributes:
+        subparsers: Name of a command to its parser.
+    """
+
+    subparsers: dict[str, ArgumentParser]
+
+
+def parser() -> Reader:
     """The parser of all commands."""
-    whole = ArgumentParser(
-        prog="gconvae", description="Generate small sparse point sets.", exit_on_error=False
+    whole = Reader(
+        prog="gconvae",
+        usage="gconvae COMMAND [options]",
+        description="Generate small sparse point sets: train a model, draw from it, compare.",
+        epilog="gconvae COMMAND --help explains the options of a command.",
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
-    whole.add_argument("--version", action="version", version=f"gconvae {__version__}")
-    commands = whole.add_subcommands(dest="command", required=True)
+    whole.add_argument(
+        "-V",
+        "--version",
+        action="version",
+        version=f"gconvae {__version__}",
+        help="print the version",
+    )
+    whole.add_argument("-q", "--quiet", action="store_true", help="print results only, no bars")
+    commands = whole.add_subcommands(dest="command", required=True, metavar="COMMAND")
+    whole.subparsers = {}
     for name, command in COMMANDS.items():
         subparser = command.parser()
         subparser.add_argument(
@@ -94,25 +160,86 @@ def parser() -> ArgumentParser:
             type=str | None,
             help="Python file or module that registers encoders and other parts of your own",
         )
+        subparser.add_argument(
+            "-q", "--quiet", action="store_true", help="print results only, no bars"
+        )
         commands.add_subcommand(name, subparser, help=command.help)
+        _finish(subparser, name)
+        whole.subparsers[name] = subparser
     return whole
 
 
-def with_underscores(words: Sequence[str]) -> list[str]:
-    """``--batch_size`` for ``--batch-size``: both are common.
-
-    Example:
-        >>> with_underscores(["train", "--batch-size", "50", "--out=my-run"])
-        ['train', '--batch_size', '50', '--out=my-run']
-    """
-    return [
-        re.sub(r"^--[a-z-]+", lambda name: "--" + name[0][2:].replace("-", "_"), word)
-        for word in words
+def _finish(subparser: ArgumentParser, name: str) -> None:
+    """Options with dashes, and a usage that does not list them all."""
+    show_dashes(subparser)
+    subparser.formatter_class = HelpFormatter
+    subparser.prog = f"gconvae {name}"
+    needed = [
+        f"{action.dest.upper()}{' ...' if action.nargs == '+' else ''}"
+        for action in subparser._actions
+        if not action.option_strings
     ]
+    subparser.usage = " ".join([subparser.prog, *needed, "[options]"])
 
 
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+def _follow_recipe(command: Command, subparser: ArgumentParser, words: Sequence[str]) -> None:
+    """Puts the options of the chosen recipe in the place of the command's defaults."""
+    if command.recipe is None:
+        return
+    found = chosen(words, ["recipe", "data", "model"])
+    usual = command.recipe(found.get("data"))
+    name = found.get("recipe") or usual
+    recipe = recipes.get(name)
+    subparser.set_defaults({"recipe": usual, **recipe.options})
+    if set(words) & {*HELP}:  # elsewhere a recipe that is named is no default
+        subparser.set_defaults({"recipe": name})
+        _show_parts(subparser, found.get("model") or recipe.model_options().model)
+
+
+def _show_parts(subparser: ArgumentParser, model: str) -> None:
+    """Lets help show what a model is made of, where the recipe leaves that to the model."""
+    for kind, part in ready_made.get(model)._asdict().items():
+        if subparser.get_default(kind) is None:
+            subparser.set_defaults({kind: part})
+
+
+def _command_first(words: Sequence[str]) -> list[str]:
+    """Words with the options that belong to no command behind it."""
+    first = next((i for i, word in enumerate(words) if word not in ANYWHERE), len(words))
+    return [*words[first:], *words[:first]]
+
+
+def _said(error: BaseException, typed: Sequence[str], reader: Reader | None) -> str:
+    """An error in one line, of a command's options if it got so far."""
+    if reader is None or not typed or typed[0] not in reader.subparsers:
+        return one_line(error)
+    actions = reader.subparsers[typed[0]]._actions
+    options = {action.dest for action in actions if action.option_strings}
+    needed = {action.dest: str(action.help) for action in actions if not action.option_strings}
+    return said(error, typed, options, needed)
+
+
+@contextmanager
+def _terminated_like_interrupted(ended: list[int]) -> Iterator[None]:
+    """A polite end, as a scheduler sends it, says how to go on as Ctrl-C does.
+
+    Args:
+        ended: Gets the signal.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
@@ -120,7 +247,7 @@ def _plain_warnings() -> Iterator[None]:
     """One line a warning, and none about what only other packages can change."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"gconvae: warning: {_one_line(message)}", file=sys.stderr)
+        print(f"gconvae: warning: {one_line(message)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)

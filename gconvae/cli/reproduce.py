@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae.cli.command import Command
+from gconvae.cli import duration
+from gconvae.cli.command import Command, heard_first
 
 __all__ = ["COMMAND"]
 
@@ -25,12 +29,31 @@ def _run(options: Namespace, explicit: Namespace) -> int:
     from gconvae.training.hardware import Hardware
     from gconvae.training.run_folder import read_manifest
 
-    result = reproduce(options.run, epochs=options.epochs)
-    begun = read_manifest(options.run)["options"]
+    manifest = read_manifest(options.run)
+    begun = manifest["options"]
     # of several processes, the first one says it
-    if Hardware("auto", begun.get("devices", 1), begun.get("num_nodes", 1)).rank == 0:
+    is_first = Hardware("auto", begun.get("devices", 1), begun.get("num_nodes", 1)).rank == 0
+
+    def said(_: Any) -> None:
+        takes = duration.in_words(_seconds(manifest, options.epochs))
+        if takes and is_first and not options.quiet:
+            print(f"training again, {takes}, as long as the run took", flush=True)
+
+    with heard_first("gconvae.training", said):
+        result = reproduce(options.run, epochs=options.epochs, progress=not options.quiet)
+    if is_first:
         print(result)
     return 0 if result.identical else 1
 
 
 COMMAND = Command(_run, _parser, "run a training again, bit by bit")
+
+
+def _seconds(manifest: Mapping[str, Any], epochs: int | None) -> float:
+    """What the run took, or so many epochs of its network; 0 where it does not say so."""
+    network = manifest.get("stages", {}).get("network")
+    if network is None:
+        return 0.0
+    if epochs is None or epochs >= network["epochs_run"]:
+        return float(manifest["seconds"])
+    return float(network["seconds"] * epochs / network["epochs_run"])

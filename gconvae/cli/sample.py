@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from gconvae.cli.command import Command, check_free, options_of
+from gconvae.cli import duration
+from gconvae.cli.command import Command, add_overwrite, check_free, options_of
 from gconvae.options import SampleOptions
 
 if TYPE_CHECKING:
     from gconvae.clouds import Clouds
+    from gconvae.vae import VAE
 
-__all__ = ["COMMAND"]
+__all__ = ["COMMAND", "seconds_each"]
 
 PATIENCE = 2.0
 """Seconds of silence before a bar says how long drawing will take."""
+
+MANY = 20_000
+"""Clouds from which drawing may take longer than a minute."""
+
+TRIED = 200
+"""Clouds that are drawn to see how long each takes."""
 
 
 def _parser() -> ArgumentParser:
@@ -42,7 +51,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--figure", type=str | None, help="picture of the first 100 (png, pdf, svg)"
     )
-    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    add_overwrite(parser)
     return parser
 
 
@@ -60,13 +69,17 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     model, processes = run_folder.load(options.run), Processes.started()
     dealt = (processes.rank, processes.size)
     asked = {"seed": drawn.seed, "label": drawn.label, "conditions": options.conditions}
+    if drawn.count >= MANY and processes.size == 1 and not options.quiet:
+        takes = duration.in_words(drawn.count * seconds_each(model, asked))
+        if takes:
+            print(f"drawing {drawn.count} clouds, {takes}: {out}", flush=True)
     own = model.iter_samples(drawn.count, part=dealt, **asked)
     with processes.joined():
         parts = processes.collected(own)
         first = next(parts, None)
         if first is None:
             return  # another process than the first one, which collects and writes
-        shown = _watched(itertools.chain([first], parts), drawn.count)
+        shown = _watched(itertools.chain([first], parts), drawn.count, not options.quiet)
         datasets.to_file_in_parts(shown, out)
     print(f"{drawn.count} clouds: {out}")
     if figure is not None:
@@ -78,11 +91,33 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 COMMAND = Command(_run, _parser, "new clouds from a trained model")
 
 
-def _watched(parts: Iterator[Clouds], count: int) -> Iterator[Clouds]:
+def seconds_each(model: VAE, asked: dict[str, Any]) -> float:
+    """Seconds of a cloud, of a few that are drawn twice, since the first draw starts slowly.
+
+    Args:
+        model: Trained.
+        asked: Seed, label and conditions.
+    """
+    for _ in range(2):
+        begun = time.perf_counter()
+        for _part in model.iter_samples(TRIED, **asked):
+            pass
+        seconds = time.perf_counter() - begun
+    return seconds / TRIED
+
+
+def _watched(parts: Iterator[Clouds], count: int, shown: bool) -> Iterator[Clouds]:
     """With a bar for whoever has to wait."""
     from tqdm import tqdm
 
-    with tqdm(total=count, unit="cloud", delay=PATIENCE, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=count,
+        unit="cloud",
+        delay=PATIENCE,
+        leave=False,
+        dynamic_ncols=True,
+        disable=not shown,
+    ) as bar:
         for part in parts:
             yield part
             bar.update(len(part.points))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
+from gconvae import recipes
+from gconvae.cli import duration
+from gconvae.cli.command import Command, StoppedError, add_recipe, heard_first, options_of
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
 from gconvae.studies.database_url import hide
+
+if TYPE_CHECKING:
+    from gconvae.studies.experiment import Experiment
 
 __all__ = ["COMMAND"]
 
@@ -66,7 +75,6 @@ def _parser() -> ArgumentParser:
 def _run(options: Namespace, explicit: Namespace) -> None:
     from gconvae.studies.search_space import read_option
 
-    follow_recipe(options, explicit)
     varied = [read_option(words) for words in options.options]
     space = dict(varied)
     for name, _ in varied:
@@ -79,16 +87,26 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
     experiment = Experiment(data, model, training)
-    result = sweep.sweep(
-        space,
-        experiment=experiment,
-        seeds=options.seeds,
-        metric=options.metric,
-        trials=options.trials,
-        out=options.out,
-        storage=options.storage,
-        heartbeat=options.heartbeat,
-    )
+
+    def begun(_: Any) -> None:
+        if not options.quiet:
+            print(_said(space, experiment, options), flush=True)
+
+    try:
+        with heard_first("gconvae.training", begun):
+            result = sweep.sweep(
+                space,
+                experiment=experiment,
+                seeds=options.seeds,
+                metric=options.metric,
+                trials=options.trials,
+                out=options.out,
+                storage=options.storage,
+                heartbeat=options.heartbeat,
+                progress=not options.quiet,
+            )
+    except KeyboardInterrupt:
+        raise StoppedError("the same command goes on") from None
     print(result)
     for option in space:
         figure = Path(options.out) / f"{option}.png"
@@ -96,4 +114,39 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         print(f"figure: {figure}")
 
 
-COMMAND = Command(_run, _parser, "train over options and seeds, and compare")
+COMMAND = Command(_run, _parser, "train over options and seeds, and compare", lambda _: "slides")
+
+
+def _said(space: Mapping[str, Any], experiment: Experiment, options: Namespace) -> str:
+    """How many trainings there are in all, and what they will take."""
+    lists = {name: values for name, values in space.items() if isinstance(values, list)}
+    chosen = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+    settings = options.trials or len(chosen)
+    clouds, known = len(experiment.splits.train), recipes.get(options.recipe)
+    mean = sum(
+        duration.training_seconds(
+            _changed(experiment.model, setting),
+            _changed(experiment.training, setting),
+            clouds,
+            known,
+        )
+        for setting in chosen
+    ) / len(chosen)
+    count = settings * options.seeds
+    takes = duration.in_words(count * mean)
+    said = (
+        f"{_counted(count, 'training')}, {_counted(settings, 'setting')} with "
+        f"{_counted(options.seeds, 'seed')} each"
+    )
+    takes = f", at most {takes} {duration.MACHINE}" if takes else ""
+    return f"{said}{takes}: {options.out}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _changed(kind: Any, setting: Mapping[str, Any]) -> Any:
+    """Options with those of a setting that they have."""
+    names = {field.name for field in fields(kind)}
+    return replace(kind, **{name: value for name, value in setting.items() if name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from gconvae import recipes
-from gconvae.cli.command import Command, add_recipe, follow_recipe, options_of
+from gconvae.cli import duration
+from gconvae.cli.command import (
+    Command,
+    StoppedError,
+    add_recipe,
+    heard_first,
+    options_of,
+)
 from gconvae.options import (
     OTHER_PRECISIONS,
     DataOptions,
@@ -55,12 +63,10 @@ def _parser() -> ArgumentParser:
 
 def _run(options: Namespace, explicit: Namespace) -> None:
     started = time.perf_counter()
+    quiet, recipe = options.quiet, options.recipe
     if options.resume is not None:
+        recipe = None
         options = _as_begun(options.resume, explicit)
-    else:
-        if "recipe" not in explicit:
-            options.recipe = recipes.usual(options.data)
-        follow_recipe(options, explicit)
     # before the slow imports: both check their values
     training = options_of(TrainingOptions, options)
     drawn = options_of(SampleOptions, options, label=None)
@@ -75,26 +81,45 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
     experiment = Experiment(data, model, training)
     train, valid, test = experiment.splits
+    said = f"training on {len(train)} clouds, validation {len(valid)}, test {len(test)}"
+    takes = duration.of_training(model, training, len(train), recipe)
     rank = Hardware(training.accelerator, training.devices, training.num_nodes).rank
-    if rank == 0:
-        sizes = f"{len(train)} clouds, validation {len(valid)}, test {len(test)}"
-        print(f"training on {sizes}: {folder}")
-    config = _config(experiment.config(), drawn)
+    asked: dict[str, Any] = {
+        "config": _config(experiment.config(), drawn),
+        "progress": not quiet,
+    }
+
+    def begun(_: Any) -> None:
+        if rank == 0 and not quiet:
+            print(f"{said}, {takes}: {folder}" if takes else f"{said}: {folder}", flush=True)
+
     try:
-        run = experiment.run(folder, resume=options.resume is not None, config=config)
-    except FolderTakenError:
-        if options.out is not None:
-            raise
-        # another process took it a moment ago
-        folder = free_run_folder(options)
-        run = experiment.run(folder, config=config)
-    if rank > 0:
-        return  # of several processes, the first one draws and writes
-    _describe(run, in_memory(valid, training.seed), in_memory(test, training.seed), drawn)
+        # not before fit has accepted the options and begun the folder
+        with heard_first("gconvae.training", begun):
+            try:
+                run = experiment.run(folder, resume=options.resume is not None, **asked)
+            except FolderTakenError:
+                if options.out is not None:
+                    raise
+                # another process took it a moment ago
+                folder = free_run_folder(options)
+                run = experiment.run(folder, **asked)
+        if rank > 0:
+            return  # of several processes, the first one draws and writes
+        _describe(run, in_memory(valid, training.seed), in_memory(test, training.seed), drawn)
+    except KeyboardInterrupt:
+        raise StoppedError(_how_to_go_on(folder)) from None
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
 
 
-COMMAND = Command(_run, _parser, "train, sample, compare and draw")
+COMMAND = Command(_run, _parser, "train, sample, compare and draw", recipes.usual)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    """What to type after a training was stopped."""
+    if not (folder / "manifest.json").exists():
+        return "nothing was begun"
+    return f"go on with: gconvae train --resume {shlex.quote(str(folder))}"
 
 
 def free_run_folder(options: Namespace) -> Path:

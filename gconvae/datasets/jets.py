@@ -12,13 +12,16 @@ from torch import Tensor
 from gconvae.clouds import Clouds
 from gconvae.datasets import jet_bundle
 from gconvae.datasets.cloud_dataset import CloudDataset
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 from gconvae.schema import JET_CONDITIONS, JETS
 
 __all__ = ["Jets", "bundled_kinds"]
 
 KINDS = {"gluon": "g", "quark": "q", "light quark": "q", "top": "t", "g": "g", "q": "q", "t": "t"}
 """What a kind may be called, and the name of its class."""
+
+CHOICES = ("gluon", "quark", "top")
+"""What messages call them."""
 
 CLASSES = ("g", "q", "t")
 """JetNet's names of these classes, in its order."""
@@ -109,6 +112,12 @@ def bundled_kinds(name: str) -> list[str] | None:
     if not name.startswith(BUNDLED):
         return None
     kinds = name.removeprefix(BUNDLED)
+    for kind in kinds.split(","):
+        if kind != "all" and kind not in KINDS:
+            known = [*CHOICES, "all"]
+            listed = ", ".join(BUNDLED + each for each in known)
+            hint = did_you_mean(kind, known, BUNDLED)
+            raise ValueError(f"data must be {listed} or the path of a file, got {name!r}{hint}")
     return checked_kinds(None if kinds == "all" else kinds.split(","))
 
 

@@ -147,7 +147,9 @@ def matched_intensity_chamfer(
 
 @register("loss", "third_axis", also="chamfer")
 class ThirdAxisChamfer(nn.Module):
-    """:func:`third_axis_chamfer` as a module.
+    """Squared Chamfer distance with the intensity as a further axis, eq. 1 of the slides.
+
+    :func:`third_axis_chamfer` as a module.
 
     Args:
         backend: Neighbour search, see :func:`gconvae.neighbors.nearest`.
@@ -213,7 +215,9 @@ class ThirdAxisChamfer(nn.Module):
 
 @register("loss", "matched_intensity")
 class MatchedIntensityChamfer(nn.Module):
-    """:func:`matched_intensity_chamfer` as a module.
+    """Chamfer distance of positions, and intensities of the pairs it makes: eq. 2 of the slides.
+
+    :func:`matched_intensity_chamfer` as a module.
 
     Args:
         intensity_weight: Factor of the terms of what are not positions, at least 0; 1 on the

@@ -77,7 +77,9 @@ def sliced_wasserstein(
 
 @register("loss", "sliced_wasserstein")
 class SlicedWasserstein(nn.Module):
-    """:func:`sliced_wasserstein` as a module.
+    """Squared Wasserstein distance, mean over projections to random lines.
+
+    :func:`sliced_wasserstein` as a module.
 
     Args:
         num_projections: Number of directions, at least the number of features.

@@ -128,7 +128,9 @@ def sinkhorn_loss(
 
 @register("loss", "matching")
 class Matching(nn.Module):
-    """:func:`matching_loss` as a module.
+    """Squared distances of the best one-to-one pairs of nodes.
+
+    :func:`matching_loss` as a module.
 
     Example:
         >>> Matching()(torch.zeros(2, 5, 3), torch.ones(2, 5, 3))  # 5 * 3
@@ -152,7 +154,9 @@ class Matching(nn.Module):
 
 @register("loss", "sinkhorn")
 class Sinkhorn(nn.Module):
-    """:func:`sinkhorn_loss` as a module.
+    """Sinkhorn divergence: optimal transport with an entropy, by GeomLoss.
+
+    :func:`sinkhorn_loss` as a module.
 
     Args:
         blur: Finest distance that is told apart, in the units of the features.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from gconvae.metrics.rows import Part
 from gconvae.metrics.samples import TOO_LARGE, Comparison, UnfitError
 from gconvae.metrics.vectors import EMBEDDINGS, Embedder
 from gconvae.metrics.wasserstein import feature_w1
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 from gconvae.processes import Processes
 from gconvae.schema import CloudSchema
 
@@ -26,6 +27,9 @@ __all__ = ["GROUPS", "Report", "Row", "as_sample", "compare", "feature_w1"]
 
 GROUPS = ("features", "sets", "frechet", "kernel", "classifier", "memorization", "jets")
 """What :func:`compare` can compute, in the order of the report; ``"jets"`` of jets only."""
+
+_LOGGER = logging.getLogger("gconvae.metrics")
+"""Hears how long a comparison will take, before it begins."""
 
 _SMALLEST_SAMPLE = 2
 """One cloud can neither be resampled nor split."""
@@ -192,6 +196,7 @@ def compare(
     parts = [part for group in dealt for part in PARTS[group]]
     expected = {part.name: part.seconds(comparison) for part in parts}
     made = (_group_of(group, comparison, metrics is not None) for group in dealt)
+    _LOGGER.info("a comparison of about %.0f s of one core", sum(expected.values()))
     with comparison.progress.over(expected):
         found = processes.everywhere(made)
     rows = [row for group in found for row in group.rows]
@@ -260,7 +265,9 @@ def _checked_groups(names: str | Sequence[str] | None) -> list[str]:
         return list(GROUPS)
     wanted = {names} if isinstance(names, str) else set(names)
     if not wanted or wanted - set(GROUPS):
-        raise ValueError(f"metrics must be out of {', '.join(GROUPS)}, got {names!r}")
+        strangers = sorted(map(str, wanted - set(GROUPS)))
+        hint = did_you_mean(strangers[0], GROUPS) if strangers else ""
+        raise ValueError(f"metrics must be out of {', '.join(GROUPS)}, got {names!r}{hint}")
     return [group for group in GROUPS if group in wanted]
 
 

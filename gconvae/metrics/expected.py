@@ -6,7 +6,7 @@ from gconvae.metrics.samples import Comparison
 
 __all__ = ["classifier", "features", "frechet", "kernel", "memorization", "sets"]
 
-# seconds of a core of an AMD EPYC, fitted to benchmarks/compare.py; only their ratios matter
+# seconds of a core of an AMD EPYC, fitted to benchmarks/compare.py; a bar uses their ratios only
 
 
 def features(c: Comparison) -> float:

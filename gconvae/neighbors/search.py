@@ -24,7 +24,7 @@ from gconvae.neighbors.packed import (
     find_starts,
     searchable,
 )
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 
 __all__ = [
     "BACKENDS",
@@ -274,7 +274,8 @@ def resolve_backend(
         'dense'
     """
     if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        hint = did_you_mean(backend, BACKENDS)
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}{hint}")
     if backend == "dense":
         return "dense"
     device = torch.device(device)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gconvae.plain import plain
+from gconvae.plain import did_you_mean, plain
 from gconvae.schema.feature import Feature, Picture, Tail, is_number
 
 __all__ = ["CHANGES", "EXTENT", "CloudSchema", "OrderKeys", "default_order_keys"]
@@ -170,7 +170,8 @@ class CloudSchema:
             ValueError: If there is no such feature.
         """
         if name not in self.names:
-            raise ValueError(f"feature must be one of {', '.join(self.names)}, got {name!r}")
+            hint = did_you_mean(name, self.names)
+            raise ValueError(f"feature must be one of {', '.join(self.names)}, got {name!r}{hint}")
         return self.names.index(name)
 
     def replace(self, **changes: Any) -> CloudSchema:

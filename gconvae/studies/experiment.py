@@ -14,6 +14,7 @@ from gconvae.datasets.cloud_file import CloudFile
 from gconvae.datasets.jet_bundle import NUM_PARTICLES
 from gconvae.datasets.jets import bundled_kinds
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
+from gconvae.plain import did_you_mean
 from gconvae.schema import CloudSchema
 from gconvae.training.fit import fit
 from gconvae.training.preparation import VALID_FRACTION, shape_of, train_and_valid
@@ -255,8 +256,11 @@ def train(
     }
     unknown = sorted(options.keys() - set().union(*kinds.values()))
     if unknown:
-        known = ", ".join(sorted(set().union(*kinds.values())))
-        raise ValueError(f"options must be out of {known}, got {', '.join(unknown)}")
+        known = sorted(set().union(*kinds.values()))
+        hint = did_you_mean(unknown[0], known)
+        raise ValueError(
+            f"options must be out of {', '.join(known)}, got {', '.join(unknown)}{hint}"
+        )
     model, training = (
         {name: value for name, value in options.items() if name in names}
         for names in kinds.values()

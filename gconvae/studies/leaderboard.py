@@ -13,6 +13,7 @@ from typing import Any
 from gconvae import files
 from gconvae.markup import Bold, html_table
 from gconvae.metrics.report import Row, badness
+from gconvae.plain import did_you_mean
 
 __all__ = ["BOUND", "MAIN", "Leaderboard", "Variant"]
 
@@ -216,7 +217,10 @@ class Leaderboard:
             none = math.nan
             return Row("log p(x)", "bound", "nats", none, none, none, none, "higher")
         if metric not in self.floors:
-            raise ValueError(f"metric must be one of {', '.join(self.floors)}, got {metric!r}")
+            hint = did_you_mean(metric, self.floors)
+            raise ValueError(
+                f"metric must be one of {', '.join(self.floors)}, got {metric!r}{hint}"
+            )
         return self.floors[metric]
 
 

@@ -14,6 +14,7 @@ from gconvae import datasets, metrics
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.metrics import sets
 from gconvae.options import ModelOptions, TrainingOptions
+from gconvae.plain import did_you_mean
 from gconvae.schema import CloudSchema
 from gconvae.studies.experiment import Experiment
 from gconvae.training.preparation import VALID_FRACTION, check_trainable, identity
@@ -156,8 +157,9 @@ def row_name(metric: str) -> tuple[str, str]:
         for name in NAMES.get(group, ())
     }
     if metric not in rows:
-        known = ", ".join(["FEATURE W1", *rows, *HISTORY])
-        raise ValueError(f"metric must be one of {known}, got {metric!r}")
+        known = ["FEATURE W1", *rows, *HISTORY]
+        hint = did_you_mean(metric, known)
+        raise ValueError(f"metric must be one of {', '.join(known)}, got {metric!r}{hint}")
     return rows[metric]
 
 
@@ -320,8 +322,9 @@ class Plan:
 def _checked_values(name: str, values: Any) -> Values:
     """The values of one option, whole numbers as fractions where the option is one."""
     if name not in DEFAULTS or name == "seed":
-        known = ", ".join(option for option in DEFAULTS if option != "seed")
-        raise ValueError(f"space must have options of {known}, got {name!r}")
+        known = [option for option in DEFAULTS if option != "seed"]
+        hint = did_you_mean(name, known)
+        raise ValueError(f"space must be of the options {', '.join(known)}, got {name!r}{hint}")
     default = DEFAULTS[name]
     if isinstance(values, Range):
         if isinstance(default, bool | str | tuple):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
+from gconvae.plain import did_you_mean
 from gconvae.registry import parse
 from gconvae.training.muon import Muon
 
@@ -96,7 +97,8 @@ class Optimization:
         name, options = _named("optimizer", asked)
         kinds = _optimizers()
         if name not in kinds:
-            raise ValueError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
+            hint = did_you_mean(name, kinds)
+            raise ValueError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}{hint}")
         options = {"lr": rate} | options
         try:
             if name == "muon":
@@ -128,7 +130,8 @@ class Optimization:
             return made
         name, options = _named("scheduler", asked)
         if name not in _SCHEDULES:
-            raise ValueError(f"scheduler must be one of {', '.join(_SCHEDULES)}, got {name!r}")
+            known, hint = ", ".join(_SCHEDULES), did_you_mean(name, _SCHEDULES)
+            raise ValueError(f"scheduler must be one of {known}, got {name!r}{hint}")
         try:
             return _SCHEDULES[name](optimizer, steps, **options)
         except TypeError as error:

@@ -21,6 +21,7 @@ from safetensors.torch import save as write_tensors
 
 from gconvae import files, models
 from gconvae.lazy import linked
+from gconvae.plain import did_you_mean
 from gconvae.vae import VAE
 
 __all__ = [
@@ -136,7 +137,8 @@ def located(folder: str | os.PathLike[str]) -> Path:
     name = str(folder).removeprefix(PRETRAINED)
     if name not in pretrained():
         known = ", ".join(PRETRAINED + known for known in pretrained())
-        raise ValueError(f"a bundled model must be one of {known}, got {folder}")
+        hint = did_you_mean(name, pretrained(), PRETRAINED)
+        raise ValueError(f"a bundled model must be one of {known}, got {folder}{hint}")
     return Path(str(_BUNDLED.joinpath(name)))
 
 

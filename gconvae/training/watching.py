@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gconvae import registry
+from gconvae.plain import did_you_mean
 
 __all__ = [
     "STAGES",
@@ -200,8 +201,10 @@ def _named(kind: Any, text: str, known: Any) -> Any:
     if name in registry.available(kind):
         return registry.create(kind, text)
     if name not in known.__all__ or name in ("Callback", "Logger"):
-        names = [*registry.available(kind), *known.__all__]
-        raise ValueError(f"{kind} must be one of {', '.join(names)}, got {name!r}")
+        own = ["csv", "tensorboard"] if kind == "logger" else []
+        names = [*own, *registry.available(kind), *known.__all__]
+        hint = did_you_mean(name, names)
+        raise ValueError(f"{kind} must be one of {', '.join(names)}, got {name!r}{hint}")
     try:
         return getattr(known, name)(**options)
     except (TypeError, ValueError) as error:

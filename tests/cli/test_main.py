@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -21,7 +22,8 @@ from commands import (
 )
 
 import gconvae
-from gconvae import metrics, options
+from gconvae import metrics, options, ready_made, recipes
+from gconvae.cli import main as cli
 from gconvae.cli.main import wait_less_awake
 from gconvae.studies import experiment as experiment_room
 
@@ -58,13 +60,95 @@ def test_help_is_plain_text(command: str, capsys: pytest.CaptureFixture[str]) ->
     assert not re.search(r":\w+:`|``", text)
 
 
-def test_help_shows_the_defaults_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
-    text = " ".join(helped(["train", "--help"], capsys).split()).split("How to train")[1]
-    for field in dataclasses.fields(options.TrainingOptions):
-        default = "null" if field.default is None else field.default
-        found = re.search(rf"--{field.name} .*?\(type: .*?, default: (.*?)\)", text)
-        assert found is not None, field.name
-        assert found[1].replace("- ", "-") == str(default), field.name  # a line may end there
+def defaults_in_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Name of an option to the default that help shows."""
+    text = helped([*words, "--help"], capsys)
+    found = {}
+    for block in re.split(r"\n  (?=--?[a-z])", text)[1:]:
+        name = re.findall(r"--([a-z-]+)", block)[0]
+        block = block.split("\n\n")[0]  # the title of a group may follow
+        shown = re.search(r"default: (.*)\)", " ".join(block.split()))
+        if shown is not None:
+            found[name.replace("-", "_")] = shown[1].replace("- ", "-")  # a line may end there
+    return found
+
+
+def as_shown(value: Any) -> str:
+    """As YAML has it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
+
+
+@pytest.mark.parametrize("recipe", recipes.available())
+@pytest.mark.parametrize("words", ["train", "sweep beta=1"])
+def test_help_shows_what_the_recipe_uses(
+    recipe: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = defaults_in_help([*words.split(), "--recipe", recipe], capsys)
+    wanted = recipes.get(recipe)
+    used = dataclasses.asdict(wanted.training_options()) | dataclasses.asdict(
+        wanted.data_options()
+    )
+    if words != "train":
+        used.pop("seed")
+    assert {name: shown[name] for name in used} == {k: as_shown(v) for k, v in used.items()}
+    model = wanted.model_options()
+    parts = ready_made.get(model.model)
+    assert shown["recipe"] == recipe
+    assert shown["hidden"] == as_shown(model.hidden)
+    assert shown["likelihood"] == (model.likelihood or parts.likelihood)
+    assert shown["prior"] == (model.prior or parts.prior)
+    assert shown["encoder"] == parts.encoder
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe"),
+    [
+        ("train", recipes.DEFAULT),
+        ("train --data jets:gluon", recipes.JETS),
+        ("train --recipe=slides --data=jets:gluon", "slides"),
+        ("train --config own.yaml", "digits"),
+        ("train --config own.yaml --recipe slides", "slides"),
+        ("sweep beta=1", "slides"),
+    ],
+)
+def test_help_shows_the_recipe_that_would_be_taken(
+    words: str,
+    recipe: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text("recipe: digits\nbeta: 0.5\n")
+    shown = defaults_in_help(words.split(), capsys)
+    assert shown["recipe"] == recipe
+    assert shown["epochs"] == str(recipes.get(recipe).training_options().epochs)
+
+
+def test_a_printed_config_has_what_the_recipe_sets_or_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", "--recipe", "digits", "--epochs", "3"]
+    whole = helped([*words, "--print_config"], capsys).splitlines()
+    assert {"recipe: digits", "hidden: 512", "epochs: 3", "digit: null"} <= set(whole)
+    for flag in ("--print_config=skip_default", "--print-config=skip_default"):
+        assert helped([*words, flag], capsys) == "recipe: digits\nepochs: 3\n"
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_help_is_80_columns_of_options_with_dashes(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = helped([command, "--help"], capsys).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"usage: gconvae {command}")
+    assert lines[0].endswith("[options]")
+    options = {word for line in lines for word in re.findall(r"^ +(?:-\w, )?(--\S+)", line)}
+    assert "--quiet" in options
+    assert [name for name in options if "_" in name] == []
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +178,7 @@ def test_python_runs_the_module_as_the_command() -> None:
         ("train --epochs 0", "epochs must be a whole number of at least 1, got 0"),
         ("train --epochs 1.5", "epochs"),
         ("train --batch-size -1", "batch.size"),
-        ("train --learning-rate 0", "learning_rate must be above 0"),
+        ("train --learning-rate 0", "--learning-rate must be above 0"),
         ("train --beta nan", "beta"),
         ("train --beta -1", "beta must be at least 0"),
         ("train --patience 0", "patience"),
@@ -108,13 +192,13 @@ def test_python_runs_the_module_as_the_command() -> None:
         ("train --channels []", "channels"),
         ("train --channels 16", "channels"),
         ("train --hidden 0", "hidden must be a whole number of at least 1"),
-        ("train --latent-dim 0", "latent_dim must be a whole number of at least 1"),
-        ("train --num-points 3", "num_points must be at least 7"),
+        ("train --latent-dim 0", "--latent-dim must be a whole number of at least 1"),
+        ("train --num-points 3", "--num-points must be at least 7"),
         ("train --num-points 20", "at most 20 nodes"),
         ("train --count 0", "count|num_samples"),
         ("train --config absent.yaml", r"absent\.yaml"),
         ("train extra", "extra"),
-        ("sample", "run"),
+        ("sample", "RUN must be given"),
         ("sample absent", "absent does not exist"),
         ("sample .", "no finished training"),
         ("sample absent --count zero", "count"),
@@ -195,7 +279,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("evaluate", "made"),
+        ("evaluate", "MADE must be given"),
         ("evaluate absent", "absent does not exist"),
         ("evaluate absent.npz", r"absent\.npz"),
         ("evaluate RUN --against absent.npz", r"absent\.npz"),
@@ -209,7 +293,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_exit_code_2(
         ("evaluate RUN --figure missing/own.png", "missing"),
         ("evaluate FILE --digit 11", "digit must be 0 to 9"),
         ("evaluate . ", "no finished training"),
-        ("sweep", "options"),
+        ("sweep", "OPTIONS must be given"),
         ("sweep beta", "form name=value"),
         ("sweep beta=", "form name=value"),
         ("sweep betta=1", "got 'betta'"),
@@ -219,7 +303,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_exit_code_2(
         ("sweep beta=1..2", "trials must be at least 1"),
         ("sweep beta=2..1 --trials 2", "low must be below high"),
         ("sweep beta=null..1 --trials 2", "beta|low"),
-        ("sweep beta=1 --trials 2", "trials must be None for a grid"),
+        ("sweep beta=1 --trials 2", "--trials must be null for a grid"),
         ("sweep beta=1 beta=2", "beta"),
         ("sweep beta=1 --beta 2", "beta"),
         ("sweep beta=1 --seeds 0", "seeds must be one or more"),
@@ -227,7 +311,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_exit_code_2(
         ("sweep beta=1 --data absent.npz", r"absent\.npz"),
         ("sweep beta=1 --epochs 0", "epochs must be a whole number"),
         ("sweep loss=third_axis,chamfered", "third_axis, matched_intensity"),
-        ("reproduce", "run"),
+        ("reproduce", "RUN must be given"),
         ("reproduce absent", "absent has no manifest"),
         ("reproduce .", "manifest"),
         ("reproduce RUN --epochs 0", "epochs must be a whole number of at least 1, got 0"),
@@ -284,7 +368,8 @@ def test_help_explains_every_option_in_plain_text(
         wanted -= {"seed"}
         assert not re.search(r"--seed\b", text)
     for name in wanted:
-        found = re.search(rf"--{name}\b[^\n]*\n?\s+(.*?)(\(type|\n  -)", text, flags=re.DOTALL)
+        dashed = name.replace("_", "-")
+        found = re.search(rf"--{dashed}\b[^\n]*\n?\s+(.*?)(\(|\n  -)", text, flags=re.DOTALL)
         assert found is not None, name
 
 

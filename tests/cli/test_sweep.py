@@ -61,7 +61,8 @@ def test_sweep_started_again_trains_nothing(
     words = ["sweep", "beta=0.1,10", "--data", str(own_file), *SHORT, "--seeds", "1"]
     words += ["--out", str(tmp_path / "sweep")]
     assert cli.main(words) == 0
-    first = capsys.readouterr().out
+    begun, _, first = capsys.readouterr().out.partition("\n")
+    assert begun == f"2 trainings, 2 settings with 1 seed each: {tmp_path / 'sweep'}"
 
     def never(*arguments: Any, **more: Any) -> None:
         raise AssertionError("trained again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import signal
@@ -405,7 +406,70 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", interrupt)
     words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
     assert cli.main(words) == 130
-    assert "--resume" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"gconvae: stopped; go on with: gconvae train --resume {tmp_path / 'run'}\n" in err
+
+
+def test_a_polite_end_says_how_to_go_on_too(
+    jets_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def terminate(self: Any, *arguments: Any, **more: Any) -> Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return torch.zeros(len(arguments[0]))
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", terminate)
+    folder = tmp_path / "a run"
+    words = ["train", "--data", str(jets_file), "--out", str(folder), *TINY]
+    assert cli.main(words) == 128 + signal.SIGTERM
+    assert f"go on with: gconvae train --resume '{folder}'\n" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_was_stopped_before_it_began_has_no_folder_to_go_on_with(
+    jets_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gconvae.studies.experiment.fit", interrupt)
+    words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
+    assert cli.main(words) == 130
+    printed = capsys.readouterr()
+    assert printed == ("", "gconvae: stopped; nothing was begun\n")
+
+
+def test_quiet_prints_the_result_alone(
+    jets_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    words = ["-q", "train", "--data", str(jets_file), "--out", str(folder), *TINY]
+    assert cli.main([*words, "--epochs", "1"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith("best epoch 1 of 1")
+    assert lines[-1].endswith(f"everything is in {folder}")
+    assert printed.err == ""
+
+
+def test_the_first_line_says_what_it_will_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begun(*arguments: Any, **more: Any) -> None:
+        logging.getLogger("gconvae.training").info("stage network: at most 8 epochs")
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gconvae.studies.experiment.fit", begun)
+    assert cli.main(["train", "--recipe", "digits"]) == 130
+    said = "training on 49800 clouds, validation 10200, test 10000, about 3.6 hours on one core"
+    assert capsys.readouterr().out == f"{said} of an Intel Xeon: runs/digits\n"
 
 
 def test_classes_are_listed_by_their_names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -41,6 +42,9 @@ CHUNK = 500
 
 ARRAYS = ("particle_features", "jet_features", "event")
 """What a file of jets and each chunk of it hold; the first two are JetNet's."""
+
+_LOGGER = logging.getLogger("gconvae.datasets.simulation")
+"""Hears when jets are begun to be made."""
 
 
 def make_jets(
@@ -164,6 +168,7 @@ def _fill(
     made = sum(sizes) - sum(sizes[i] for i in missing)
     if not missing:
         return
+    _LOGGER.info("%d jets in %d processes", sum(sizes) - made, processes)
     # spawned, since a forked process would share the locks of threads that it does not have
     pool = ProcessPoolExecutor(
         min(processes, len(missing)), multiprocessing.get_context("spawn"), _prepare
