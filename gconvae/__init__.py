@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         studies,
         superpixels,
     )
+    from gconvae import export as export
     from gconvae.studies.experiment import train
     from gconvae.studies.reproduction import reproduce
     from gconvae.studies.sweep import sweep
@@ -77,7 +78,8 @@ _HOMES = {
 }
 """Where the names that are no modules live."""
 
-__getattr__, __dir__ = attach(__name__, {name: name for name in __all__} | _HOMES)
+# 25 names are enough to be listed; the wing ``export`` is found without
+__getattr__, __dir__ = attach(__name__, {name: name for name in (*__all__, "export")} | _HOMES)
 
 # what a model's methods run stands above the model (docs/decisions/0007-stages.md)
 link(

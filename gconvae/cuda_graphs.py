@@ -138,7 +138,8 @@ def recording(tensor: Tensor) -> bool:
         >>> recording(torch.zeros(1))
         False
     """
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+    captured = tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+    return captured or torch.compiler.is_exporting()
 
 
 def _on(part: Tensor | None, device: torch.device) -> Tensor | None:

@@ -1,0 +1,129 @@
+"""ONNX files of encoder and sampler, for onnxruntime and other runtimes."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gconvae import files
+from gconvae.export.metadata import KEY, described
+from gconvae.export.parts import Encoder, Part, Sampler, part_of
+from gconvae.export.ports import BATCH
+from gconvae.export.tracing import named_error, quiet, traced
+from gconvae.vae import VAE
+
+__all__ = ["OPSET", "packages", "to_onnx"]
+
+OPSET = 18
+"""Version of ONNX's operators: that of torch's exporter, which runtimes know since 2023."""
+
+
+def to_onnx(
+    model: VAE,
+    file: str | os.PathLike[str],
+    part: Part = "sampler",
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a part of a model as an ONNX file, for any number of clouds a call.
+
+    Args:
+        model: Trained or not, on any device; it stays as it is.
+        file: To write, such as ``sampler.onnx``; weights lie inside.
+        part: ``"sampler"``: noise to clouds; ``"encoder"``: clouds to mean and log-variance.
+        overwrite: Whether a file that exists is replaced.
+    Returns:
+        The file.
+    Raises:
+        ValueError: If the file exists, or a part of the model cannot be exported.
+        ModuleNotFoundError: If onnx or onnxscript is not installed.
+    Example:
+        >>> import gconvae, tempfile
+        >>> model = gconvae.models.create("convae", hidden=16, seed=0)
+        >>> file = to_onnx(model, Path(tempfile.mkdtemp()) / "sampler.onnx")
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession(file)
+        >>> noise = gconvae.export.noise_of(model, 4, seed=0)
+        >>> session.run(None, noise)[0].shape
+        (4, 25, 3)
+    """
+    onnx = packages()
+    path = free_file(file, overwrite=overwrite)
+    chosen = part_of(model, part)
+    proto = _translated(chosen)
+    onnx.helper.set_model_props(proto, {KEY: json.dumps(described(chosen))})
+    proto.producer_name, proto.doc_string = "gconvae", f"{part} of a gconvae model"
+    with files.whole(path) as temporary:
+        onnx.save(proto, temporary)
+    return path
+
+
+def free_file(file: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """The path of a file to write.
+
+    Raises:
+        ValueError: If it exists and is not to be replaced.
+        FileNotFoundError: If its folder does not exist.
+    """
+    path = Path(file).expanduser()
+    if path.exists() and not overwrite:
+        raise ValueError(f"file must not exist yet, unless overwrite is True, got {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"file must lie in an existing folder, got {path}")
+    return path
+
+
+def packages() -> Any:
+    """The package onnx, beside which onnxscript is installed too.
+
+    Raises:
+        ModuleNotFoundError: If one of them is not; the message names the extra.
+    """
+    try:
+        import_module("onnxscript")
+        return import_module("onnx")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'ONNX files need {error.name}: pip install "gconvae[export]"'
+        ) from error
+
+
+def _translated(part: Encoder | Sampler) -> Any:
+    """The ONNX model of a part."""
+    program = traced(part)
+    with torch.no_grad(), quiet(), named_error(part, "ONNX"):
+        made = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[port.name for port in part.inputs],
+            output_names=[port.name for port in part.outputs],
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
+        )
+        assert made is not None
+        proto = made.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    return proto
+
+
+def _stable_sort() -> Any:
+    """``torch.sort(stable=True)`` in ONNX, for which torch has no translation."""
+    op: Any = import_module("onnxscript").opset18
+
+    def stable_sort(
+        values: Any, stable: bool = True, dim: int = -1, descending: bool = False
+    ) -> Any:
+        axis = op.Constant(value_ints=[dim])
+        size = op.Gather(op.Shape(values), axis)
+        # TopK gives the lower index first where values are equal, which is to be stable
+        return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
+
+    return stable_sort
