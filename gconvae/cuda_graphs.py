@@ -130,7 +130,7 @@ def recordable(*parts: nn.Module) -> bool:
 
 
 def recording(tensor: Tensor) -> bool:
-    """Whether a graph is being recorded, in which no value can be looked at.
+    """Whether a graph is being recorded or exported, in which no value can be looked at.
 
     Args:
         tensor: One that the work is done with.

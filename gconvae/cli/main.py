@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from gconvae import __version__
-from gconvae.cli import evaluate, jets, reproduce, sample, sweep, train
+from gconvae.cli import evaluate, export, jets, reproduce, sample, sweep, train
 from gconvae.cli.command import Command
 
 __all__ = ["main", "parser", "with_underscores"]
@@ -25,6 +25,7 @@ __all__ = ["main", "parser", "with_underscores"]
 COMMANDS: dict[str, Command] = {
     "train": train.COMMAND,
     "sample": sample.COMMAND,
+    "export": export.COMMAND,
     "evaluate": evaluate.COMMAND,
     "sweep": sweep.COMMAND,
     "reproduce": reproduce.COMMAND,

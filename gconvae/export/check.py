@@ -19,8 +19,9 @@ __all__ = ["Agreement", "LEAST_EQUAL", "TOLERANCE", "agreement", "run_file"]
 TOLERANCE = 1e-5
 """What continuous numbers may differ by, as a share of the range of their feature."""
 
-LEAST_EQUAL = 0.999
-"""Share of the clouds that must have the same nodes, where features lie on lattices."""
+LEAST_EQUAL = 0.98
+"""Share of the clouds that must have the same nodes, where places are drawn. Of the bundled eights
+some 2 in 1,000 differ, where a last bit decides; in a wrong file nearly all do."""
 
 
 class Agreement(NamedTuple):
@@ -31,7 +32,8 @@ class Agreement(NamedTuple):
         largest: Largest difference: of a sampler as a share of the feature's range, of an encoder
             in mean and log-variance.
         equal: Share of the clouds whose numbers are all within :data:`TOLERANCE`.
-        is_discrete: Whether nodes lie on a lattice, so that a rounding can move one by a step.
+        is_discrete: Whether places on a lattice are drawn or rounded to, where a last bit can
+            decide.
     """
 
     clouds: int
@@ -42,8 +44,7 @@ class Agreement(NamedTuple):
     @property
     def is_good(self) -> bool:
         """Whether that is as close as two machines with other last bits are."""
-        least = LEAST_EQUAL if self.is_discrete else 1.0
-        return self.equal >= least - 1e-9
+        return self.equal >= (LEAST_EQUAL if self.is_discrete else 1.0)
 
     def __str__(self) -> str:
         equal = f"{self.equal:.2%} of {self.clouds} clouds equal"
@@ -73,7 +74,7 @@ def agreement(
         width = (scaling.high - scaling.low).cpu().numpy()
         width = np.where(width > 0, width, 1.0)
         apart = np.abs(found - drawn.points.cpu().numpy()) / width
-        is_discrete = model.likelihood.rounds
+        is_discrete = model.likelihood.rounds or model.likelihood.has_mass
     else:
         clouds = {"points": drawn.points.cpu().numpy()}
         if not model.conditioning.always_full:

@@ -23,6 +23,10 @@ OPSET = 18
 """Version of ONNX's operators: that of torch's exporter, which runtimes know since 2023."""
 
 
+_INT64 = 7
+"""How ONNX numbers the type of whole numbers."""
+
+
 def to_onnx(
     model: VAE,
     file: str | os.PathLike[str],
@@ -105,7 +109,7 @@ def _translated(part: Encoder | Sampler) -> Any:
             opset_version=OPSET,
             input_names=[port.name for port in part.inputs],
             output_names=[port.name for port in part.outputs],
-            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
+            custom_translation_table=_translations(),
         )
         assert made is not None
         proto = made.model_proto
@@ -114,8 +118,8 @@ def _translated(part: Encoder | Sampler) -> Any:
     return proto
 
 
-def _stable_sort() -> Any:
-    """``torch.sort(stable=True)`` in ONNX, for which torch has no translation."""
+def _translations() -> dict[Any, Any]:
+    """Operators of torch for which its exporter has no translation, in ONNX's."""
     op: Any = import_module("onnxscript").opset18
 
     def stable_sort(
@@ -126,4 +130,19 @@ def _stable_sort() -> Any:
         # TopK gives the lower index first where values are equal, which is to be stable
         return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
-    return stable_sort
+    def searchsorted(
+        ends: Any,
+        values: Any,
+        out_int32: bool = False,
+        right: bool = False,
+        side: str | None = None,
+        sorter: Any = None,
+    ) -> Any:
+        # of ends in one dimension: how many of them lie below
+        wide = op.Unsqueeze(values, op.Constant(value_ints=[-1]))
+        below = op.LessOrEqual(ends, wide) if right else op.Less(ends, wide)
+        whole = op.Cast(below, to=_INT64)
+        return op.ReduceSum(whole, op.Constant(value_ints=[-1]), keepdims=0)
+
+    aten = torch.ops.aten
+    return {aten.sort.stable: stable_sort, aten.searchsorted.Tensor: searchsorted}
