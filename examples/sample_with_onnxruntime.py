@@ -1,18 +1,21 @@
 """Samples clouds from an exported sampler with onnxruntime and NumPy, without torch or gconvae.
 
-    gconvae export pretrained:eights --out exported
-    python sample_with_onnxruntime.py exported/sampler.onnx --count 1000 --out clouds.npz
+gconvae export pretrained:eights --out exported
+python sample_with_onnxruntime.py exported/sampler.onnx --count 1000 --out clouds.npz
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
+Arrays = dict[str, np.ndarray]
 
-def noise(port, count, rng):
+
+def noise(port: dict[str, Any], count: int, rng: np.random.Generator) -> np.ndarray:
     """Random numbers of one input."""
     shape, dtype = (count, *port["shape"][1:]), np.dtype(port["dtype"])
     if port["distribution"] == "standard normal":
@@ -20,7 +23,7 @@ def noise(port, count, rng):
     return rng.random(shape, dtype=dtype)
 
 
-def classes_and_sizes(about, count, rng):
+def classes_and_sizes(about: dict[str, Any], count: int, rng: np.random.Generator) -> Arrays:
     """Label and mask of each cloud, as often as in training."""
     counts = np.array(about["counts"], dtype=float)  # (classes, nodes)
     cells = rng.choice(counts.size, count, p=counts.ravel() / counts.sum())
@@ -28,7 +31,7 @@ def classes_and_sizes(about, count, rng):
     return {"label": labels, "mask": np.arange(counts.shape[1]) <= sizes[:, None]}
 
 
-def inputs_of(about, count, rng):
+def inputs_of(about: dict[str, Any], count: int, rng: np.random.Generator) -> Arrays:
     """All inputs of one call."""
     known = classes_and_sizes(about, count, rng) if "counts" in about else {}
     inputs = {}
@@ -42,7 +45,8 @@ def inputs_of(about, count, rng):
     return inputs
 
 
-def main():
+def main() -> None:
+    """Draws, writes, and prints the mean of each feature."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sampler", type=Path, help="sampler.onnx of gconvae export")
     parser.add_argument("--count", type=int, default=1000, help="clouds")
