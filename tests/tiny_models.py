@@ -9,6 +9,7 @@ import torch
 
 from gconvae import models
 from gconvae.randomness import initial_weights
+from gconvae.schema import points
 from gconvae.vae import VAE
 
 __all__ = ["Exported", "autoregressive", "ragged_graphs", "slides", "with_sizes"]
@@ -41,17 +42,24 @@ def with_sizes(model: VAE) -> VAE:
 
 
 def autoregressive(**options: Any) -> VAE:
-    """A spline flow, and clouds of four nodes drawn node by node on the lattice of superpixels."""
-    likelihood = "autoregressive(width=8, heads=2, components=3, told=['mean', 'latents'])"
+    """A spline flow, and clouds of four nodes in a plane, drawn node by node on a lattice."""
+    likelihood = "autoregressive(width=8, heads=2, components=3, blocks=[1, 1], told=['latents'])"
     given = {"prior": "nsf(transforms=1, hidden=[8], bins=4)", "likelihood": likelihood} | options
     model = models.create(
-        "convae-flow", num_points=4, latent_dim=3, hidden=8, channels=[3], seed=0, **given
+        "convae-flow",
+        schema=points("x y"),
+        num_points=4,
+        latent_dim=3,
+        hidden=8,
+        channels=[3],
+        seed=0,
+        **given,
     )
     with initial_weights(1), torch.no_grad():  # as none of them are before a training
         for weight in model.likelihood.parameters():
             weight += 0.1 * torch.randn_like(weight)
-    points = torch.cat([torch.randint(0, 28, (50, 4, 2)), torch.zeros(50, 4, 1)], -1).float()
-    points[..., 2] = torch.randint(0, 256, (50, 4)) / 255
-    model.likelihood.set_lattice(points)
+    random = torch.Generator().manual_seed(0)
+    clouds = torch.randint(0, 33, (50, 4, 2), generator=random) / 32
+    model.likelihood.set_lattice(clouds)
     model.likelihood.set_ranges(model.scaling.low, model.scaling.high)
     return model.eval()

@@ -27,6 +27,9 @@ PACKAGE = "gconvae"
 MODEL_PARTS = ("autoencoder", "conditioning", "evidence", "scaling")
 """Rooms that are not in ``gconvae.__all__``, and that whoever puts a model together needs."""
 
+UNLISTED_WINGS = ("export",)
+"""Wings that ``gconvae.__all__``, which has 25 names, does not list."""
+
 INNER_WINGS = ("metrics.jets",)
 """Wings inside of wings, whose names are public too."""
 
@@ -36,7 +39,10 @@ def modules() -> dict[str, ModuleType]:
     """All modules with a page, by full name."""
     package = importlib.import_module(PACKAGE)
     names = [name for name in package.__all__ if isinstance(getattr(package, name), ModuleType)]
-    full = [PACKAGE, *(f"{PACKAGE}.{name}" for name in (*names, *MODEL_PARTS, *INNER_WINGS))]
+    full = [
+        PACKAGE,
+        *(f"{PACKAGE}.{name}" for name in (*names, *MODEL_PARTS, *UNLISTED_WINGS, *INNER_WINGS)),
+    ]
     return {name: importlib.import_module(name) for name in full}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 
 from gconvae.export.metadata import read_metadata
 from gconvae.export.noise import noise_of
+from gconvae.export.packages import runtime_package
 from gconvae.vae import VAE
 
 __all__ = ["Agreement", "LEAST_EQUAL", "TOLERANCE", "agreement", "run_file"]
@@ -108,12 +108,7 @@ def run_file(file: str | os.PathLike[str], inputs: dict[str, Any]) -> list[Any]:
             made = program(*map(torch.from_numpy, inputs.values()))
         made = [made] if isinstance(made, torch.Tensor) else made
         return [each.numpy() for each in made]
-    try:
-        runtime = import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'running an ONNX file needs onnxruntime: pip install "gconvae[export]"'
-        ) from error
+    runtime = runtime_package()
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs: list[Any] = session.run(None, inputs)
     return outputs

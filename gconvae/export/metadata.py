@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gconvae
+from gconvae.export.packages import onnx_package
 from gconvae.export.parts import Encoder, Sampler
 
 __all__ = ["KEY", "described", "read_metadata"]
@@ -25,7 +26,7 @@ def described(part: Encoder | Sampler) -> dict[str, Any]:
     """
     model = part.model
     schema, told = model.schema, model.conditioning
-    ends = [part.model.scaling.leave(end).tolist() for end in _ends(part)]
+    ends = [model.scaling.leave(end).tolist() for end in (model.scaling.low, model.scaling.high)]
     features = [
         {"name": feature.name, "unit": feature.unit, "low": low, "high": high}
         for feature, low, high in zip(schema.features, *ends, strict=True)
@@ -77,11 +78,6 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def _ends(part: Encoder | Sampler) -> tuple[Any, Any]:
-    scaling = part.model.scaling
-    return scaling.low, scaling.high
-
-
 def _of_archive(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == KEY]
@@ -89,9 +85,7 @@ def _of_archive(path: Path) -> str | None:
 
 
 def _of_onnx(path: Path) -> str | None:
-    from gconvae.export.onnx import packages
-
-    onnx = packages()
+    onnx = onnx_package()
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # of protobuf, whichever is installed

@@ -12,12 +12,14 @@ import torch
 
 from gconvae import files
 from gconvae.export.metadata import KEY, described
+from gconvae.export.packages import onnx_package
 from gconvae.export.parts import Encoder, Part, Sampler, part_of
 from gconvae.export.ports import BATCH
 from gconvae.export.tracing import named_error, quiet, traced
+from gconvae.export.writing import free_file
 from gconvae.vae import VAE
 
-__all__ = ["OPSET", "packages", "to_onnx"]
+__all__ = ["OPSET", "to_onnx"]
 
 OPSET = 18
 """Version of ONNX's operators: that of torch's exporter, which runtimes know since 2023."""
@@ -56,7 +58,7 @@ def to_onnx(
         >>> session.run(None, noise)[0].shape
         (4, 25, 3)
     """
-    onnx = packages()
+    onnx = onnx_package()
     path = free_file(file, overwrite=overwrite)
     chosen = part_of(model, part)
     proto = _translated(chosen)
@@ -65,36 +67,6 @@ def to_onnx(
     with files.whole(path) as temporary:
         onnx.save(proto, temporary)
     return path
-
-
-def free_file(file: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """The path of a file to write.
-
-    Raises:
-        ValueError: If it exists and is not to be replaced.
-        FileNotFoundError: If its folder does not exist.
-    """
-    path = Path(file).expanduser()
-    if path.exists() and not overwrite:
-        raise ValueError(f"file must not exist yet, unless overwrite is True, got {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"file must lie in an existing folder, got {path}")
-    return path
-
-
-def packages() -> Any:
-    """The package onnx, beside which onnxscript is installed too.
-
-    Raises:
-        ModuleNotFoundError: If one of them is not; the message names the extra.
-    """
-    try:
-        import_module("onnxscript")
-        return import_module("onnx")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'ONNX files need {error.name}: pip install "gconvae[export]"'
-        ) from error
 
 
 def _translated(part: Encoder | Sampler) -> Any:

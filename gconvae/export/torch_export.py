@@ -10,9 +10,9 @@ import torch
 
 from gconvae import files
 from gconvae.export.metadata import KEY, described
-from gconvae.export.onnx import free_file
 from gconvae.export.parts import Part, part_of
 from gconvae.export.tracing import quiet, traced
+from gconvae.export.writing import free_file
 from gconvae.vae import VAE
 
 __all__ = ["to_torch_export"]

