@@ -79,7 +79,8 @@ _HOMES = {
 """Where the names that are no modules live."""
 
 # 25 names are enough to be listed; the wing ``export`` is found without
-__getattr__, __dir__ = attach(__name__, {name: name for name in (*__all__, "export")} | _HOMES)
+__getattr__, _ = attach(__name__, {name: name for name in (*__all__, "export")} | _HOMES)
+__dir__ = sorted(__all__).copy
 
 # what a model's methods run stands above the model (docs/decisions/0007-stages.md)
 link(
