@@ -243,12 +243,12 @@ class Autoencoder(nn.Module):
         Arguments as those of :meth:`decode`; ``noise`` for a decoder that takes some; ``full``
         says that every node is real, None = ``mask`` is looked at, except on a GPU.
         """
-        context = self.conditioning.context(len(z), labels, mask, conditions)
+        context = self.conditioning.context(z.shape[0], labels, mask, conditions)
         latent_dim = getattr(self.decoder, "latent_dim", z.shape[-1] + self.conditioning.dim)
         latent_dim -= self.conditioning.dim
         if z.dim() != 2 or z.shape[1] != latent_dim:
             raise ValueError(f"z must have shape (clouds, {latent_dim}), got {tuple(z.shape)}")
-        wanted = (len(z), self.conditioning.num_points)
+        wanted = (z.shape[0], self.conditioning.num_points)
         if mask is not None and mask.shape != wanted:
             raise ValueError(f"mask must have shape {wanted}, got {tuple(mask.shape)}")
         if context is not None:

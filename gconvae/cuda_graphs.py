@@ -130,7 +130,7 @@ def recordable(*parts: nn.Module) -> bool:
 
 
 def recording(tensor: Tensor) -> bool:
-    """Whether a graph is being recorded, in which no value can be looked at.
+    """Whether a graph is being recorded or exported, in which no value can be looked at.
 
     Args:
         tensor: One that the work is done with.
@@ -138,7 +138,8 @@ def recording(tensor: Tensor) -> bool:
         >>> recording(torch.zeros(1))
         False
     """
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+    captured = tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+    return captured or torch.compiler.is_exporting()
 
 
 def _on(part: Tensor | None, device: torch.device) -> Tensor | None:

@@ -2,115 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gconvae import sample_noise
 from gconvae.caller_state import full_precision
-from gconvae.clouds import Clouds, sort_nodes
-from gconvae.conditioning import Conditioning
+from gconvae.clouds import Clouds
 from gconvae.drawing import Draw, draws
 from gconvae.freed_memory import keep_freed_memory
-from gconvae.likelihoods.base import Likelihood
 from gconvae.pieces import NODES, PART, joined, pieces, sent
 from gconvae.plain import plain
-from gconvae.priors.base import Prior
-from gconvae.randomness import generator, standard_noise
-from gconvae.scaling import FeatureScaling
-from gconvae.schema import CloudSchema
+from gconvae.sample_noise import (
+    Generative,
+    Given,
+    Kind,
+    conditions_of,
+    drawn_at,
+    filled,
+    kind_of,
+    numbers_of,
+)
 from gconvae.threads import side_by_side
 
-__all__ = [
-    "BLOCK",
-    "Generative",
-    "Given",
-    "interpolations",
-    "reconstructions",
-    "samples",
-    "wanted",
-]
-
-BLOCK = 256
-"""Clouds whose random numbers come from one generator, and the fewest that go through a network at
-a time. Products of matrices with few rows have other last bits, so too few are filled up."""
+__all__ = ["interpolations", "reconstructions", "samples", "wanted"]
 
 CACHED_NODES = 2**16
 """Nodes that go through a network on a CPU at a time, where a likelihood asks for more clouds."""
-
-
-class Generative(Protocol):
-    """What can be drawn from: prior, decoder and likelihood."""
-
-    decoder: nn.Module
-    prior: Prior
-    likelihood: Likelihood
-    scaling: FeatureScaling
-    conditioning: Conditioning
-    schema: CloudSchema
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model's numbers lie."""
-
-    def means(self, clouds: Clouds) -> Tensor:
-        """The posterior's mean of each prepared cloud, shape (B, L)."""
-
-    def latents(self, z: Any) -> Tensor:
-        """Latents in any form, checked."""
-
-    def leave(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Points relative to the schema's offsets in data units."""
-
-    def decode(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        mask: Tensor | None = None,
-        conditions: Tensor | None = None,
-    ) -> Tensor:
-        """Mean clouds in data units, shape (B, N, F)."""
-
-    def decode_unit(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        mask: Tensor | None = None,
-        noise: Tensor | None = None,
-        *,
-        full: bool | None = None,
-        conditions: Tensor | None = None,
-    ) -> Tensor:
-        """The decoder's own output, shape (B, L) to (B, N, F)."""
-
-
-class Given(NamedTuple):
-    """What somebody asks for of each cloud; None = drawn.
-
-    Attributes:
-        labels: Shape (B,).
-        latents: Shape (B, L).
-        mask: Shape (B, N), as the decoder takes it.
-        conditions: Data units, shape (B, C).
-    """
-
-    labels: Tensor | None = None
-    latents: Tensor | None = None
-    mask: Tensor | None = None
-    conditions: Tensor | None = None
-
-
-class _Kind(NamedTuple):
-    """What a GPU would have to be waited for: looked at once and not in every piece."""
-
-    conditioning: Conditioning
-    always_full: bool
-    rounded: bool
-    rows: int
 
 
 def wanted(
@@ -171,17 +93,13 @@ def samples(
     """
     given, (rank, size) = given or Given(), part
     nodes, threads = model.conditioning.num_points, torch.get_num_threads()
-    most = min(model.likelihood.blocks_together * BLOCK, CACHED_NODES // nodes)
+    most = min(model.likelihood.blocks_together * sample_noise.BLOCK, CACHED_NODES // nodes)
     if model.device.type == "cuda":  # where there is no cache to stay in
-        rows = min(PART, NODES // nodes) // BLOCK * BLOCK
+        rows = min(PART, NODES // nodes) // sample_noise.BLOCK * sample_noise.BLOCK
     else:
-        rows = _rows(num_samples, most // BLOCK, threads if size == 1 else size)
-    rows = max(BLOCK, rows)
-    known = copy.deepcopy(model.conditioning).cpu()
-    own = type(model.likelihood).quantize is not Likelihood.quantize
-    rounded = own or model.likelihood.rounds
-    kind = _Kind(known, known.always_full and given.mask is None, rounded, rows)
-
+        rows = _rows(num_samples, most // sample_noise.BLOCK, threads if size == 1 else size)
+    rows = max(sample_noise.BLOCK, rows)
+    kind = kind_of(model, rows, given.mask)
     draw = draws(model.likelihood, model.device)
 
     def piece(start: int) -> Clouds:
@@ -202,8 +120,8 @@ def samples(
 
 def _rows(num_samples: int, most: int, hands: int) -> int:
     """Clouds of a piece: at most so many blocks, and no more than keep all hands busy."""
-    rounds = -(-num_samples // max(1, most * hands * BLOCK))
-    return -(-num_samples // (rounds * hands * BLOCK)) * BLOCK
+    rounds = -(-num_samples // max(1, most * hands * sample_noise.BLOCK))
+    return -(-num_samples // (rounds * hands * sample_noise.BLOCK)) * sample_noise.BLOCK
 
 
 @torch.no_grad()
@@ -295,79 +213,30 @@ def _piece(
     count: int,
     seed: int,
     given: Given,
-    kind: _Kind,
+    kind: Kind,
     draw: Draw,
 ) -> Clouds:
     """Clouds from ``start`` on, which is the first of a block."""
-    blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
-
-    def noise(purpose: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        numbers = [draw(generator(seed, purpose, step=block)) for block in blocks]
-        return _filled(torch.cat(numbers), kind.rows)
-
-    labels, mask, conditions = _conditions(seed, blocks, given, kind)
-    if given.latents is None:
+    blocks = range(start // sample_noise.BLOCK, -(-(start + count) // sample_noise.BLOCK))
+    labels, mask, conditions = conditions_of(seed, blocks, given, kind)
+    numbers = numbers_of(model, blocks, seed, kind, with_latents=given.latents is None)
+    if numbers.latent is not None:
         context = kind.conditioning.context(kind.rows, labels, mask, conditions)
         context = None if context is None else context.to(model.scaling.low)
-        numbers = noise("sample", lambda random: model.prior.noise(BLOCK, random))
         # on the CPU, so that every device makes the same choices of it
-        z = model.prior.from_noise(numbers, context)
+        z = model.prior.from_noise(numbers.latent, context)
     else:
-        z = _filled(given.latents, kind.rows)
+        assert given.latents is not None
+        z = filled(given.latents, kind.rows)
     z = sent(z, model.device).to(model.scaling.low.dtype)  # (R, L)
     labels = None if labels is None else sent(labels, model.device)
     conditions = None if conditions is None else sent(conditions, model.device)
     wanted = None if kind.always_full else sent(mask, model.device)
-    nodes = kind.conditioning.num_points
-    decoded: Tensor | None = None
-    if width := getattr(model.decoder, "noise_dim", 0):
-        shape = (BLOCK, nodes, width)
-        numbers = noise("node noise of samples", lambda random: standard_noise(shape, random))
-        decoded = sent(numbers, model.device)
-    mean = model.decode_unit(
-        z, labels, wanted, decoded, full=kind.always_full, conditions=conditions
-    )  # (R, N, F)
-    each = (BLOCK, nodes, mean.shape[-1])
-    numbers = noise("observation", lambda random: model.likelihood.noise(each, random))
-    asked = model.likelihood.conditioned_on
-    context = kind.conditioning.told(asked, z, labels, conditions)
-    unit = draw(mean, sent(numbers, model.device), wanted, context)
-    drawn = model.scaling.unscale(model.scaling.from_unit(unit))
-    if kind.rounded:
-        drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)
-    points, nodes_first = sort_nodes(drawn, wanted, model.schema)
-    points = model.leave(points, nodes_first)[:count]
+    here = Given(labels, z, wanted, conditions)
+    node = None if numbers.node is None else sent(numbers.node, model.device)
+    noise = sent(numbers.likelihood, model.device)
+    points, nodes_first = drawn_at(model, here, node, noise, kind, draw)
+    points, nodes_first = points[:count], nodes_first[:count]
     labels = None if labels is None else labels[:count]
     conditions = None if conditions is None else conditions[:count]
-    return Clouds(points, nodes_first[:count], labels, model.schema, conditions)
-
-
-def _conditions(
-    seed: int, blocks: range, given: Given, kind: _Kind
-) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """Labels, masks and conditions, on the CPU unless given, of as many clouds as rows."""
-    count = kind.rows if given.mask is not None else len(blocks) * BLOCK
-    labels, wanted = (
-        None if each is None else _filled(each, count) for each in (given.labels, given.conditions)
-    )
-    if given.mask is not None:
-        return labels, _filled(given.mask, kind.rows), wanted
-    drawn = []
-    for number, block in enumerate(blocks):
-        rows = slice(number * BLOCK, (number + 1) * BLOCK)
-        random = generator(seed, "conditions", step=block)
-        asked = (None if each is None else each[rows] for each in (labels, wanted))
-        drawn.append(kind.conditioning.draw(BLOCK, random, *asked))
-    if labels is None and drawn[0].labels is not None:
-        labels = torch.cat([each.labels for each in drawn if each.labels is not None])
-    mask = torch.cat([each.mask for each in drawn])
-    made = [each.conditions for each in drawn if each.conditions is not None]
-    conditions = _filled(torch.cat(made), kind.rows) if made else None
-    labels = None if labels is None else _filled(labels, kind.rows)
-    return labels, _filled(mask, kind.rows), conditions
-
-
-def _filled(part: Tensor, rows: int) -> Tensor:
-    """Its last row again and again, up to a number of rows."""
-    missing = rows - len(part)
-    return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+    return Clouds(points, nodes_first, labels, model.schema, conditions)

@@ -210,14 +210,7 @@ class FeatureScaling(nn.Module):
             ValueError: If a real node lies outside a known range; the message names the feature.
         """
         nodes = points[mask]  # (P, F)
-        low, high = self._ends()
-        margin = (
-            MARGIN
-            * (high - low)
-            * torch.tensor([not is_known for is_known in self.is_known], device=low.device)
-        )
-        ends = self._bent(low - margin, back=True), self._bent(high + margin, back=True)
-        rounding = ROUNDING * (self.high - self.low).clamp(min=1e-30)
+        ends, rounding = self._margins()
         least, most = nodes.amin(0), nodes.amax(0)
         outside = (least < ends[0] - rounding) | (most > ends[1] + rounding)
         if not outside.any():
@@ -237,6 +230,18 @@ class FeatureScaling(nn.Module):
         )
         return torch.where(moved, held, points)
 
+    def held(self, points: Tensor) -> Tensor:
+        """:meth:`hold` that looks at each value by itself and refuses none, for exported graphs.
+
+        Args:
+            points: Data units relative to the offsets, shape (..., F).
+        Returns:
+            Shape (..., F); values beyond a range, or its margin, lie at the end of that.
+        """
+        (least, most), rounding = self._margins()
+        beyond = (points < least - rounding) | (points > most + rounding)
+        return torch.where(beyond, torch.maximum(torch.minimum(points, most), least), points)
+
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""
         return f"low={self.low.tolist()}, high={self.high.tolist()}, extent={self.extent:g}"
@@ -249,6 +254,17 @@ class FeatureScaling(nn.Module):
                     f"{self.names[feature]}, got [{least[feature]:g}, {most[feature]:g}]; a "
                     "schema without this range, or fit(scaling='range'), takes any"
                 )
+
+    def _margins(self) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Ends that values may reach, and by how much they may miss them, shape (F,) each."""
+        low, high = self._ends()
+        margin = (
+            MARGIN
+            * (high - low)
+            * torch.tensor([not is_known for is_known in self.is_known], device=low.device)
+        )
+        ends = self._bent(low - margin, back=True), self._bent(high + margin, back=True)
+        return ends, ROUNDING * (self.high - self.low).clamp(min=1e-30)
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Ends of the ranges after the transforms of heavy tails, each (F,)."""

@@ -52,7 +52,8 @@ STANDS_ON: dict[str, set[str]] = {
     # floor 4
     "autoencoder": {"scaling", "conditioning", "pieces"},
     "drawing": {"likelihoods"},
-    "sampling": {"scaling", "conditioning", "priors", "drawing", "pieces"},
+    "sample_noise": {"scaling", "conditioning", "priors", "drawing"},
+    "sampling": {"sample_noise", "pieces"},
     "evidence": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
     "vae": {"autoencoder", "sampling", "evidence"},
     "plots": {"metrics"},

@@ -19,7 +19,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from gconvae import __version__, ready_made, recipes
-from gconvae.cli import completion, evaluate, jets, listing, reproduce, sample, sweep, train
+from gconvae.cli import completion, evaluate, export, jets, listing, reproduce, sample, sweep, train
 from gconvae.cli.command import Command
 from gconvae.cli.messages import one_line, said
 from gconvae.cli.words import (
@@ -42,6 +42,7 @@ def _complete(options: Namespace, explicit: Namespace) -> None:
 COMMANDS: dict[str, Command] = {
     "train": train.COMMAND,
     "sample": sample.COMMAND,
+    "export": export.COMMAND,
     "evaluate": evaluate.COMMAND,
     "sweep": sweep.COMMAND,
     "reproduce": reproduce.COMMAND,

@@ -254,7 +254,7 @@ class Conditioning(nn.Module):
         """
         told = [z] if wanted.latent_dim else []
         if wanted.num_classes or wanted.num_conditions:
-            context = self.context(len(z), labels, None, conditions)
+            context = self.context(z.shape[0], labels, None, conditions)
             assert context is not None
             # how many nodes there are is in a mask
             ends = [self.num_classes, self.num_classes + int(self.ragged)]

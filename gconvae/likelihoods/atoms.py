@@ -53,6 +53,7 @@ class Atoms(nn.Module):
         super().__init__()
         self.register_buffer("values", torch.full((num_features, 0), torch.inf))
         self.columns: tuple[int, ...] = ()
+        self._found: tuple[int, ...] = ()  # how many values each of them takes
 
     @property
     def counts(self) -> list[int]:
@@ -105,14 +106,15 @@ class Atoms(nn.Module):
         if not self.columns:
             return points
         columns = list(points.unbind(-1))
-        for column in self.columns:
-            values = self.values[column].to(points)
+        for column, count in zip(self.columns, self._found, strict=True):
+            values = self.values[column, :count].to(points)
             share = None if uniform is None else uniform[..., column]
-            columns[column] = change(columns[column], values[values.isfinite()], share)
+            columns[column] = change(columns[column], values, share)
         return torch.stack(columns, dim=-1)
 
     def _look(self) -> None:
         self.columns = tuple(column for column, count in enumerate(self.counts) if count)
+        self._found = tuple(count for count in self.counts if count)
 
     def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
         # models of before have none, and others as many as they found

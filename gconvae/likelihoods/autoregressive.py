@@ -380,7 +380,7 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
     def _condition(self, mask: Tensor, changes: Tensor | None, context: Tensor | None) -> Tensor:
         """What was changed, the share of the places that are taken, and what is told, (B, K)."""
         if changes is None:
-            changes = self.centre.new_zeros(len(mask), transforms.NUM_CHANGES)
+            changes = self.centre.new_zeros(mask.shape[0], transforms.NUM_CHANGES)
         taken = mask.sum(1, keepdim=True).to(changes) / self.num_points
         told = [each.to(changes) for each in self.further(context).values()]
         return torch.cat([changes, taken, *told], dim=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.conditioning import MEAN_ALONE, Told
+from gconvae.cuda_graphs import recording
 from gconvae.likelihoods.atoms import Atoms
 from gconvae.likelihoods.lattice import STEPS, checked_step, fractions, lattice_step, rounded
 from gconvae.losses.assignment import match
@@ -301,7 +302,7 @@ class Likelihood(nn.Module, ABC):
             Shape (B, N, F); continuous features keep their exact bits.
         """
         self._check_features(points, "points")
-        if not self.rounds:
+        if not recording(points) and not self.rounds:
             return points
         given = self.step.to(points), self.are_fractions.to(points.device), low, high
         return self.atoms.nearest(rounded(points, *given))

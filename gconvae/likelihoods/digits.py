@@ -170,7 +170,7 @@ class Drawing:
             given = mixture, self.cells, random, temperature, end, least, spared
             cell = discretized_logistic.sample(*given, self.bounded)
         else:
-            cell = torch.zeros(len(state), dtype=torch.long, device=state.device)
+            cell = torch.zeros(state.shape[0], dtype=torch.long, device=state.device)
         added = self.by_cell.index_select(0, cell)  # (B, W + 16)
         mixed = mixed + added[:, : self.width]
         logits = torch.addmm(added[:, self.width :], nn.functional.gelu(mixed), self.fine)

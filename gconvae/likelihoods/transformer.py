@@ -186,7 +186,7 @@ class NodeTransformer(nn.Module):
             [Reader(block, like) for block in blocks if isinstance(block, CausalBlock)]
             for blocks in map(nn.Module.children, self.blocks)
         ]
-        tables = [self._added(feature, places) for feature in features]
+        tables = [self.added(feature, places) for feature in features]
         numbers = of_nodes.unflatten(1, mean.shape[1:]).permute(1, 2, 3, 0).contiguous()
         hidden = self.first.expand(len(mean), -1)  # (B, W)
         width, total = hidden.shape[1], hidden.new_zeros(len(mean), 2 * len(features) - 1)
@@ -231,7 +231,11 @@ class NodeTransformer(nn.Module):
                 room.ended()
         return torch.stack(drawn, dim=1).unflatten(1, (-1, len(features)))
 
-    def _added(self, feature: int, places: Places) -> Tensor:
+    def shift(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
+        """What each place knows beside the nodes, where these have no weight, (B, N, W)."""
+        return self._shift(self._known(mean, condition, places), mean, places)
+
+    def added(self, feature: int, places: Places) -> Tensor:
         """What each place of a feature adds to the next node and to its own, (S + 1, W or 2 W)."""
         every = places.every(feature)
         weight = self.node.weight.unflatten(1, (-1, places.waves))[:, feature]

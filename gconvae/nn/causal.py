@@ -103,16 +103,54 @@ class Reader:
 
     def next(self, hidden: Tensor) -> Tensor:
         """The next place of each sequence, shape (B, width), as the block reads it."""
-        read, width = normal(hidden), hidden.shape[1]
-        triple = torch.addmm(self.attended_bias, read, self.attended)  # (B, W + 2 W / H)
-        place, last = self.count, width + self.queries[2]
-        self.keys[:, :, place], self.values[:, place] = triple[:, width:last], triple[:, last:]
+        read, queries, key, value = self._asked(hidden)
+        place = self.count
+        self.keys[:, :, place], self.values[:, place] = key, value
         self.count += 1
         looked = -(-self.count // STRIDE) * STRIDE
-        queries = triple[:, :width].reshape(self.queries)  # (B, H, W / H)
-        later = self.later[place, :looked]
-        scores = torch.baddbmm(later, queries, self.keys[:, :, :looked])  # (B, H, n)
-        seen = (scores.softmax(-1) @ self.values[:, :looked]).view(hidden.shape)
+        known = self.keys[:, :, :looked], self.values[:, :looked], self.later[place, :looked]
+        return self._answered(hidden, read, queries, *known)
+
+    def read(
+        self, hidden: Tensor, keys: Tensor, values: Tensor, place: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """:meth:`next` as a function that changes nothing, for loops that are exported.
+
+        Args:
+            hidden: Shape (B, width).
+            keys: Of the places before, 0 elsewhere, shape (B, D, N).
+            values: Likewise, shape (B, N, D).
+            place: Number of this place, shape ().
+        Returns:
+            What :meth:`next` gives, and keys and values with those of this place.
+        """
+        read, queries, key, value = self._asked(hidden)
+        here = torch.arange(len(self.later), device=hidden.device) == place
+        keys = torch.where(here, key.unsqueeze(2), keys)
+        values = torch.where(here.unsqueeze(1), value.unsqueeze(1), values)
+        later = self.later.index_select(0, place.reshape(1)).squeeze(0)
+        return self._answered(hidden, read, queries, keys, values, later), keys, values
+
+    def _asked(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normal features, queries of each head, key and value of a place."""
+        read, width = normal(hidden), hidden.shape[1]
+        triple = torch.addmm(self.attended_bias, read, self.attended)  # (B, W + 2 W / H)
+        last = width + self.queries[2]
+        queries = triple[:, :width].unflatten(1, self.queries[1:])  # (B, H, W / H)
+        return read, queries, triple[:, width:last], triple[:, last:]
+
+    def _answered(
+        self,
+        hidden: Tensor,
+        read: Tensor,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        later: Tensor,
+    ) -> Tensor:
+        """What a place becomes that looks at the places so far, shape (B, W)."""
+        scores = torch.baddbmm(later, queries, keys)  # (B, H, n)
+        seen = (scores.softmax(-1) @ values).view(hidden.shape)
         inner = torch.addmm(self.inner_bias, read, self.inner).relu_()
         added = torch.addmm(hidden, seen, self.out).addmm_(inner, self.outer)
         return added.add_(self.out_bias)

@@ -72,7 +72,7 @@ class _Nodes(NamedTuple):
 def _nodes(points: Tensor, mask: Tensor | None, num_positions: int, extent: float) -> _Nodes:
     ordered, present = sort_nodes(points, mask)
     packed = pack(ordered, None if mask is None else present)
-    return _Nodes(packed.points, packed.batch, len(points), num_positions, extent)
+    return _Nodes(packed.points, packed.batch, points.shape[0], num_positions, extent)
 
 
 class EdgeConvEncoderBase(nn.Module, ABC):

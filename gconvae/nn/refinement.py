@@ -92,7 +92,7 @@ class GraphDecoder(nn.Module):
             Features in (0, 1), shape (B, N, F), node i from start node i.
         """
         condition = self.condition(z)  # (B, hidden)
-        nodes = self.start.expand(len(z), -1, -1)  # (B, N, C)
+        nodes = self.start.expand(z.shape[0], -1, -1)  # (B, N, C)
         real = nodes.new_ones(nodes.shape[:2], dtype=torch.bool) if mask is None else mask
         for layer in self.layers:
             nodes = layer(nodes, condition, real, self._neighbors(nodes, real))

@@ -253,10 +253,10 @@ class SetTransformerDecoder(nn.Module):
 
     def _start(self, z: Tensor, noise: Tensor | None) -> Tensor:
         """Queries of each cloud with their noise, shape (B, N, C)."""
-        queries = self.queries.expand(len(z), -1, -1)
+        queries = self.queries.expand(z.shape[0], -1, -1)
         if noise is None:
             return queries
-        wanted = (len(z), self.num_points, self.noise_dim)
+        wanted = (z.shape[0], self.num_points, self.noise_dim)
         if tuple(noise.shape) != wanted:
             raise ValueError(f"noise must have shape {wanted}, got {tuple(noise.shape)}")
         return queries + self.noise(noise) if self.noise_dim else queries

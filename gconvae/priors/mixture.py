@@ -133,6 +133,10 @@ class GaussianMixture(Prior):
         for parameter, values in zip(parameters, zip(*filled, strict=True), strict=True):
             parameter.data = torch.stack(values).to(parameter)
 
+    def lower_factors(self) -> Tensor:
+        """Triangular factors of the precisions, shape (Y, K, L, L)."""
+        return _lower(self.factors)
+
     def _label(self, context: Tensor | None, leading: Sequence[int]) -> Tensor:
         """Which mixture, shape (...)."""
         if not self.num_classes or context is None:

@@ -1,0 +1,87 @@
+"""``gconvae export``: encoder and sampler of a trained model as files for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gconvae import files
+from gconvae.cli.command import Command, check_free
+
+if TYPE_CHECKING:
+    from gconvae.vae import VAE
+
+__all__ = ["COMMAND"]
+
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
+"""Of the files of each format."""
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Writes encoder and sampler of a trained model as files that run without "
+        "this library, and compares them with the model.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "run", type=str, help="run folder of gconvae train, or pretrained:eights, pretrained:gluon"
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--format",
+        type=Literal["onnx", "torch-export"],
+        default="onnx",
+        help="onnx: for onnxruntime and others; torch-export: for torch alone",
+    )
+    parser.add_argument(
+        "--part",
+        type=Literal["both", "encoder", "sampler"],
+        default="both",
+        help="encoder: clouds to mean and log-variance; sampler: noise to clouds",
+    )
+    parser.add_argument("--out", type=str, default="exported", help="folder to write into")
+    parser.add_argument(
+        "--check",
+        type=int,
+        default=256,
+        help="clouds that model and file are compared on; 0 = none",
+    )
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    return parser
+
+
+def _run(options: Namespace, explicit: Namespace) -> None:
+    if options.check < 0:
+        raise ValueError(f"check must be at least 0, got {options.check}")
+    folder, parts = Path(options.out).expanduser(), ("encoder", "sampler")
+    chosen = parts if options.part == "both" else (options.part,)
+    paths = {part: folder / f"{part}{SUFFIXES[options.format]}" for part in chosen}
+    check_free(*paths.values(), overwrite=options.overwrite)
+    from gconvae.training import run_folder
+
+    model = run_folder.load(options.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, path in paths.items():
+        # named as it will be only once it is known to be right
+        with files.whole(path) as temporary:
+            checked = _written(model, temporary, part, options)
+        print(f"{part}: {path} ({path.stat().st_size / 1e6:.1f} MB){checked}")
+
+
+COMMAND = Command(_run, _parser, "a trained model for other runtimes")
+
+
+def _written(model: VAE, file: Path, part: Any, options: Namespace) -> str:
+    """Writes a part and says how well it agrees with the model."""
+    from gconvae import export
+
+    write = export.to_onnx if options.format == "onnx" else export.to_torch_export
+    write(model, file, part)
+    if not options.check:
+        return ""
+    found = export.agreement(model, file, options.check)
+    if not found.is_good:
+        raise ValueError(f"{part} must agree with the model, got {found}; nothing was written")
+    return f"; {found}"

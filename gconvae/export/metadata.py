@@ -1,0 +1,93 @@
+"""What an exported file says about itself: schema, inputs, outputs, classes, versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gconvae
+from gconvae.export.packages import onnx_package
+from gconvae.export.parts import Encoder, Sampler
+
+__all__ = ["KEY", "described", "read_metadata"]
+
+KEY = "gconvae"
+"""Where the JSON stands: a property of an ONNX file, an extra file of a ``.pt2``."""
+
+
+def described(part: Encoder | Sampler) -> dict[str, Any]:
+    """What is written into the file of a part, ready for JSON.
+
+    Args:
+        part: Encoder or sampler.
+    """
+    model = part.model
+    schema, told = model.schema, model.conditioning
+    ends = [model.scaling.leave(end).tolist() for end in (model.scaling.low, model.scaling.high)]
+    features = [
+        {"name": feature.name, "unit": feature.unit, "low": low, "high": high}
+        for feature, low, high in zip(schema.features, *ends, strict=True)
+    ]
+    order = [
+        {"feature": schema.names[column], "descending": descends}
+        for column, descends in schema.order_keys
+    ]
+    content: dict[str, Any] = {
+        "gconvae": gconvae.__version__,
+        "part": "encoder" if isinstance(part, Encoder) else "sampler",
+        "inputs": [port.described() for port in part.inputs],
+        "outputs": [port.described() for port in part.outputs],
+        "num_points": told.num_points,
+        "features": features,
+        "node_order": order,
+        "schema": schema.to_dict(),
+    }
+    if told.num_classes:
+        names = list(map(str, schema.classes)) or list(map(str, range(told.num_classes)))
+        content["classes"] = names
+    if told.num_classes or not told.always_full:
+        content["counts"] = told.counts.long().tolist()
+    return content
+
+
+def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """What an exported file says about itself; runs no code of it.
+
+    Args:
+        file: ``encoder.onnx``, ``sampler.pt2``, ...
+    Returns:
+        ``gconvae`` (version), ``part``, ``inputs`` and ``outputs`` (name, shape, dtype, meaning,
+        distribution), ``num_points``, ``features`` (name, unit, low, high), ``node_order``,
+        ``schema``. With labels ``classes``; with labels or ragged clouds ``counts``: how many
+        training clouds of each class had 1, 2, ... N nodes.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is none of ours.
+        ModuleNotFoundError: If onnx is not installed.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"file must exist, {path} does not")
+    found = _of_archive(path) if zipfile.is_zipfile(path) else _of_onnx(path)
+    if found is None:
+        raise ValueError(f"file must be exported by gconvae, got {path} without its metadata")
+    content: dict[str, Any] = json.loads(found)
+    return content
+
+
+def _of_archive(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == KEY]
+        return archive.read(names[0]).decode() if names else None
+
+
+def _of_onnx(path: Path) -> str | None:
+    onnx = onnx_package()
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of protobuf, whichever is installed
+        raise ValueError(f"file must be an ONNX file or a .pt2, got {path}: {error}") from None
+    return {each.key: each.value for each in model.metadata_props}.get(KEY)
