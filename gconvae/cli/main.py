@@ -19,7 +19,17 @@ from typing import Any
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from gconvae import __version__, ready_made, recipes
-from gconvae.cli import completion, evaluate, export, jets, listing, reproduce, sample, sweep, train
+from gconvae.cli import (
+    completion,
+    evaluate,
+    export,
+    jets,
+    listing,
+    reproduce,
+    sample,
+    sweep,
+    train,
+)
 from gconvae.cli.command import Command
 from gconvae.cli.messages import one_line, said
 from gconvae.cli.words import (
