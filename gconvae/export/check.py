@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 
 LEAST_EQUAL = 0.98
 """Share of the clouds that must have the same nodes, where places are drawn. Of the bundled eights
-some 2 in 1,000 differ, where a last bit decides; in a wrong file nearly all do."""
+about 1 in 1,000 differs, where a last bit decides; in a wrong file nearly all do."""
 
 
 class Agreement(NamedTuple):

@@ -131,7 +131,7 @@ class _MessageLayer(nn.Module):
         sent = self.sender(steered).masked_fill(~real.unsqueeze(-1), -torch.inf).unsqueeze(1)
         heard = real.sum(1).clamp(min=1)  # (B,)
         if neighbors is not None:
-            cloud = torch.arange(len(nodes), device=nodes.device).view(-1, 1, 1)
+            cloud = torch.arange(nodes.shape[0], device=nodes.device).view(-1, 1, 1)
             sent = sent[cloud, 0, neighbors]  # (B, N, K, C)
             heard = heard.clamp(max=neighbors.shape[-1])
         pairs = (self.receiver(steered).unsqueeze(2) + sent).relu_()  # (B, N, K, C)

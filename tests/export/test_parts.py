@@ -63,10 +63,12 @@ def schema_model(schema: Any, **options: Any) -> VAE:
 
 
 MODELS = {
-    "lattice": autoregressive,
+    "lattice": lambda: autoregressive(prior="standard_normal"),
     "continuous": lambda: schema_model(gconvae.schema.points("x y", "charge")),
     "descending": lambda: schema_model(gconvae.schema.points("x y z", "charge", unit="mm")),
-    "ragged with labels": lambda: with_sizes(autoregressive(num_classes=2, ragged=True)),
+    "ragged with labels": lambda: with_sizes(
+        autoregressive(prior="standard_normal", num_classes=2, ragged=True)
+    ),
 }
 
 

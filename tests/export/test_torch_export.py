@@ -34,6 +34,20 @@ def test_a_program_gives_the_clouds_of_the_model(program: Path, count: int) -> N
     torch.testing.assert_close(found, slides().sample(count), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        "dense(hidden=[8])",
+        "graph(graph='knn', width=8, hidden=8)",
+        "set_transformer(width=8, heads=2, noise_dim=2)",
+    ],
+)
+def test_other_decoders_take_any_number_of_clouds(decoder: str, tmp_path: Path) -> None:
+    model = slides(decoder=decoder)
+    file = export.to_torch_export(model, tmp_path / "sampler.pt2")
+    assert export.agreement(model, file, 7).is_good
+
+
 def test_a_loop_in_a_program_gives_the_same_nodes(
     autoregressive_file: Exported, tmp_path: Path
 ) -> None:
