@@ -38,11 +38,11 @@ def figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
         gallery_conf: Settings of the gallery.
     """
     names = block_vars["example_globals"]
-    shown = names.setdefault("__shown__", set())
+    shown: list[Figure] = names.setdefault("__shown__", [])
     paths = []
     for value in list(names.values()):
-        if isinstance(value, Figure) and id(value) not in shown:
-            shown.add(id(value))
+        if isinstance(value, Figure) and not any(value is figure for figure in shown):
+            shown.append(value)  # kept, so that no later one is taken for it
             path = next(block_vars["image_path_iterator"])
             value.savefig(path, dpi=96 * max(1.0, _WIDTH / value.get_figwidth()) * 1.25)
             paths.append(path)

@@ -11,7 +11,7 @@ import gconvae
 train = gconvae.datasets.SuperpixelMNIST(digit=[0, 1, 7], split="train")
 
 # %%
-# ``num_classes`` is the largest label plus one. Encoder, decoder and prior are conditioned on the
+# ``num_classes`` is the largest label plus one. Decoder and prior are conditioned on the
 # label.
 
 model = gconvae.models.create("convae", num_classes=8, hidden=256, seed=0)

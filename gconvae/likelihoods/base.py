@@ -313,11 +313,9 @@ class Likelihood(nn.Module, ABC):
         return ", ".join(f"{name}={own[name].tolist()}" for name in own)
 
     def _check_features(self, points: Tensor, name: str) -> None:
-        wanted = self.num_features
-        if points.dim() != 3 or points.shape[-1] != wanted:
-            raise ValueError(
-                f"{name} must have shape (clouds, nodes, {wanted}), got {tuple(points.shape)}"
-            )
+        if points.dim() != 3 or points.shape[-1] != self.num_features:
+            shape = f"(clouds, nodes, {self.num_features})"
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(points.shape)}")
 
     def _check_pair(self, first: Tensor, mean: Tensor, name: str) -> None:
         self._check_features(mean, "mean")

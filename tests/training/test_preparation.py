@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -9,8 +11,9 @@ from torch import nn
 import gconvae
 from gconvae import models
 from gconvae.datasets import CloudDataset, from_points
-from gconvae.schema import points
+from gconvae.schema import SUPERPIXELS, points
 from gconvae.training import fit as fitting
+from gconvae.training.preparation import identity
 
 
 def clouds(names: str, further: str = "") -> CloudDataset:
@@ -45,3 +48,11 @@ def test_matched_intensity_of_positions_alone_is_refused_before_training(names: 
         gconvae.fit(small(data), data, loss="matched_intensity", epochs=1, seed=0)
     run = gconvae.fit(small(data), data, loss="chamfer", epochs=1, seed=0)
     assert len(run.history["epoch"]) == 1
+
+
+def test_how_clouds_are_drawn_is_no_part_of_their_identity() -> None:
+    nodes = torch.rand(4, 5, 3)
+    dark = SUPERPIXELS.replace(picture=dataclasses.replace(SUPERPIXELS.picture, dark=True))
+    one, other = (from_points(nodes, schema=schema) for schema in (SUPERPIXELS, dark))
+    assert identity(one) == identity(other)
+    assert identity(one) != identity(from_points(nodes + 1, schema=SUPERPIXELS))
