@@ -12,6 +12,9 @@ LIMITS = {
 }
 """Most bytes in the wheel of what begins with these names; the last is all the rest."""
 
+MOST = 30_000_000
+"""Bytes of the whole wheel."""
+
 NEEDED = (
     "gconvae/data/superpixels.npz",
     "gconvae/data/jets.npz",
@@ -38,6 +41,10 @@ for part, size in sizes.items():
     print(f"{part or 'all the rest'}: {size / 1e6:.2f} MB")
     if size > LIMITS[part]:
         sys.exit(f"{part or 'all the rest'} must be at most {LIMITS[part] / 1e6:.0f} MB")
+if sum(sizes.values()) > MOST:
+    sys.exit(
+        f"the wheel must have at most {MOST / 1e6:.0f} MB, has {sum(sizes.values()) / 1e6:.1f}"
+    )
 missing = set(NEEDED) - set(wheel.namelist())
 if missing:
     sys.exit(f"the wheel must hold {', '.join(NEEDED)}, lacks {', '.join(missing)}")

@@ -8,7 +8,6 @@ import json
 import pkgutil
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -75,57 +74,6 @@ def test_every_page_of_the_api_is_in_its_table_of_contents() -> None:
     pages = {path.stem for path in (DOCS / "api").glob("*.md")} - {"index"}
     assert pages <= set(listed)
     assert named == (pages - {"gconvae"}) | set(gconvae.__all__)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built pages."""
-    folder = tmp_path_factory.mktemp("html")
-    options = ["-q", "-W", "--keep-going", "-D", "plot_gallery=0"]  # .ci/run runs the examples
-    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def described(built: Path) -> set[str]:
-    """Full names of all Python objects that the pages describe."""
-    from sphinx.util.inventory import InventoryFile
-
-    with (built / "objects.inv").open("rb") as file:
-        inventory = InventoryFile.load(file, "", lambda base, name: name)
-    return {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
-
-
-def test_every_public_name_is_described(described: set[str]) -> None:
-    wanted = {f"gconvae.{name}" for name in gconvae.__all__} | set(api_pages.addresses().values())
-    assert wanted <= described
-
-
-def test_no_public_name_is_described_twice(described: set[str]) -> None:
-    others = {name for name, address in api_pages.addresses().items() if name != address}
-    # Sphinx lists a class under the name of its home too, without a second description
-    homes = {f"{api_pages.home(*name.rsplit('.', 1))}.{name.rsplit('.', 1)[1]}" for name in others}
-    assert (others - homes) & described == set()
-
-
-def test_every_page_begins_with_a_table_of_its_names(built: Path) -> None:
-    for module in api_pages.modules():
-        html = (built / "api" / f"{module.removeprefix('gconvae.')}.html").read_text()
-        table = html.split("<table", 1)[1].split("</table>")[0]
-        rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
-        assert len(rows) == len(api_pages.names_of(module)), module
-        sentences = [re.sub(r"<[^>]+>|\s", "", row.rsplit("<td>", 1)[1]) for row in rows]
-        assert all(sentences), module
-
-
-def test_a_built_page_loads_nothing_from_the_network(built: Path) -> None:
-    loaded = re.compile(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"((?:https?:)?//[^\"]*)")
-    found = {
-        address for page in built.rglob("*.html") for address in loaded.findall(page.read_text())
-    }
-    assert found == set()
 
 
 # the table of modules
