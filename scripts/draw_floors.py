@@ -140,8 +140,6 @@ COLUMNS = {
     "vae": 1.0,
     "autoencoder": 0.0,
     "sampling": 1.0,
-    "sample_noise": 3.7,
-    "drawing": 5.13,
     "evidence": 2.0,
     "plots": 6.0,
     "priors": 2.0,

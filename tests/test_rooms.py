@@ -51,9 +51,7 @@ STANDS_ON: dict[str, set[str]] = {
     "metrics": {"neighbors", "losses/assignment"},
     # floor 4
     "autoencoder": {"scaling", "conditioning", "pieces"},
-    "drawing": {"likelihoods"},
-    "sample_noise": {"scaling", "conditioning", "priors", "drawing"},
-    "sampling": {"sample_noise", "pieces"},
+    "sampling": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
     "evidence": {"scaling", "conditioning", "priors", "likelihoods", "pieces"},
     "vae": {"autoencoder", "sampling", "evidence"},
     "plots": {"metrics"},

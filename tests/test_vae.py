@@ -11,10 +11,11 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 import gconvae
-from gconvae import clouds, models, pieces, sample_noise
+from gconvae import clouds, models, pieces
 from gconvae.datasets import from_points
 from gconvae.nn import ConvDecoder, ConvEncoder
 from gconvae.priors import StandardNormal
+from gconvae.sampling import noise
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import SUPERPIXELS
 from gconvae.vae import VAE
@@ -313,7 +314,7 @@ def test_memory_does_not_grow_with_the_request(
     sizes: list[int] = []
     model.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     monkeypatch.setattr(pieces, "CHUNK", 8)
-    monkeypatch.setattr(sample_noise, "BLOCK", 8)
+    monkeypatch.setattr(noise, "BLOCK", 8)
     model.sample(20)
     model.reconstruct(some_points(12))
     assert sizes == [8, 8, 8, 8, 4]

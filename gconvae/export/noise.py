@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gconvae.export.ports import sampler_ports
-from gconvae.sample_noise import random_numbers
+from gconvae.sampling.noise import random_numbers
 from gconvae.vae import VAE
 
 __all__ = ["noise_of"]

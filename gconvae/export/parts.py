@@ -16,7 +16,7 @@ from gconvae.export.nodes import draw_nodes
 from gconvae.export.ports import encoder_ports, sampler_ports
 from gconvae.export.priors import drawing_of
 from gconvae.likelihoods import AutoregressiveLikelihood, FlowMatchingLikelihood
-from gconvae.sample_noise import Given, drawn_at, kind_of
+from gconvae.sampling.noise import Request, drawn_at, kind_of
 from gconvae.vae import VAE
 
 __all__ = ["Encoder", "PARTS", "Part", "Sampler", "part_of"]
@@ -66,7 +66,7 @@ class Sampler(nn.Module):
         context = None if context is None else context.to(model.scaling.low)
         z = self.prior(numbers, context).to(model.scaling.low.dtype)
         noise = named.get("likelihood_noise", numbers[:, :0])
-        here = Given(labels, z, mask, conditions)
+        here = Request(labels, z, mask, conditions)
         return drawn_at(model, here, named.get("node_noise"), noise, self.kind, self._draw)[0]
 
     def _draw(

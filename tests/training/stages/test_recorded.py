@@ -338,6 +338,6 @@ def test_draws_on_a_gpu_are_recorded_once_and_repeated(monkeypatch: pytest.Monke
     wanted = [piece.points for piece in model.iter_samples(5000, seed=1)]
     assert len(wanted) > 2
     gpu = record_trainings(monkeypatch)
-    monkeypatch.setattr("gconvae.drawing.records", lambda *given: True)
+    monkeypatch.setattr("gconvae.sampling.recorded.records", lambda *given: True)
     assert torch.equal(model.sample(5000, seed=1), torch.cat(wanted))
     assert (gpu.recorded, gpu.replayed) == (1, len(wanted) - 1)

@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gconvae import sample_noise
 from gconvae.caller_state import full_precision
 from gconvae.clouds import Clouds
-from gconvae.drawing import Draw, draws
 from gconvae.freed_memory import keep_freed_memory
 from gconvae.pieces import NODES, PART, joined, pieces, sent
 from gconvae.plain import plain
-from gconvae.sample_noise import (
+from gconvae.sampling import noise
+from gconvae.sampling.noise import (
     Generative,
-    Given,
     Kind,
+    Request,
     conditions_of,
     drawn_at,
     filled,
     kind_of,
     numbers_of,
 )
+from gconvae.sampling.recorded import Draw, draws
 from gconvae.threads import side_by_side
 
 __all__ = ["interpolations", "reconstructions", "samples", "wanted"]
@@ -41,7 +41,7 @@ def wanted(
     label: Any = None,
     z: Any = None,
     conditions: Any = None,
-) -> tuple[int, Given]:
+) -> tuple[int, Request]:
     """How many clouds are asked for, and what of each is given.
 
     Args:
@@ -67,14 +67,14 @@ def wanted(
         label = found if len(found) > 1 or np.ndim(label) else found[0]
     labels = model.conditioning.check_wanted(label, count)
     rows = model.conditioning.check_conditions(conditions, count, wanted=True)
-    return count, Given(labels, z, conditions=None if rows is None else rows.cpu())
+    return count, Request(labels, z, conditions=None if rows is None else rows.cpu())
 
 
 def samples(
     model: Generative,
     num_samples: int,
     seed: int,
-    given: Given | None = None,
+    given: Request | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Clouds]:
     r"""New clouds in data units, some at a time.
@@ -91,20 +91,20 @@ def samples(
         given: What is not to be drawn, a row a cloud.
         part: Which of how many processes this is; each draws every so many-th piece.
     """
-    given, (rank, size) = given or Given(), part
+    given, (rank, size) = given or Request(), part
     nodes, threads = model.conditioning.num_points, torch.get_num_threads()
-    most = min(model.likelihood.blocks_together * sample_noise.BLOCK, CACHED_NODES // nodes)
+    most = min(model.likelihood.blocks_together * noise.BLOCK, CACHED_NODES // nodes)
     if model.device.type == "cuda":  # where there is no cache to stay in
-        rows = min(PART, NODES // nodes) // sample_noise.BLOCK * sample_noise.BLOCK
+        rows = min(PART, NODES // nodes) // noise.BLOCK * noise.BLOCK
     else:
-        rows = _rows(num_samples, most // sample_noise.BLOCK, threads if size == 1 else size)
-    rows = max(sample_noise.BLOCK, rows)
+        rows = _rows(num_samples, most // noise.BLOCK, threads if size == 1 else size)
+    rows = max(noise.BLOCK, rows)
     kind = kind_of(model, rows, given.mask)
     draw = draws(model.likelihood, model.device)
 
     def piece(start: int) -> Clouds:
         stop = min(start + rows, num_samples)
-        asked = Given(*(None if each is None else each[start:stop] for each in given))
+        asked = Request(*(None if each is None else each[start:stop] for each in given))
         with torch.no_grad():  # not around the yield, where the caller's code runs
             return _piece(model, start, stop - start, seed, asked, kind, draw)
 
@@ -120,8 +120,8 @@ def samples(
 
 def _rows(num_samples: int, most: int, hands: int) -> int:
     """Clouds of a piece: at most so many blocks, and no more than keep all hands busy."""
-    rounds = -(-num_samples // max(1, most * hands * sample_noise.BLOCK))
-    return -(-num_samples // (rounds * hands * sample_noise.BLOCK)) * sample_noise.BLOCK
+    rounds = -(-num_samples // max(1, most * hands * noise.BLOCK))
+    return -(-num_samples // (rounds * hands * noise.BLOCK)) * noise.BLOCK
 
 
 @torch.no_grad()
@@ -202,7 +202,7 @@ def _decoded(model: Generative, latents: Clouds) -> Clouds:
 
 def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     """Draws around the mean clouds of latents."""
-    given = Given(latents.labels, latents.points, latents.mask, latents.conditions)
+    given = Request(latents.labels, latents.points, latents.mask, latents.conditions)
     return joined(list(samples(model, len(latents.points), seed, given)))
 
 
@@ -212,12 +212,12 @@ def _piece(
     start: int,
     count: int,
     seed: int,
-    given: Given,
+    given: Request,
     kind: Kind,
     draw: Draw,
 ) -> Clouds:
     """Clouds from ``start`` on, which is the first of a block."""
-    blocks = range(start // sample_noise.BLOCK, -(-(start + count) // sample_noise.BLOCK))
+    blocks = range(start // noise.BLOCK, -(-(start + count) // noise.BLOCK))
     labels, mask, conditions = conditions_of(seed, blocks, given, kind)
     numbers = numbers_of(model, blocks, seed, kind, with_latents=given.latents is None)
     if numbers.latent is not None:
@@ -232,10 +232,10 @@ def _piece(
     labels = None if labels is None else sent(labels, model.device)
     conditions = None if conditions is None else sent(conditions, model.device)
     wanted = None if kind.always_full else sent(mask, model.device)
-    here = Given(labels, z, wanted, conditions)
+    here = Request(labels, z, wanted, conditions)
     node = None if numbers.node is None else sent(numbers.node, model.device)
-    noise = sent(numbers.likelihood, model.device)
-    points, nodes_first = drawn_at(model, here, node, noise, kind, draw)
+    around = sent(numbers.likelihood, model.device)
+    points, nodes_first = drawn_at(model, here, node, around, kind, draw)
     points, nodes_first = points[:count], nodes_first[:count]
     labels = None if labels is None else labels[:count]
     conditions = None if conditions is None else conditions[:count]

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 import gconvae
-from gconvae import models, sample_noise, sampling
+from gconvae import models
 from gconvae.clouds import Clouds
+from gconvae.sampling import clouds as sampling
+from gconvae.sampling import noise
 from gconvae.vae import VAE
 
 PRIORS = {
@@ -67,7 +69,7 @@ def rows(clouds: Clouds, part: slice) -> Clouds:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sample_noise, "BLOCK", 16)
+    monkeypatch.setattr(noise, "BLOCK", 16)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -133,7 +135,7 @@ def test_the_number_of_threads_changes_no_bit_of_whole_blocks(
     likelihood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # of the size for which torch shares out what it does among threads
-    monkeypatch.setattr(sample_noise, "BLOCK", 256)
+    monkeypatch.setattr(noise, "BLOCK", 256)
     model, found = models.create(likelihood=LIKELIHOODS[likelihood], seed=0), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
@@ -193,7 +195,7 @@ def test_a_few_clouds_cost_no_more_than_a_block(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(model.likelihood, "draw", watched)
     model.sample(3, seed=0)
-    assert found == [sample_noise.BLOCK]
+    assert found == [noise.BLOCK]
 
 
 def test_processes_agree_on_pieces_whatever_their_threads() -> None:
@@ -208,7 +210,7 @@ def test_processes_agree_on_pieces_whatever_their_threads() -> None:
 
 
 def test_blocks_of_all_sizes_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_noise, "BLOCK", 256)
+    monkeypatch.setattr(noise, "BLOCK", 256)
     model = small(likelihood="autoregressive(components=4)")
     torch.set_num_threads(1)
     whole = model.sample(2048, seed=0)
@@ -284,12 +286,12 @@ def test_pieces_may_be_larger_to_the_same_random_numbers(monkeypatch: pytest.Mon
     """As on a GPU, where more rows go through a network at a time."""
     model = small("gmm", num_classes=3, ragged=True)
     wanted = model.sample_clouds(40, seed=3)
-    original = sample_noise.Kind
+    original = noise.Kind
 
     def wide(known: Any, always_full: bool, rounded: bool, _: int) -> Any:
         return original(known, always_full, rounded, 64)
 
-    monkeypatch.setattr(sample_noise, "Kind", wide)
+    monkeypatch.setattr(noise, "Kind", wide)
     found = next(sampling.samples(model, 40, 3))  # 16 of the 40: pieces are cut elsewhere
     torch.testing.assert_close(found.points, wanted.points[:16])
     assert torch.equal(found.mask, wanted.mask[:16])

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from gconvae.clouds import Clouds, sort_nodes
 from gconvae.conditioning import Conditioning
-from gconvae.drawing import Draw
 from gconvae.likelihoods.base import Likelihood
 from gconvae.priors.base import Prior
 from gconvae.randomness import generator, standard_noise
+from gconvae.sampling.recorded import Draw
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema
 
 __all__ = [
     "BLOCK",
     "Generative",
-    "Given",
+    "Request",
     "Kind",
     "Numbers",
     "conditions_of",
@@ -82,7 +82,7 @@ class Generative(Protocol):
         """The decoder's own output, shape (B, L) to (B, N, F)."""
 
 
-class Given(NamedTuple):
+class Request(NamedTuple):
     """What somebody asks for of each cloud; None = drawn.
 
     Attributes:
@@ -144,7 +144,7 @@ def kind_of(model: Generative, rows: int, mask: Tensor | None = None) -> Kind:
 
 def drawn_at(
     model: Generative,
-    given: Given,
+    given: Request,
     node: Tensor | None,
     noise: Tensor,
     kind: Kind,
@@ -176,7 +176,7 @@ def drawn_at(
     return model.leave(points, nodes_first), nodes_first
 
 
-def random_numbers(model: Generative, num_samples: int, seed: int) -> tuple[Given, Numbers]:
+def random_numbers(model: Generative, num_samples: int, seed: int) -> tuple[Request, Numbers]:
     """All that ``samples(model, num_samples, seed)`` makes clouds of, on the CPU.
 
     Args:
@@ -188,12 +188,12 @@ def random_numbers(model: Generative, num_samples: int, seed: int) -> tuple[Give
     """
     rows = -(-num_samples // BLOCK) * BLOCK
     kind, blocks = kind_of(model, rows), range(rows // BLOCK)
-    labels, mask, conditions = conditions_of(seed, blocks, Given(), kind)
+    labels, mask, conditions = conditions_of(seed, blocks, Request(), kind)
     numbers = numbers_of(model, blocks, seed, kind)
     cut = [None if each is None else each[:num_samples] for each in (labels, mask, conditions)]
     latent, node, likelihood = numbers
     latent, node = (None if each is None else each[:num_samples] for each in (latent, node))
-    return Given(cut[0], None, *cut[1:]), Numbers(latent, node, likelihood[:num_samples])
+    return Request(cut[0], None, *cut[1:]), Numbers(latent, node, likelihood[:num_samples])
 
 
 def numbers_of(
@@ -225,7 +225,7 @@ def numbers_of(
 
 
 def conditions_of(
-    seed: int, blocks: range, given: Given, kind: Kind
+    seed: int, blocks: range, given: Request, kind: Kind
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Labels, masks and conditions, on the CPU unless given, of as many clouds as rows.
 
