@@ -31,8 +31,18 @@ BOTH = ("mean", "latents")
 TOLD = {"alone": (), "latents": ("latents",), "mean": ("mean",), "both": BOTH, "joint": BOTH}
 """What the likelihood of each line is told, beside the label."""
 
-AT_ZERO = "both, drawn at z = 0"
+AT_ZERO = "zero"
 """The model of ``both`` with latents of 0."""
+
+CONDITIONED_ON = {
+    "alone": "nothing: no autoencoder",
+    "latents": "latents",
+    "mean": "decoder's mean",
+    "both": "mean and latents",
+    "joint": "the same, trained jointly at the end",
+    AT_ZERO: "mean and latents of z = 0",
+}
+"""Lines of the table."""
 
 LOG_VARIANCE = -20.0
 """Of latents that are 0: so small that a decoder sees no difference."""
@@ -135,19 +145,25 @@ def results(out: Path, digit: str, seeds: range, lines: list[str]) -> dict[str, 
     return found
 
 
+def rounded(values: list[float], places: int) -> str:
+    """Mean and standard deviation, to so many decimal places."""
+    spread = f" ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{places}f}{spread}"
+
+
 def print_table(found: dict[str, list[Figures]]) -> None:
     """Mean and standard deviation over seeds, and the floors."""
     heads = [f"{name} {metric}" for name, metric in SHOWN]
-    print(f"\n| told | log p(x), nats | {' | '.join(heads)} | called right |")
+    print(f"\n| likelihood conditioned on | log p(x), nats | {' | '.join(heads)} | called right |")
     print("|---|" + "---:|" * (len(heads) + 2))
     for line, seeds in found.items():
-        cells = [cell([seed["nats"][0] for seed in seeds], 5)]
+        cells = [rounded([seed["nats"][0] for seed in seeds], 1)]
         cells += [cell([row(seed["whole"], *key)["value"] for seed in seeds]) for key in SHOWN]
         rights = [
             statistics.fmean(digit["right"][0] for digit in seed["digits"].values())
             for seed in seeds
         ]
-        print(f"| {line} | {' | '.join(cells)} | {cell(rights, 4)} |")
+        print(f"| {CONDITIONED_ON[line]} | {' | '.join(cells)} | {rounded(rights, 4)} |")
     some = next(iter(found.values()))
     for name, key in (("real against real", "floor"), ("95 % of real pairs", "floor_95")):
         means = [statistics.fmean(row(s["whole"], *k)[key] for s in some) for k in SHOWN]
