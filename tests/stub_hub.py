@@ -103,6 +103,9 @@ def _handler(hub: StubHub) -> type[BaseHTTPRequestHandler]:
                 elif entry["key"] == "file":
                     value = entry["value"]
                     files[value["path"]] = base64.b64decode(value["content"])
+                else:
+                    assert entry["key"] == "deletedFile", entry
+                    del files[entry["value"]["path"]]
             hub.repositories[name].append(files)
             checksum = hub.commit_of(name)
             address = f"{hub.address}/{name}/commit/{checksum}"

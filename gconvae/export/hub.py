@@ -27,6 +27,9 @@ MODEL = ("model.json", "model.safetensors")
 WANTED = (*MODEL, "manifest.json", "report_*.json")
 """Files that are downloaded: no code, and nothing else that a repository may hold."""
 
+REPLACED = (*WANTED, "config.yaml", "history.csv")
+"""Files of the upload before that describe its weights, and no others: gone where not new."""
+
 
 def hub_folder(name: str) -> Path:
     """The folder of the hub's cache that holds a model; what is missing there is downloaded.
@@ -76,6 +79,9 @@ def push_to_hub(
     and the reports; of a model the weights alone. Of the path of a file of clouds only its name
     does, and no clouds.
 
+    These files replace those of an upload before, in one commit. A manifest or report of other
+    weights does not stay; files of others, such as ``LICENSE``, do.
+
     Args:
         source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes. A run or
             its folder knows data, settings and metrics, which the card then says.
@@ -106,7 +112,12 @@ def push_to_hub(
         api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
         address = api.create_repo(repository, private=private, exist_ok=True)
         message = commit_message or f"Upload a model of gconvae {__version__}"
-        api.upload_folder(repo_id=repository, folder_path=place, commit_message=message)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=place,
+            commit_message=message,
+            delete_patterns=[*REPLACED],
+        )
     return str(address)
 
 

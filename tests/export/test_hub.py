@@ -118,6 +118,20 @@ def test_a_second_upload_is_a_new_commit_and_a_revision_is_the_old_one(
     assert same_samples(gconvae.load(f"hf:me/eights@{hub.commit_of('me/eights', 1)}"), model)
 
 
+def test_a_second_upload_leaves_nothing_that_describes_the_first(
+    hub: StubHub, run: gconvae.Run, model: gconvae.VAE
+) -> None:
+    gconvae.export.push_to_hub(run, "me/eights", token="hf_secret")
+    theirs = {"LICENSE": b"MIT", "figures/report.json": b"{}", "notes.csv": b"1"}
+    hub.repositories["me/eights"][-1] |= theirs
+    model.push_to_hub("me/eights", token="hf_secret")
+    files = hub.repositories["me/eights"][-1]
+    assert sorted(files) == sorted([*theirs, "README.md", "model.json", "model.safetensors"])
+    assert {name: files[name] for name in theirs} == theirs
+    with pytest.raises(FileNotFoundError, match=r"has no manifest\.json"):
+        read_manifest("hf:me/eights")
+
+
 def test_only_data_of_a_model_are_downloaded(hub: StubHub, model: gconvae.VAE) -> None:
     model.push_to_hub("me/eights", token="hf_secret")
     hub.repositories["me/eights"][-1] |= {
