@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gconvae import __version__, models
 from gconvae.export.names import parsed
+from gconvae.export.published import published_manifest
 from gconvae.markup import markdown_table, markdown_text
 from gconvae.metrics.report import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
@@ -117,6 +118,7 @@ def model_card(
     name = parsed(name).name
     folder = name.partition("/")[2]
     known = source_of(source)
+    known = known._replace(manifest=published_manifest(known.manifest))
     config = known.manifest.get("config", {})
     stated = license or _license_of(config)
     sections = [
@@ -217,8 +219,7 @@ def _origin(config: Mapping[str, Any]) -> str:
     data = str(config.get("data") or "")
     if kind == "jets":
         return f"The jets that come with gconvae: {markdown_text(data.partition(':')[2])}."
-    # where the file lay is nobody's business
-    return f"Custom clouds{': ' * bool(data)}{markdown_text(Path(data).name)}."
+    return f"Custom clouds{': ' * bool(data)}{markdown_text(data)}."
 
 
 def _bundled(config: Mapping[str, Any]) -> str | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from gconvae import __version__
 from gconvae.export.card import Source, model_card, source_of
 from gconvae.export.names import parsed
+from gconvae.export.published import check_no_paths, published_manifest, runnable_config
 from gconvae.quiet import ignoring
 from gconvae.training.history import write_history
 from gconvae.training.run import Run
@@ -76,8 +76,8 @@ def push_to_hub(
     """Uploads a model with its card, for ``gconvae.load("hf:user/name")``.
 
     Of a run or a run folder go up the weights, ``manifest.json``, ``config.yaml``, ``history.csv``
-    and the reports; of a model the weights alone. Of the path of a file of clouds only its name
-    does, and no clouds.
+    and the reports; of a model the weights alone. No clouds do, and of paths of this machine only
+    the last name; loggers lose their options, and callbacks those that can be a path.
 
     These files replace those of an upload before, in one commit. A manifest or report of other
     weights does not stay; files of others, such as ``LICENSE``, do.
@@ -98,7 +98,8 @@ def push_to_hub(
         PermissionError: If the hub does not let this account write there.
         ConnectionError: If it cannot be reached, or refuses for another reason.
         FileNotFoundError: If there is no such folder, or it holds no finished model.
-        ValueError: If the name is malformed, or a part of the model is not registered.
+        ValueError: If the name is malformed, or a part of the model is not registered, or has an
+            option that is a path.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
     repository, revision = parsed(name)
@@ -106,6 +107,7 @@ def push_to_hub(
         raise ValueError(f'name must be "user/name" without a revision, got {name!r}')
     hub = _huggingface_hub()
     known = source_of(source)
+    check_no_paths(known.model)
     text = card or model_card(source, name, license=license, command=command)
     with tempfile.TemporaryDirectory() as place, _plain_refusals(hub, name):
         _write(known, Path(place), text)
@@ -130,19 +132,9 @@ def _write(known: Source, folder: Path, card: str) -> None:
     if known.history is not None:
         write_history(known.history, folder / "history.csv")
     if known.manifest:
-        manifest = _without_paths(known.manifest)
+        manifest = published_manifest(known.manifest)
         write_json(manifest, folder / "manifest.json")
-        write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
-
-
-def _without_paths(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest without the folders of this machine."""
-    config = dict(manifest["config"])
-    if isinstance(config.get("data"), str):
-        config["data"] = Path(config["data"]).name  # of jets:gluon all
-    return {key: value for key, value in manifest.items() if key != "network_of"} | {
-        "config": config
-    }
+        write_json(runnable_config(manifest["config"]), folder / "config.yaml")  # JSON is YAML
 
 
 def _huggingface_hub() -> ModuleType:

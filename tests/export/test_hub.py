@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,107 @@ def test_a_run_without_folder_uploads_its_manifest_and_history(
     assert {"manifest.json", "history.csv"} <= hub.repositories["me/run"][-1].keys()
 
 
-def test_folders_of_this_machine_are_not_published(hub: StubHub, run: gconvae.Run) -> None:
-    config = {"data": "/home/me/secret/jets.hdf5", "digit": 8, **run.manifest["config"]}
-    manifest = {**run.manifest, "config": config, "network_of": "/home/me/secret/other"}
-    told = gconvae.Run(run.model, run.history, manifest)
-    gconvae.export.push_to_hub(told, "me/run", token="hf_secret")
+SECRET = "/home/me (old)/secret"
+
+PRIVATE_OPTIONS: dict[str, Any] = {
+    "callbacks": [
+        f'ModelCheckpoint(dirpath="{SECRET}", save_top_k=2)',
+        f'network: ModelCheckpoint(dirpath="{SECRET}")',
+        "LearningRateFinder(update_attr='C:\\\\secret')",
+        f"not_a_call(({SECRET}",
+        'EarlyStopping(monitor="network/valid_kl", patience=5)',
+    ],
+    "logger": f'CSVLogger(save_dir="{SECRET}") + csv',
+    "encoder": 'mine(weights="secret/mine.pt", width=3)',
+    "optimizer": "adam(state='~/secret/state.pt')",
+    "strategy": f"{SECRET}/strategy.py",
+    "loss": "Mine(table=/home/secret/table.npz, power=0.5)",
+    "storage": "file:/secret/studies.db",
+}
+
+PUBLIC_OPTIONS = {
+    "callbacks": [
+        *("ModelCheckpoint(save_top_k=2)", "network: ModelCheckpoint", "LearningRateFinder"),
+        *("not_a_call", 'EarlyStopping(monitor="network/valid_kl", patience=5)'),
+    ],
+    "logger": "CSVLogger + csv",
+    "encoder": 'mine(weights="mine.pt", width=3)',
+    "optimizer": "adam(state='state.pt')",
+    "strategy": "strategy.py",
+    "loss": "Mine(table=table.npz, power=0.5)",
+    "storage": "studies.db",
+}
+
+
+@pytest.mark.parametrize("form", ["run", "folder"])
+def test_folders_of_this_machine_are_not_published(
+    hub: StubHub, run: gconvae.Run, form: str, tmp_path: Path
+) -> None:
+    data = {"data": "/home/me/secret/jets.hdf5", "digit": 8}
+    manifest = {
+        **run.manifest,
+        "config": run.manifest["config"] | data | PRIVATE_OPTIONS,
+        "options": run.manifest["options"] | PRIVATE_OPTIONS,
+        "network_of": "/home/me/secret/other",
+    }
+    source: Any = gconvae.Run(run.model, run.history, manifest)
+    if form == "folder":
+        assert run.folder is not None
+        source = shutil.copytree(run.folder, tmp_path / "run")
+        (source / "manifest.json").write_text(json.dumps(manifest))
+    gconvae.export.push_to_hub(source, "me/run", token="hf_secret")
     files = hub.repositories["me/run"][-1]
-    assert not any(b"secret" in content for content in files.values())
-    assert json.loads(files["manifest.json"])["config"]["data"] == "jets.hdf5"
+    assert {name for name, content in files.items() if b"secret" in content} == set()
+    uploaded = json.loads(files["manifest.json"])
+    assert uploaded["config"] == run.manifest["config"] | PUBLIC_OPTIONS | {
+        "data": "jets.hdf5",
+        "digit": 8,
+    }
+    assert uploaded["options"] == run.manifest["options"] | PUBLIC_OPTIONS
+    # a logger without its options could not be made
+    assert json.loads(files["config.yaml"]) == uploaded["config"] | {"logger": None}
+
+
+def test_a_part_that_needs_a_path_is_not_published(hub: StubHub) -> None:
+    @gconvae.registry.register("decoder", "of_a_file")
+    class OfAFile(gconvae.nn.DenseDecoder):
+        def __init__(self, latent_dim: int, num_points: int, num_features: int, file: str) -> None:
+            super().__init__(latent_dim, num_points, num_features, hidden=[4])
+
+    model = gconvae.models.create(
+        "convae", decoder='of_a_file(file="/home/me/secret/x.pt")', latent_dim=2
+    )
+    with pytest.raises(ValueError, match=r"without paths.* got file = '/home/me/secret/x.pt'"):
+        model.push_to_hub("me/eights", token="hf_secret")
+    assert hub.repositories == {}
+
+
+def test_a_downloaded_run_with_a_callback_and_a_logger_can_be_reproduced(
+    hub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a checkpoint without a folder goes
+    data = gconvae.datasets.SuperpixelMNIST(digit=8, split="test")[:40]
+    watchers = [
+        "EarlyStopping(monitor='valid_loss', patience=1, min_delta=1e9)",
+        f"ModelCheckpoint(dirpath='{tmp_path / 'secret'}')",
+    ]
+    told = gconvae.fit(
+        small_model(),
+        data,
+        epochs=4,
+        callbacks=watchers,
+        logger=f"CSVLogger(save_dir='{tmp_path / 'secret_logs'}')",
+        out=tmp_path / "run",
+        progress=False,
+    )
+    assert len(told.history["epoch"]) == 2
+    gconvae.export.push_to_hub(told, "me/run", token="hf_secret")
+    (tmp_path / "copy").mkdir()
+    for path, content in hub.repositories["me/run"][-1].items():
+        assert b"secret" not in content, path
+        (tmp_path / "copy" / path).write_bytes(content)
+    again = gconvae.reproduce(tmp_path / "copy", data, model=small_model(), progress=False)
+    assert again.identical
 
 
 def test_a_card_of_ones_own_is_uploaded_as_it_is(hub: StubHub, model: gconvae.VAE) -> None:
