@@ -273,20 +273,24 @@ def _again(known: Source, folder: str, name: str, command: str | None) -> str:
         lines.append(_fenced(command, "shell"))
     elif not manifest or known.history is None:
         lines.append("How to train it again was not recorded.")
-    elif "digit" in manifest.get("config", {}):
-        lines.append(
-            _fenced(
-                f"hf download {name} --local-dir runs/{folder}\n"
-                f"gconvae reproduce runs/{folder}\n"
-                f"gconvae train --config runs/{folder}/config.yaml --out runs/again",
-                "shell",
-            )
-        )
     else:
-        download = _fenced(f"hf download {name} --local-dir runs/{folder}", "shell")
-        call = f'gconvae.reproduce("runs/{folder}", data)  # data: the training clouds'
-        lines += [download, _fenced(call, "python")]
+        lines += _commands(manifest.get("config", {}), folder, name)
     return "\n\n".join(lines)
+
+
+def _commands(config: Mapping[str, Any], folder: str, name: str) -> list[str]:
+    """What to type to train it again, by how it was trained."""
+    run = f"runs/{folder}"
+    download = f"hf download {name} --local-dir {run}"
+    train = f"gconvae train --config {run}/config.yaml --out runs/again"
+    if _bundled(config):
+        return [_fenced(f"{download}\ngconvae reproduce {run}\n{train}", "shell")]
+    absent = "The clouds are not part of the repository."
+    if "digit" in config:  # of gconvae train
+        call = _fenced(f"{download}\n{train} --data YOUR_FILE", "shell")
+        return [f"{absent} With a file of them:", call]
+    call = f'gconvae.reproduce("{run}", data)  # data: the training clouds'
+    return [absent, _fenced(download, "shell"), _fenced(call, "python")]
 
 
 def _metrics(reports: Mapping[str, Report]) -> str:
