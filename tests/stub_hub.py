@@ -135,8 +135,14 @@ def _handler(hub: StubHub) -> type[BaseHTTPRequestHandler]:
                         for path, data in files.items()
                     ]
                 )
-            siblings = [{"rfilename": path} for path in files]
-            return self._json({"id": name, "sha": checksum, "siblings": siblings, "tags": []})
+            information = {
+                "id": name,
+                "sha": checksum,
+                "siblings": [{"rfilename": path} for path in files],
+                "tags": [],
+                "private": hub.private.get(name, False),
+            }
+            return self._json(information)
 
         def _file(
             self, checksum: str, files: dict[str, bytes], path: str, with_body: bool

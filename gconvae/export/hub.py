@@ -86,7 +86,8 @@ def push_to_hub(
         source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes. A run or
             its folder knows data, settings and metrics, which the card then says.
         name: ``"user/name"``; the repository is made if there is none.
-        private: Whether a new repository is; None = the account's default.
+        private: Whether the repository is. None = the hub's default for a new one, public unless
+            the organization says otherwise; an existing one stays as it is.
         commit_message: Of the upload.
         token: Of the hub; None = that of ``hf auth login`` or the variable ``HF_TOKEN``.
         license: See :func:`model_card`.
@@ -99,7 +100,7 @@ def push_to_hub(
         ConnectionError: If it cannot be reached, or refuses for another reason.
         FileNotFoundError: If there is no such folder, or it holds no finished model.
         ValueError: If the name is malformed, or a part of the model is not registered, or has an
-            option that is a path.
+            option that is a path; if ``private`` is not what an existing repository is.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
     repository, revision = parsed(name)
@@ -113,6 +114,12 @@ def push_to_hub(
         _write(known, Path(place), text)
         api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
         address = api.create_repo(repository, private=private, exist_ok=True)
+        # what create_repo passes over in silence where the repository exists
+        if private is not None and (is_private := api.model_info(repository).private) != private:
+            raise ValueError(
+                f"private must be None or what {name} is, {is_private}, got {private}; the "
+                "repository's settings on the hub change it"
+            )
         message = commit_message or f"Upload a model of gconvae {__version__}"
         api.upload_folder(
             repo_id=repository,

@@ -54,6 +54,21 @@ def test_options_of_an_upload_reach_the_hub(hub: StubHub, model: gconvae.VAE) ->
     assert hub.tokens == {"Bearer hf_secret"}
 
 
+@pytest.mark.parametrize("first", [True, False, None])
+def test_private_must_be_what_the_repository_is(
+    hub: StubHub, model: gconvae.VAE, first: bool | None
+) -> None:
+    model.push_to_hub("me/eights", private=first, token="hf_secret")
+    assert hub.private == {"me/eights": bool(first)}
+    for same in (bool(first), None):
+        model.push_to_hub("me/eights", private=same, token="hf_secret")
+    commits = list(hub.repositories["me/eights"])
+    with pytest.raises(ValueError, match=rf"what me/eights is, {bool(first)}, got {not first}"):
+        model.push_to_hub("me/eights", private=not first, token="hf_secret")
+    assert hub.repositories["me/eights"] == commits
+    assert hub.private == {"me/eights": bool(first)}
+
+
 def test_a_model_alone_uploads_weights_and_card(hub: StubHub, model: gconvae.VAE) -> None:
     model.push_to_hub("me/eights", token="hf_secret", license="mit")
     files = hub.repositories["me/eights"][-1]
@@ -153,7 +168,12 @@ def test_folders_of_this_machine_are_not_published(
     assert json.loads(files["config.yaml"]) == uploaded["config"] | {"logger": None}
 
 
-def test_a_part_that_needs_a_path_is_not_published(hub: StubHub) -> None:
+def test_a_part_that_needs_a_path_is_not_published(
+    hub: StubHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {kind: dict(parts) for kind, parts in gconvae.registry._PARTS.items()}
+    monkeypatch.setattr(gconvae.registry, "_PARTS", known)  # forgotten after the test
+
     @gconvae.registry.register("decoder", "of_a_file")
     class OfAFile(gconvae.nn.DenseDecoder):
         def __init__(self, latent_dim: int, num_points: int, num_features: int, file: str) -> None:
