@@ -110,23 +110,27 @@ def push_to_hub(
     known = source_of(source)
     check_no_paths(known.model)
     text = card or model_card(source, name, license=license, command=command)
-    with tempfile.TemporaryDirectory() as place, _plain_refusals(hub, name):
+    with tempfile.TemporaryDirectory() as place:
         _write(known, Path(place), text)
-        api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
-        address = api.create_repo(repository, private=private, exist_ok=True)
-        # what create_repo passes over in silence where the repository exists
-        if private is not None and (is_private := api.model_info(repository).private) != private:
-            raise ValueError(
-                f"private must be None or what {name} is, {is_private}, got {private}; the "
-                "repository's settings on the hub change it"
+        with _plain_refusals(hub, name):
+            api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
+            address = api.create_repo(repository, private=private, exist_ok=True)
+            # what create_repo passes over in silence where the repository exists
+            if (
+                private is not None
+                and (is_private := api.model_info(repository).private) != private
+            ):
+                raise ValueError(
+                    f"private must be None or what {name} is, {is_private}, got {private}; the "
+                    "repository's settings on the hub change it"
+                )
+            message = commit_message or f"Upload a model of gconvae {__version__}"
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=place,
+                commit_message=message,
+                delete_patterns=[*REPLACED],
             )
-        message = commit_message or f"Upload a model of gconvae {__version__}"
-        api.upload_folder(
-            repo_id=repository,
-            folder_path=place,
-            commit_message=message,
-            delete_patterns=[*REPLACED],
-        )
     return str(address)
 
 
@@ -189,11 +193,13 @@ def _plain_errors(hub: ModuleType, name: str) -> Iterator[None]:
 @contextmanager
 def _plain_refusals(hub: ModuleType, name: str) -> Iterator[None]:
     """What an upload may meet, in one line."""
+    # the system's own too, such as a timeout
+    failures: tuple[type[Exception], ...] = (*_client_errors(hub), OSError)
     try:
         yield
     except hub.errors.LocalTokenNotFoundError:
         raise PermissionError(f"token must be given to write {name}: hf auth login") from None
-    except _client_errors(hub) as error:
+    except failures as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise PermissionError(
@@ -206,9 +212,13 @@ def _plain_refusals(hub: ModuleType, name: str) -> Iterator[None]:
 
 
 def _client_errors(hub: ModuleType) -> tuple[type[Exception], ...]:
-    """What the hub refuses, and what its HTTP client, which changes with versions, cannot do."""
-    refused = hub.errors.HfHubHTTPError
-    return refused, refused.__mro__[1]
+    """What the hub refuses, and what its HTTP client cannot do.
+
+    That is httpx or a later package, by the version of huggingface_hub. The base of the client's
+    errors is one of the refusal's bases, the other one is OSError.
+    """
+    refusal = hub.errors.HfHubHTTPError
+    return refusal, *(base for base in refusal.__bases__ if base is not OSError)
 
 
 def _first_line(error: BaseException) -> str:

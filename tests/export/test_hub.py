@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from gconvae.export.hub import WANTED, hub_folder
 from gconvae.training.run_folder import read_manifest
 
 constants = importlib.import_module("huggingface_hub.constants")
+errors = importlib.import_module("huggingface_hub.errors")
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +352,36 @@ def test_an_upload_without_network_is_a_connection_error(hub: StubHub, model: gc
     hub.close()
     with pytest.raises(ConnectionError, match="the hub must take me/eights"):
         model.push_to_hub("me/eights", token="hf_secret")
+
+
+def transport_error() -> Exception:
+    """Of the HTTP client of huggingface_hub, whose package depends on the version."""
+    (client,) = {
+        base.__module__.partition(".")[0]
+        for base in errors.HfHubHTTPError.__bases__
+        if base is not OSError
+    }
+    error: Exception = importlib.import_module(client).ConnectError("no route")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), TimeoutError("no route"), transport_error()], ids=repr
+)
+def test_whatever_the_network_says_is_a_connection_error(
+    hub: StubHub, model: gconvae.VAE, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_repo(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create_repo)
+    with pytest.raises(ConnectionError, match="the hub must take me/eights, it says: no route"):
+        model.push_to_hub("me/eights", token="hf_secret")
+
+
+def test_the_package_is_required_in_the_version_whose_errors_are_known() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert re.findall(r'"huggingface_hub([^"]*)"', text) == [">=1.0", ">=1.0"]
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
