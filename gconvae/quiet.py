@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ def ignoring(*messages: str) -> Iterator[None]:
         >>> warnings.filters[0][:3]
         ('ignore', None, <class 'ResourceWarning'>)
     """
-    before = list(warnings.filters)
-    for message in messages:
-        warnings.filterwarnings("ignore", message)
-    ours = [entry for entry in warnings.filters if entry not in before]
+    entries = [("ignore", re.compile(text, re.I), Warning, None, 0) for text in messages]
+    # filterwarnings would move an entry that the user has too to the front
+    ours = [entry for entry in entries if entry not in warnings.filters]
+    for entry in ours:
+        warnings.filterwarnings("ignore", entry[1].pattern)
     try:
         yield
     finally:

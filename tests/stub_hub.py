@@ -103,6 +103,9 @@ def _handler(hub: StubHub) -> type[BaseHTTPRequestHandler]:
                 elif entry["key"] == "file":
                     value = entry["value"]
                     files[value["path"]] = base64.b64decode(value["content"])
+                else:
+                    assert entry["key"] == "deletedFile", entry
+                    del files[entry["value"]["path"]]
             hub.repositories[name].append(files)
             checksum = hub.commit_of(name)
             address = f"{hub.address}/{name}/commit/{checksum}"
@@ -132,8 +135,14 @@ def _handler(hub: StubHub) -> type[BaseHTTPRequestHandler]:
                         for path, data in files.items()
                     ]
                 )
-            siblings = [{"rfilename": path} for path in files]
-            return self._json({"id": name, "sha": checksum, "siblings": siblings, "tags": []})
+            information = {
+                "id": name,
+                "sha": checksum,
+                "siblings": [{"rfilename": path} for path in files],
+                "tags": [],
+                "private": hub.private.get(name, False),
+            }
+            return self._json(information)
 
         def _file(
             self, checksum: str, files: dict[str, bytes], path: str, with_body: bool

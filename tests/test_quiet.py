@@ -33,6 +33,9 @@ def test_filters_that_others_set_meanwhile_stay() -> None:
 
 def test_a_filter_that_the_user_has_too_stays() -> None:
     warnings.filterwarnings("ignore", "old")
-    with ignoring("old"):
-        pass
+    warnings.filterwarnings("error", "other")
+    before = list(warnings.filters)
+    with ignoring("old", "new"):
+        warnings.warn("new things", FutureWarning, stacklevel=1)
+    assert warnings.filters == before
     warnings.warn("old things", FutureWarning, stacklevel=1)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gconvae import __version__, models
 from gconvae.export.names import parsed
+from gconvae.export.published import published_manifest
 from gconvae.markup import markdown_table, markdown_text
 from gconvae.metrics.report import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
@@ -117,6 +118,7 @@ def model_card(
     name = parsed(name).name
     folder = name.partition("/")[2]
     known = source_of(source)
+    known = known._replace(manifest=published_manifest(known.manifest))
     config = known.manifest.get("config", {})
     stated = license or _license_of(config)
     sections = [
@@ -217,8 +219,7 @@ def _origin(config: Mapping[str, Any]) -> str:
     data = str(config.get("data") or "")
     if kind == "jets":
         return f"The jets that come with gconvae: {markdown_text(data.partition(':')[2])}."
-    # where the file lay is nobody's business
-    return f"Custom clouds{': ' * bool(data)}{markdown_text(Path(data).name)}."
+    return f"Custom clouds{': ' * bool(data)}{markdown_text(data)}."
 
 
 def _bundled(config: Mapping[str, Any]) -> str | None:
@@ -272,20 +273,24 @@ def _again(known: Source, folder: str, name: str, command: str | None) -> str:
         lines.append(_fenced(command, "shell"))
     elif not manifest or known.history is None:
         lines.append("How to train it again was not recorded.")
-    elif "digit" in manifest.get("config", {}):
-        lines.append(
-            _fenced(
-                f"hf download {name} --local-dir runs/{folder}\n"
-                f"gconvae reproduce runs/{folder}\n"
-                f"gconvae train --config runs/{folder}/config.yaml --out runs/again",
-                "shell",
-            )
-        )
     else:
-        download = _fenced(f"hf download {name} --local-dir runs/{folder}", "shell")
-        call = f'gconvae.reproduce("runs/{folder}", data)  # data: the training clouds'
-        lines += [download, _fenced(call, "python")]
+        lines += _commands(manifest.get("config", {}), folder, name)
     return "\n\n".join(lines)
+
+
+def _commands(config: Mapping[str, Any], folder: str, name: str) -> list[str]:
+    """What to type to train it again, by how it was trained."""
+    run = f"runs/{folder}"
+    download = f"hf download {name} --local-dir {run}"
+    train = f"gconvae train --config {run}/config.yaml --out runs/again"
+    if _bundled(config):
+        return [_fenced(f"{download}\ngconvae reproduce {run}\n{train}", "shell")]
+    absent = "The clouds are not part of the repository."
+    if "digit" in config:  # of gconvae train
+        call = _fenced(f"{download}\n{train} --data YOUR_FILE", "shell")
+        return [f"{absent} With a file of them:", call]
+    call = f'gconvae.reproduce("{run}", data)  # data: the training clouds'
+    return [absent, _fenced(download, "shell"), _fenced(call, "python")]
 
 
 def _metrics(reports: Mapping[str, Report]) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from gconvae import __version__
 from gconvae.export.card import Source, model_card, source_of
 from gconvae.export.names import parsed
+from gconvae.export.published import check_no_paths, published_manifest, runnable_config
 from gconvae.quiet import ignoring
 from gconvae.training.history import write_history
 from gconvae.training.run import Run
@@ -26,6 +26,9 @@ MODEL = ("model.json", "model.safetensors")
 
 WANTED = (*MODEL, "manifest.json", "report_*.json")
 """Files that are downloaded: no code, and nothing else that a repository may hold."""
+
+REPLACED = (*WANTED, "config.yaml", "history.csv")
+"""Files of the upload before that describe its weights, and no others: gone where not new."""
 
 
 def hub_folder(name: str) -> Path:
@@ -73,14 +76,18 @@ def push_to_hub(
     """Uploads a model with its card, for ``gconvae.load("hf:user/name")``.
 
     Of a run or a run folder go up the weights, ``manifest.json``, ``config.yaml``, ``history.csv``
-    and the reports; of a model the weights alone. Of the path of a file of clouds only its name
-    does, and no clouds.
+    and the reports; of a model the weights alone. No clouds do, and of paths of this machine only
+    the last name; loggers lose their options, and callbacks those that can be a path.
+
+    These files replace those of an upload before, in one commit. A manifest or report of other
+    weights does not stay; files of others, such as ``LICENSE``, do.
 
     Args:
         source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes. A run or
             its folder knows data, settings and metrics, which the card then says.
         name: ``"user/name"``; the repository is made if there is none.
-        private: Whether a new repository is; None = the account's default.
+        private: Whether the repository is. None = the hub's default for a new one, public unless
+            the organization says otherwise; an existing one stays as it is.
         commit_message: Of the upload.
         token: Of the hub; None = that of ``hf auth login`` or the variable ``HF_TOKEN``.
         license: See :func:`model_card`.
@@ -92,7 +99,8 @@ def push_to_hub(
         PermissionError: If the hub does not let this account write there.
         ConnectionError: If it cannot be reached, or refuses for another reason.
         FileNotFoundError: If there is no such folder, or it holds no finished model.
-        ValueError: If the name is malformed, or a part of the model is not registered.
+        ValueError: If the name is malformed, or a part of the model is not registered, or has an
+            option that is a path; if ``private`` is not what an existing repository is.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
     repository, revision = parsed(name)
@@ -100,13 +108,29 @@ def push_to_hub(
         raise ValueError(f'name must be "user/name" without a revision, got {name!r}')
     hub = _huggingface_hub()
     known = source_of(source)
+    check_no_paths(known.model)
     text = card or model_card(source, name, license=license, command=command)
-    with tempfile.TemporaryDirectory() as place, _plain_refusals(hub, name):
+    with tempfile.TemporaryDirectory() as place:
         _write(known, Path(place), text)
-        api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
-        address = api.create_repo(repository, private=private, exist_ok=True)
-        message = commit_message or f"Upload a model of gconvae {__version__}"
-        api.upload_folder(repo_id=repository, folder_path=place, commit_message=message)
+        with _plain_refusals(hub, name):
+            api = hub.HfApi(token=token, library_name="gconvae", library_version=__version__)
+            address = api.create_repo(repository, private=private, exist_ok=True)
+            # what create_repo passes over in silence where the repository exists
+            if (
+                private is not None
+                and (is_private := api.model_info(repository).private) != private
+            ):
+                raise ValueError(
+                    f"private must be None or what {name} is, {is_private}, got {private}; the "
+                    "repository's settings on the hub change it"
+                )
+            message = commit_message or f"Upload a model of gconvae {__version__}"
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=place,
+                commit_message=message,
+                delete_patterns=[*REPLACED],
+            )
     return str(address)
 
 
@@ -119,19 +143,9 @@ def _write(known: Source, folder: Path, card: str) -> None:
     if known.history is not None:
         write_history(known.history, folder / "history.csv")
     if known.manifest:
-        manifest = _without_paths(known.manifest)
+        manifest = published_manifest(known.manifest)
         write_json(manifest, folder / "manifest.json")
-        write_json(manifest["config"], folder / "config.yaml")  # JSON is YAML
-
-
-def _without_paths(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest without the folders of this machine."""
-    config = dict(manifest["config"])
-    if isinstance(config.get("data"), str):
-        config["data"] = Path(config["data"]).name  # of jets:gluon all
-    return {key: value for key, value in manifest.items() if key != "network_of"} | {
-        "config": config
-    }
+        write_json(runnable_config(manifest["config"]), folder / "config.yaml")  # JSON is YAML
 
 
 def _huggingface_hub() -> ModuleType:
@@ -179,11 +193,13 @@ def _plain_errors(hub: ModuleType, name: str) -> Iterator[None]:
 @contextmanager
 def _plain_refusals(hub: ModuleType, name: str) -> Iterator[None]:
     """What an upload may meet, in one line."""
+    # the system's own too, such as a timeout
+    failures: tuple[type[Exception], ...] = (*_client_errors(hub), OSError)
     try:
         yield
     except hub.errors.LocalTokenNotFoundError:
         raise PermissionError(f"token must be given to write {name}: hf auth login") from None
-    except _client_errors(hub) as error:
+    except failures as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise PermissionError(
@@ -196,9 +212,13 @@ def _plain_refusals(hub: ModuleType, name: str) -> Iterator[None]:
 
 
 def _client_errors(hub: ModuleType) -> tuple[type[Exception], ...]:
-    """What the hub refuses, and what its HTTP client, which changes with versions, cannot do."""
-    refused = hub.errors.HfHubHTTPError
-    return refused, refused.__mro__[1]
+    """What the hub refuses, and what its HTTP client cannot do.
+
+    That is httpx or a later package, by the version of huggingface_hub. The base of the client's
+    errors is one of the refusal's bases, the other one is OSError.
+    """
+    refusal = hub.errors.HfHubHTTPError
+    return refusal, *(base for base in refusal.__bases__ if base is not OSError)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,11 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from commands import SMALL
 from huggingface_hub import ModelCard
+from stub_hub import StubHub
 
 import gconvae
+from gconvae.cli import main as cli
 from gconvae.export import model_card
 from gconvae.metrics import Report
 from gconvae.metrics.report import Row
@@ -144,6 +148,32 @@ def test_a_run_of_custom_clouds_says_so_and_states_no_licence(tmp_path: Path) ->
     assert 'gconvae.reproduce("runs/mine", data)' in section(card, "Seed and command")
     assert "license" not in front_matter(card)
     assert card == model_card(run, "me/mine")
+
+
+def test_the_command_for_a_file_of_clouds_runs(
+    tmp_path: Path, hub: StubHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "clouds.npz", points=np.random.default_rng(0).random((60, 5, 3)))
+    small = [*SMALL, "--epochs", "1", "--count", "15"]
+    words = ["train", "--data", str(tmp_path / "clouds.npz"), *small]
+    assert cli.main([*words, "--out", str(tmp_path / "mine")]) == 0
+    gconvae.export.push_to_hub(tmp_path / "mine", "me/mine", token="hf_secret")
+    files = hub.repositories["me/mine"][-1]
+    text = section(files["README.md"].decode(), "Seed and command")
+    assert "The clouds are not part of the repository." in text
+    assert "gconvae reproduce" not in text  # it would look for the file of this machine
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "runs/mine").mkdir(parents=True)
+    for name, content in files.items():  # the first line of the command
+        (elsewhere / "runs/mine" / name).write_bytes(content)
+    monkeypatch.chdir(elsewhere)
+    download, train = text.split("```shell\n")[1].split("\n```")[0].splitlines()
+    assert download == "hf download me/mine --local-dir runs/mine"
+    program, *words = train.replace("YOUR_FILE", str(tmp_path / "clouds.npz")).split()
+    assert program == "gconvae"
+    assert cli.main(words) == 0
+    first, again = gconvae.load(tmp_path / "mine"), gconvae.load("runs/again")
+    assert torch.equal(first.sample(3, seed=0), again.sample(3, seed=0))
 
 
 def test_licence_and_command_can_be_said(run: gconvae.Run) -> None:
