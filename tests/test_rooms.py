@@ -33,7 +33,6 @@ STANDS_ON: dict[str, set[str]] = {
     "markup": set(),
     "quiet": set(),
     "pyg": {"quiet"},
-    "bars": set(),
     # floor 1
     "clouds": {"schema"},
     # floor 2
@@ -68,7 +67,7 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("bars", "caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
+    *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
     *("plain", "processes", "pyg", "quiet", "randomness", "registry", "schema", "threads"),
 }
 """The ground floor, on which every room stands."""

@@ -1,16 +1,15 @@
-"""The bar of a comparison: how much of its work is done, and the time that is left."""
+"""Progress bars: how often they are drawn; that of a comparison, with the time that is left."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from gconvae.bars import drawing_interval
-
-__all__ = ["Progress"]
+__all__ = ["Progress", "drawing_interval"]
 
 DELAY = 2.0
 """Seconds of work before there is a bar: what is done by then needs none."""
@@ -21,6 +20,21 @@ STEPS = 10_000
 """Of the bar: whole numbers, of which no rounding makes too many."""
 
 T = TypeVar("T")
+
+
+def drawing_interval() -> float:
+    """Seconds between two drawings of a bar on the error stream.
+
+    A terminal and a notebook show a moving bar; a log file gets a line every 10 s. Bars are text,
+    so a notebook needs no ipywidgets.
+
+    Example:
+        >>> drawing_interval() in (0.1, 10.0)
+        True
+    """
+    # a notebook's stream is no terminal, but draws over a line as one
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
+    return 0.1 if is_notebook or sys.stderr.isatty() else 10.0
 
 
 class Progress:

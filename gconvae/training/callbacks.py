@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from gconvae import files
-from gconvae.bars import drawing_interval
+from gconvae.metrics.progress import drawing_interval
 from gconvae.training.history import of_stage, write_history
 from gconvae.training.stages.stage import Stage
 

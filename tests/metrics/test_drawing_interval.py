@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gconvae.bars import drawing_interval
+from gconvae.metrics.progress import drawing_interval
 
 
 class Terminal(io.StringIO):
