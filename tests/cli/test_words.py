@@ -179,6 +179,29 @@ def test_the_last_choice_counts(tmp_path: Path) -> None:
     assert chosen(config, ["recipe"]) == {}
 
 
+@pytest.mark.parametrize("form", ["recipe: digits", "{recipe: digits}", "~/mine.yaml"])
+@pytest.mark.parametrize("equals", [True, False])
+def test_a_recipe_in_any_form_of_config_brings_its_options(
+    form: str, equals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("recipe: digits\n")
+    options = []
+    command = cli.COMMANDS["train"]._replace(run=lambda parsed, _: options.append(parsed))
+    monkeypatch.setitem(cli.COMMANDS, "train", command)
+    assert cli.main(["train", *([f"--config={form}"] if equals else ["--config", form])]) == 0
+    assert (options[0].recipe, options[0].digit, options[0].epochs) == ("digits", None, 8)
+
+
+def test_a_recipe_whose_options_were_not_taken_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_error(["train", "--config", "recipe: nope"], "--recipe must be one of", capsys)
+    monkeypatch.setattr(cli, "chosen", lambda *_: {})
+    words = ["train", "--config", "recipe: digits"]
+    assert_one_error(words, "--recipe must be given by --recipe, got 'digits'", capsys)
+
+
 def test_a_message_about_something_else_is_left_as_it_is() -> None:
     words, options = ["train", "--seed", "3"], ["seed", "data", "loss"]
     for message in ("runs/seed must not be there", "the seed is 3", "a part of the loss failed"):
