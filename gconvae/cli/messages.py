@@ -63,7 +63,13 @@ def said(
         changed = change(message, words, options, positionals)
         if changed is not None:
             return changed
-    return with_options(_renamed(_of_type(message), options, positionals), words, options)
+    message = with_options(_renamed(_of_type(message), options, positionals), words, options)
+
+    def typed(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        return f"({spelled(name, words)} {value})" if name in options else argument[0]
+
+    return re.sub(r"\((\w+)='([\w-]+)'\)", typed, message)  # advice, as it is typed
 
 
 def _renamed(message: str, options: Collection[str], positionals: Mapping[str, str]) -> str:
