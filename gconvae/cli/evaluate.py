@@ -73,6 +73,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         plots.check_path(figure)
     made = Path(options.made).expanduser()
     is_file = made.suffix in SUFFIXES
+    if is_file and not made.exists():
+        raise FileNotFoundError(f"made must be an existing file, got {made}")
     if "digit" in explicit and (not is_file or options.against is not None):
         raise ValueError("digit must be given with a file of clouds and without --against only")
     if drawn.label is not None and is_file:
@@ -196,5 +198,9 @@ def _named(against: str) -> dict[str, Any]:
 
     kinds = bundled_kinds(against)
     if kinds is None:
+        if not Path(against).exists():
+            raise FileNotFoundError(
+                f"against must be an existing file, or jets:gluon and the like, got {against}"
+            )
         return {"real": datasets.from_file(against)}
     return {"real": datasets.Jets(kinds, "test"), "reference": datasets.Jets(kinds, "valid")}

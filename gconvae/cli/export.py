@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,12 +11,16 @@ from gconvae import files
 from gconvae.cli.command import Command, check_free
 
 if TYPE_CHECKING:
+    from gconvae.export.parts import Part
     from gconvae.vae import VAE
 
 __all__ = ["COMMAND"]
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 """Of the files of each format."""
+
+SLOW = "a minute or more"
+"""What tracing and checking a sampler take that draws clouds node by node."""
 
 
 def _parser() -> ArgumentParser:
@@ -55,13 +59,22 @@ def _parser() -> ArgumentParser:
 def _run(options: Namespace, explicit: Namespace) -> None:
     if options.check < 0:
         raise ValueError(f"check must be at least 0, got {options.check}")
-    folder, parts = Path(options.out).expanduser(), ("encoder", "sampler")
-    chosen = parts if options.part == "both" else (options.part,)
+    folder = Path(options.out).expanduser()
+    chosen: tuple[Part, ...] = (
+        ("encoder", "sampler") if options.part == "both" else (options.part,)
+    )
     paths = {part: folder / f"{part}{SUFFIXES[options.format]}" for part in chosen}
     check_free(*paths.values(), overwrite=options.overwrite)
+    from gconvae.export.parts import part_of
+    from gconvae.likelihoods import AutoregressiveLikelihood
     from gconvae.training import run_folder
 
     model = run_folder.load(options.run)
+    for part in chosen:
+        part_of(model, part)  # refuses what cannot be exported before anything is written
+    is_slow = "sampler" in chosen and isinstance(model.likelihood, AutoregressiveLikelihood)
+    if is_slow and not options.quiet:
+        print(f"exporting {' and '.join(chosen)}, {SLOW}: {folder}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     for part, path in paths.items():
         # named as it will be only once it is known to be right
@@ -73,7 +86,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 COMMAND = Command(_run, _parser, "a trained model for other runtimes")
 
 
-def _written(model: VAE, file: Path, part: Any, options: Namespace) -> str:
+def _written(model: VAE, file: Path, part: Part, options: Namespace) -> str:
     """Writes a part and says how well it agrees with the model."""
     from gconvae import export
 

@@ -100,13 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _plain_warnings(), _terminated_like_interrupted(ended):
             words = with_dashes(typed)
             check_command(words, COMMANDS)
-            reader = parser()
+            reader, recipe = parser(), None
             if words[0] in COMMANDS:
                 name, subparser = words[0], reader.subparsers[words[0]]
                 check_options(words[1:], name, option_names(subparser))
-                _follow_recipe(COMMANDS[name], subparser, words[1:])
+                recipe = _follow_recipe(COMMANDS[name], subparser, words[1:])
             parsed = reader.parse_args(words)
             options = parsed[parsed.command]
+            if recipe is not None and options.recipe != recipe:  # it was read in two ways
+                raise ValueError(f"recipe must be given by --recipe, got {options.recipe!r}")
             explicit = reader.parse_args(words, defaults=False)[parsed.command]
             if options.parts is not None:
                 from gconvae.registry import import_parts
@@ -193,10 +195,16 @@ def _finish(subparser: ArgumentParser, name: str) -> None:
     subparser.usage = " ".join([subparser.prog, *needed, "[options]"])
 
 
-def _follow_recipe(command: Command, subparser: ArgumentParser, words: Sequence[str]) -> None:
-    """Puts the options of the chosen recipe in the place of the command's defaults."""
+def _follow_recipe(
+    command: Command, subparser: ArgumentParser, words: Sequence[str]
+) -> str | None:
+    """Puts the options of the chosen recipe in the place of the command's defaults.
+
+    Returns:
+        Its name; None = the command has no recipes.
+    """
     if command.recipe is None:
-        return
+        return None
     found = chosen(words, ["recipe", "data", "model"])
     usual = command.recipe(found.get("data"))
     name = found.get("recipe") or usual
@@ -205,6 +213,7 @@ def _follow_recipe(command: Command, subparser: ArgumentParser, words: Sequence[
     if set(words) & {*HELP}:  # elsewhere a recipe that is named is no default
         subparser.set_defaults({"recipe": name})
         _show_parts(subparser, found.get("model") or recipe.model_options().model)
+    return name
 
 
 def _show_parts(subparser: ArgumentParser, model: str) -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from gconvae.cli.words import pairs, spelled
+from gconvae.cli.words import spelled
 from gconvae.plain import did_you_mean
 
 __all__ = ["one_line", "said", "with_options"]
@@ -25,8 +25,18 @@ TYPES = {
 """What a value has to be, in words."""
 
 
-OTHER_NAMES = {"num_particles": "particles", "space": "options", "callback": "callbacks"}
-"""Arguments of the library that the command line has under another name."""
+OTHER_NAMES = {
+    "num_particles": ["particles"],
+    "space": ["options"],
+    "an option": ["options"],
+    "callback": ["callbacks"],
+    "points": ["data"],
+    "clouds": ["data"],
+    "path": ["data"],
+    "folder": ["resume", "run", "made"],
+    "a bundled model": ["run", "made"],
+}
+"""What begins a message of the library, and what the command line calls it; no command has two."""
 
 
 def one_line(message: object) -> str:
@@ -53,40 +63,30 @@ def said(
         changed = change(message, words, options, positionals)
         if changed is not None:
             return changed
-    return with_options(_renamed(_of_type(message), words, options, positionals), words, options)
+    message = with_options(_renamed(_of_type(message), options, positionals), words, options)
+
+    def typed(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        return f"({spelled(name, words)} {value})" if name in options else argument[0]
+
+    return re.sub(r"\((\w+)='([\w-]+)'\)", typed, message)  # advice, as it is typed
 
 
-def _renamed(
-    message: str, words: Sequence[str], options: Collection[str], positionals: Mapping[str, str]
-) -> str:
-    """A message about something that the command line has under another name.
+def _renamed(message: str, options: Collection[str], positionals: Mapping[str, str]) -> str:
+    """A message that begins with an argument of the library, under the command line's name.
 
-    What it is about is found by what was received, which is the value of an option.
+    By that name alone: the value that was received may also be the value of an unrelated option.
     """
-    found = re.match(r"((?:an? )?[\w ]*?\w)( must .*)", message)
-    if found is None or found[1] in options:
+    subject = re.match(r"((?:an? )?(?:bundled )?\w+)(?= must )", message)
+    if subject is None or subject[1] in options:
         return message
-    name, rest = found[1], found[2]
-    own = OTHER_NAMES.get(name)
-    if own is None:
-        given = {
-            value: option
-            for option, value in pairs(words[1:])
-            if len(value) > 1 and option in options
-        }
-        # the word after the command is mostly what it needs
-        if positionals and len(words) > 1 and not words[1].startswith("-"):
-            given[words[1]] = next(iter(positionals))
-        own = next((option for value, option in given.items() if _holds(rest, value)), None)
-    if own is None:
-        return message
-    if own in positionals:
-        return own.upper() + rest
-    return own + rest if own in options else message
-
-
-def _holds(text: str, value: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(value)}(?![\w])", text) is not None
+    rule = message[subject.end() :]
+    for name in [subject[1], *OTHER_NAMES.get(subject[1], [])]:
+        if name in positionals:
+            return name.upper() + rule
+        if name in options:
+            return name + rule
+    return message
 
 
 def with_options(message: str, words: Sequence[str], options: Collection[str]) -> str:

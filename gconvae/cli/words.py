@@ -211,9 +211,11 @@ def pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name[2:].replace("-", "_"), value
 
 
-def _settings(file: str) -> Mapping[str, Any]:
+def _settings(config: str) -> Mapping[str, Any]:
+    """What a config holds: a file, or YAML itself, which the parser takes too."""
     try:
-        read = get_loader("yaml")(Path(file).read_text())
+        file = Path(config).expanduser()
+        content = get_loader("yaml")(file.read_text() if file.is_file() else config)
     except Exception:  # whatever it is, the parser meets it again and says it
         return {}
-    return read if isinstance(read, Mapping) else {}
+    return content if isinstance(content, Mapping) else {}

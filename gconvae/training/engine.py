@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,7 +132,8 @@ class Engine:
             trainer = self._trainer(stage, hardware, watchers)
             state = None if self.folder is None or not resume else self.folder / STATE
             try:
-                trainer.fit(stage, ckpt_path=state, weights_only=True)
+                with _same_interrupt():
+                    trainer.fit(stage, ckpt_path=state, weights_only=True)
             except SystemExit as end:  # which Lightning makes of an interrupt
                 if isinstance(end.__context__, KeyboardInterrupt) or end.code is None:
                     raise KeyboardInterrupt from None
@@ -225,6 +228,21 @@ class Engine:
             "training"
         ]
         return saved
+
+
+@contextmanager
+def _same_interrupt() -> Iterator[None]:
+    """The caller's handler of Ctrl-C after the block.
+
+    Lightning ignores it for good when it is interrupted while it sets up, or tears down.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # only the main thread may set one, and Python cannot set what C did (None)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _is_elsewhere(metric: str, stage: Stage) -> bool:

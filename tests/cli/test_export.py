@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import assert_one_error
-from tiny_models import slides
+from tiny_models import autoregressive, slides
 
 import gconvae
 from gconvae import export
@@ -53,6 +53,29 @@ def test_a_file_that_does_not_agree_is_not_kept(
     words = ["export", str(run), "--format", "torch-export", "--out", str(tmp_path / "exported")]
     assert_one_error(words, "encoder must agree with the model, got 0.00% of 9 clouds", capsys)
     assert not list((tmp_path / "exported").iterdir())
+
+
+def test_a_part_that_cannot_be_exported_is_refused_before_another_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "pretrained:gluon", "--out", str(tmp_path / "exported")]
+    assert_one_error(words, r"by itself \(--part encoder\)$", capsys)
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_sampler_that_takes_long_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = gconvae.save(autoregressive(), tmp_path / "run"), tmp_path / "exported"
+    monkeypatch.setattr(export, "to_onnx", lambda _model, file, part: file.write_text(part))
+    words = ["export", str(run), "--out", str(out), "--check", "0"]
+    assert cli.main(words) == 0
+    announced = f"exporting encoder and sampler, a minute or more: {out}\n"
+    assert capsys.readouterr().out.startswith(announced)
+    assert cli.main([*words, "--overwrite", "--part", "encoder"]) == 0
+    assert "a minute" not in capsys.readouterr().out
+    assert cli.main([*words, "--overwrite", "--quiet"]) == 0
+    assert "a minute" not in capsys.readouterr().out
 
 
 def test_wrong_options_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

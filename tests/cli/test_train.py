@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,20 @@ def test_a_default_folder_taken_a_moment_ago_is_left_alone(
     assert (asked[1] / "model.json").exists()
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, as in a terminal; a process in the background begins by ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def handlers() -> list[Any]:
+    """What the process does on Ctrl-C and at a polite end."""
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupt_says_how_to_go_on(
     jets_file: Path,
     tmp_path: Path,
@@ -405,11 +420,14 @@ def test_an_interrupt_says_how_to_go_on(
 
     monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", interrupt)
     words = ["train", "--data", str(jets_file), "--out", str(tmp_path / "run"), *TINY]
+    before = handlers()
     assert cli.main(words) == 130
+    assert handlers() == before
     err = capsys.readouterr().err
     assert f"gconvae: stopped; go on with: gconvae train --resume {tmp_path / 'run'}\n" in err
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_a_polite_end_says_how_to_go_on_too(
     jets_file: Path,
     tmp_path: Path,
@@ -420,13 +438,13 @@ def test_a_polite_end_says_how_to_go_on_too(
         os.kill(os.getpid(), signal.SIGTERM)
         return torch.zeros(len(arguments[0]))
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = handlers()
     monkeypatch.setattr(losses.ThirdAxisChamfer, "forward", terminate)
     folder = tmp_path / "a run"
     words = ["train", "--data", str(jets_file), "--out", str(folder), *TINY]
     assert cli.main(words) == 128 + signal.SIGTERM
     assert f"go on with: gconvae train --resume '{folder}'\n" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert handlers() == before
 
 
 def test_what_was_stopped_before_it_began_has_no_folder_to_go_on_with(

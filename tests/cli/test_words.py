@@ -53,7 +53,7 @@ from gconvae.cli.words import check_options, chosen, option_names, with_dashes
         ("sample", "RUN must be given: run folder"),
         ("sample absent", "RUN must hold model.json, absent does not exist"),
         ("sample pretrained:eigths", "RUN must be one of .*did you mean 'pretrained:eights'"),
-        ("evaluate absent.npz", "MADE must be an npz, .*, there is none at absent.npz"),
+        ("evaluate absent.npz", "MADE must be an existing file, got absent.npz"),
         ("sample x --conditions.mass=a", "--conditions must be numbers by name, .*, got 'mass=a'"),
         ("sweep betta=1", "OPTIONS must be of the options .*did you mean 'beta'\\?"),
         ("sweep beta", "OPTIONS must have the form name=value,value, got 'beta'"),
@@ -179,7 +179,65 @@ def test_the_last_choice_counts(tmp_path: Path) -> None:
     assert chosen(config, ["recipe"]) == {}
 
 
+@pytest.mark.parametrize("form", ["recipe: digits", "{recipe: digits}", "~/mine.yaml"])
+@pytest.mark.parametrize("equals", [True, False])
+def test_a_recipe_in_any_form_of_config_brings_its_options(
+    form: str, equals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("recipe: digits\n")
+    options = []
+    command = cli.COMMANDS["train"]._replace(run=lambda parsed, _: options.append(parsed))
+    monkeypatch.setitem(cli.COMMANDS, "train", command)
+    assert cli.main(["train", *([f"--config={form}"] if equals else ["--config", form])]) == 0
+    assert (options[0].recipe, options[0].digit, options[0].epochs) == ("digits", None, 8)
+
+
+def test_a_recipe_whose_options_were_not_taken_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_error(["train", "--config", "recipe: nope"], "--recipe must be one of", capsys)
+    monkeypatch.setattr(cli, "chosen", lambda *_: {})
+    words = ["train", "--config", "recipe: digits"]
+    assert_one_error(words, "--recipe must be given by --recipe, got 'digits'", capsys)
+
+
 def test_a_message_about_something_else_is_left_as_it_is() -> None:
     words, options = ["train", "--seed", "3"], ["seed", "data", "loss"]
     for message in ("runs/seed must not be there", "the seed is 3", "a part of the loss failed"):
         assert said(ValueError(message), words, options, {}) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        (
+            "points must be finite, got [0.2, nan, 1.0] in cloud 12",
+            "--data must be finite, got [0.2, nan, 1.0] in cloud 12",
+        ),
+        (
+            "points must have at most 25 nodes a cloud for this network, got 30",
+            "--data must have at most 25 nodes a cloud for this network, got 30",
+        ),
+        (
+            "width must be a multiple of heads, got 12",
+            "width must be a multiple of heads, got 12",
+        ),
+    ],
+)
+def test_a_number_in_a_message_does_not_blame_an_option_of_that_value(
+    message: str, wanted: str
+) -> None:
+    words = [
+        "train",
+        "--data",
+        "own.npz",
+        "--epochs",
+        "12",
+        "--num-points",
+        "25",
+        "--hidden",
+        "30",
+    ]
+    options = ["data", "epochs", "num_points", "hidden"]
+    assert said(ValueError(message), words, options, {}) == wanted

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from side_by_side import Starter
 from torch import Tensor, nn
 from torch_geometric.datasets import FakeDataset
@@ -528,6 +529,23 @@ def test_an_interrupt_stays_an_interrupt(eights: CloudDataset) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         quick(eights, loss=Interrupting())
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start", "on_fit_end"])
+def test_ctrl_c_works_after_an_interrupt(eights: CloudDataset, hook: str) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    callback = Callback()
+    setattr(callback, hook, interrupt)
+    # a process in the background begins by ignoring it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            quick(eights, callbacks=callback)
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_loss_with_parameters_is_refused(eights: CloudDataset) -> None:
