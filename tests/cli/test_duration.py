@@ -79,6 +79,18 @@ def test_other_networks_than_those_of_the_recipe_are_said() -> None:
     assert said.endswith("with networks of the recipe's size")
 
 
+def test_the_pages_say_what_the_command_says() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    for name, clouds, page in (
+        ("slides", 4857, docs / "figures" / "eights.txt"),
+        ("convae-flow-quick", 4857, docs / "cli.md"),
+        ("digits", 50_000, docs / "ragged-and-labels.md"),
+    ):
+        recipe = recipes.get(name)
+        said = of_training(recipe.model_options(), recipe.training_options(), clouds, name)
+        assert " ".join(said.split()[:3]) in page.read_text()
+
+
 def test_the_recipe_of_the_same_networks_counts_whatever_is_named() -> None:
     digits = recipes.get("digits")
     options = digits.model_options(), digits.training_options()
