@@ -177,7 +177,12 @@ def test_many_draws_are_tried_first(
     assert said_before([*words, "50000"], capsys).startswith(
         f"drawing 50000 clouds, about 10 minutes: {tmp_path / 'a.npz'}"
     )
-    assert said_before([*words, "19999"], capsys) == ""
+    assert said_before([*words, "19999"], capsys).startswith("drawing 19999 clouds, about 4 min")
+    assert said_before([*words, "4999"], capsys) == ""
+    monkeypatch.setattr("gconvae.VAE.iter_samples", interrupted("gconvae", "drawing"))
+    words = ["evaluate", "pretrained:eights", "--count", "5000"]
+    assert said_before(words, capsys) == "drawing 5000 clouds, about 1 minute\n"
+    assert said_before([*words, "-q"], capsys) == ""
 
 
 def test_a_draw_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
