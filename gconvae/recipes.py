@@ -121,6 +121,7 @@ _RECIPES = {
     ),
     "jets": Recipe(
         "particles of jets: the same with a narrower network and fewer latents",
+        data={"data": "jets:gluon"},
         model={
             "model": "convae-flow",
             "likelihood": "autoregressive(steps=4000, temperature=1, octaves=8, average=0.99, "
