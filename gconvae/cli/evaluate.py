@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from gconvae.cli import duration
 from gconvae.cli.command import Command, add_overwrite, check_free, heard_first, options_of
+from gconvae.cli.sample import time_in_words
 from gconvae.options import DataOptions, SampleOptions
 from gconvae.processes import Processes
 
@@ -85,7 +86,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
             generated = datasets.from_file(made)
             samples = _real_clouds(options)
         else:
-            generated = _drawn(made, drawn, processes)
+            generated = _drawn(made, drawn, processes, options.quiet)
             samples = _held_out(made, options.against)
             if drawn.label is not None:
                 samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
@@ -124,19 +125,18 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 COMMAND = Command(_run, _parser, "generated against real clouds, in full")
 
 
-def _drawn(run: Path, options: SampleOptions, processes: Processes) -> CloudDataset:
+def _drawn(run: Path, options: SampleOptions, processes: Processes, quiet: bool) -> CloudDataset:
     """New clouds of a run's model, drawn by all processes."""
     from gconvae import datasets
     from gconvae.pieces import joined
     from gconvae.training import run_folder
 
-    model = run_folder.load(run)
-    own = model.iter_samples(
-        options.count,
-        seed=options.seed,
-        label=options.label,
-        part=(processes.rank, processes.size),
-    )
+    model, asked = run_folder.load(run), {"seed": options.seed, "label": options.label}
+    if processes.size == 1 and not quiet:
+        takes = time_in_words(model, options.count, asked)
+        if takes:
+            print(f"drawing {options.count} clouds, {takes}", flush=True)
+    own = model.iter_samples(options.count, part=(processes.rank, processes.size), **asked)
     clouds = joined(processes.everywhere(own))
     return datasets.from_points(*clouds, schema=model.schema)
 

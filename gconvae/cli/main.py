@@ -205,11 +205,13 @@ def _follow_recipe(
     """
     if command.recipe is None:
         return None
-    found = chosen(words, ["recipe", "data", "model"])
+    found = chosen(words, ["recipe", "data", "digit", "model"])
     usual = command.recipe(found.get("data"))
     name = found.get("recipe") or usual
     recipe = recipes.get(name)
     subparser.set_defaults({"recipe": usual, **recipe.options})
+    if "digit" in found:  # which is asked for in the place of the recipe's data
+        subparser.set_defaults({"data": None})
     if set(words) & {*HELP}:  # elsewhere a recipe that is named is no default
         subparser.set_defaults({"recipe": name})
         _show_parts(subparser, found.get("model") or recipe.model_options().model)

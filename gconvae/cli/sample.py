@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gconvae.clouds import Clouds
     from gconvae.vae import VAE
 
-__all__ = ["COMMAND", "seconds_each"]
+__all__ = ["COMMAND", "seconds_each", "time_in_words"]
 
 PATIENCE = 2.0
 """Seconds of silence before a bar says how long drawing will take."""
 
-MANY = 20_000
-"""Clouds from which drawing may take longer than a minute."""
+MANY = 5_000
+"""Clouds from which drawing may take longer than a minute, at 80 a second."""
 
 TRIED = 200
 """Clouds that are drawn to see how long each takes."""
@@ -69,8 +69,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     model, processes = run_folder.load(options.run), Processes.started()
     dealt = (processes.rank, processes.size)
     asked = {"seed": drawn.seed, "label": drawn.label, "conditions": options.conditions}
-    if drawn.count >= MANY and processes.size == 1 and not options.quiet:
-        takes = duration.in_words(drawn.count * seconds_each(model, asked))
+    if processes.size == 1 and not options.quiet:
+        takes = time_in_words(model, drawn.count, asked)
         if takes:
             print(f"drawing {drawn.count} clouds, {takes}: {out}", flush=True)
     own = model.iter_samples(drawn.count, part=dealt, **asked)
@@ -89,6 +89,17 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 
 
 COMMAND = Command(_run, _parser, "new clouds from a trained model")
+
+
+def time_in_words(model: VAE, count: int, asked: dict[str, Any]) -> str:
+    """What drawing will take; empty if that is below a minute.
+
+    Args:
+        model: Trained.
+        count: Number of clouds; of fewer than :data:`MANY` none is tried.
+        asked: Seed, label and conditions.
+    """
+    return "" if count < MANY else duration.in_words(count * seconds_each(model, asked))
 
 
 def seconds_each(model: VAE, asked: dict[str, Any]) -> float:

@@ -79,6 +79,18 @@ def test_other_networks_than_those_of_the_recipe_are_said() -> None:
     assert said.endswith("with networks of the recipe's size")
 
 
+def test_the_pages_say_what_the_command_says() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    for name, clouds, page in (
+        ("slides", 4857, docs / "figures" / "eights.txt"),
+        ("convae-flow-quick", 4857, docs / "cli.md"),
+        ("digits", 50_000, docs / "ragged-and-labels.md"),
+    ):
+        recipe = recipes.get(name)
+        said = of_training(recipe.model_options(), recipe.training_options(), clouds, name)
+        assert " ".join(said.split()[:3]) in page.read_text()
+
+
 def test_the_recipe_of_the_same_networks_counts_whatever_is_named() -> None:
     digits = recipes.get("digits")
     options = digits.model_options(), digits.training_options()
@@ -165,7 +177,12 @@ def test_many_draws_are_tried_first(
     assert said_before([*words, "50000"], capsys).startswith(
         f"drawing 50000 clouds, about 10 minutes: {tmp_path / 'a.npz'}"
     )
-    assert said_before([*words, "19999"], capsys) == ""
+    assert said_before([*words, "19999"], capsys).startswith("drawing 19999 clouds, about 4 min")
+    assert said_before([*words, "4999"], capsys) == ""
+    monkeypatch.setattr("gconvae.VAE.iter_samples", interrupted("gconvae", "drawing"))
+    words = ["evaluate", "pretrained:eights", "--count", "5000"]
+    assert said_before(words, capsys) == "drawing 5000 clouds, about 1 minute\n"
+    assert said_before([*words, "-q"], capsys) == ""
 
 
 def test_a_draw_is_timed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,17 @@ def test_a_recipe_in_any_form_of_config_brings_its_options(
     assert (options[0].recipe, options[0].digit, options[0].epochs) == ("digits", None, 8)
 
 
+def test_the_recipe_of_jets_takes_jets_unless_others_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = []
+    command = cli.COMMANDS["train"]._replace(run=lambda parsed, _: options.append(parsed))
+    monkeypatch.setitem(cli.COMMANDS, "train", command)
+    for words in ([], ["--data", "own.npz"], ["--data", "null"], ["--digit", "3"]):
+        assert cli.main(["train", "--recipe", "jets", *words]) == 0
+    assert [each.data for each in options] == ["jets:gluon", "own.npz", None, None]
+
+
 def test_a_recipe_whose_options_were_not_taken_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
