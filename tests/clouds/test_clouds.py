@@ -23,6 +23,7 @@ from gconvae.clouds import (
     to_data,
     unpack,
 )
+from gconvae.clouds.labels import as_labels
 from gconvae.schema import JETS, CloudSchema, Feature, default_order_keys
 from gconvae.schema import points as plain_points
 
@@ -528,6 +529,25 @@ def test_what_keeps_clouds_keeps_their_conditions(same: Callable[[Clouds], Cloud
     assert clouds.conditions is not None
     assert torch.equal(kept.conditions, clouds.conditions)
     assert kept.schema == clouds.schema
+
+
+def test_a_subset_holds_the_rows_that_were_asked_for_of_everything() -> None:
+    clouds = conditioned()
+    some = clouds.subset(torch.tensor([2, 1]))
+    assert torch.equal(some.points, clouds.points[[2, 1]])
+    assert torch.equal(some.mask, clouds.mask[[2, 1]])
+    assert some.labels is not None
+    assert some.labels.tolist() == [0, 1]
+    assert some.conditions is not None
+    assert some.conditions.tolist() == [[5, 6], [3, 4]]
+
+
+@pytest.mark.parametrize("stranger", [-1, 2])
+def test_an_index_beyond_the_classes_of_a_schema_is_refused(stranger: int) -> None:
+    named = plain_points("x y").with_classes(["a", "b"])
+    assert as_labels([0, 1], 2, named).classes == ("a", "b")
+    with pytest.raises(ValueError, match=f"labels must be indices 0 to 1 .*, got {stranger}"):
+        as_labels([0, stranger], 2, named)
 
 
 def test_joined_clouds_of_which_some_have_no_conditions_have_none() -> None:

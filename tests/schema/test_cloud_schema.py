@@ -148,6 +148,12 @@ def test_schemas_with_other_classes_orders_and_ranges_have_the_same_nodes() -> N
             CloudSchema((*SUPERPIXELS.features[:2], Feature("energy"))),
             "feature 3 is intensity in one and energy in the other",
         ),
+        (
+            CloudSchema(
+                (*SUPERPIXELS.features[:2], Feature("intensity", position=True)), order=()
+            ),
+            "intensity is a position in one and none in the other",
+        ),
     ],
 )
 def test_the_first_difference_is_named(other: CloudSchema, difference: str) -> None:
