@@ -140,12 +140,21 @@ class Engine:
                 raise
             except MisconfigurationException as error:  # of a callback, or a logger
                 raise ValueError(f"stage {stage.name}: {error}") from None
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error}{self._kept()}") from None
             finally:
                 for watcher in watchers:
                     leave(watcher)
                 # after an error in validation, Lightning leaves the workers that load batches
                 trainer.fit_loop.teardown()
                 stage.forget_recordings()
+
+    def _kept(self) -> str:
+        """Where the last good state is, if there is one."""
+        state = None if self.folder is None else self.folder / STATE
+        if state is None or not state.exists():
+            return ""
+        return f"; {state} keeps the end of the epoch before"
 
     def _trainer(
         self, stage: Stage, hardware: Hardware, watchers: Sequence[Callback]

@@ -1034,10 +1034,37 @@ class Broken(nn.Module):
 def test_a_loss_that_is_not_finite_stops_the_training_with_one_clear_error(
     eights: CloudDataset, tmp_path: Path, value: float
 ) -> None:
-    with pytest.raises(FloatingPointError, match=r"train loss is (nan|inf) in epoch 1"):
+    message = r"network stage, train, epoch 1, step 1: rec is (nan|inf) for \d+ of \d+ clouds"
+    with pytest.raises(FloatingPointError, match=message):
         quick(eights, loss=Broken(value), out=tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="no finished training"):
         gconvae.load(tmp_path / "run")
+
+
+def test_a_loss_that_stops_being_finite_keeps_the_last_good_epoch(
+    eights: CloudDataset, tmp_path: Path
+) -> None:
+    class Breaks(nn.Module):
+        """Not finite from the second epoch on, for one cloud."""
+
+        steps = 0
+
+        def forward(self, target: Tensor, output: Tensor, *_: Any) -> Tensor:
+            self.steps += output.requires_grad
+            found = (target - output).square().sum((1, 2))
+            is_third = torch.arange(len(found)) == 3
+            return torch.where(is_third & (self.steps > 4), torch.nan, found)
+
+    message = (
+        r"network stage, train, epoch 2, step 5: rec is nan for 1 of 16 clouds of the batch, the "
+        r"first of which is number 3; a learning_rate below .*last.ckpt keeps the end of the "
+        "epoch before"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        quick(eights[:64], loss=Breaks(), out=tmp_path / "run", batch_size=16, epochs=3)
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert state["training"]["history"]["epoch"] == [1]
+    assert all(bool(value.isfinite().all()) for value in state["state_dict"].values())
 
 
 def test_a_training_that_explodes_is_one_clear_error(eights: CloudDataset) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gconvae.randomness import generator
 from gconvae.training.history import History, add_row
 from gconvae.training.optimization import Adam, Optimization, scheduled
+from gconvae.training.stages.finite import check_finite
 from gconvae.training.stages.in_parts import Loss, in_parts
 from gconvae.training.stages.recorded import RecordedSteps
 
@@ -256,10 +257,19 @@ class Stage(RecordedSteps):
             part: ``"train"`` or ``"valid"``.
             share: What this process has of the batch.
             terms: As many as the stage has, each (B,).
+        Raises:
+            FloatingPointError: If one is not finite, before any weight has learned from it. A GPU
+                is not asked in each step, nor is one of several processes, for which the others
+                would wait: there, the end of the epoch says so.
         """
         # counts are tensors too: a number in Python would not grow where a recording is repeated
         if share.count:
-            self._sums[part] += torch.stack([term.detach().sum() for term in terms])
+            sums = torch.stack([term.detach().sum() for term in terms])
+            if not (sums.is_cuda or self.is_recorded or self.world_size > 1):
+                place = f"{self.name} stage, {part}, epoch {self.current_epoch + 1}, step "
+                place += str(self.steps_taken + (part == "train"))
+                check_finite(sums, terms, self.terms, place, self.advice())
+            self._sums[part] += sums
         self._counts[part] += share.count
 
     def on_validation_epoch_start(self) -> None:
@@ -294,7 +304,8 @@ class Stage(RecordedSteps):
         loss = self.loss_of(sums_by_term) / count
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the {part} loss is {loss} in epoch {self.current_epoch + 1}; {self.advice()}"
+                f"{self.name} stage, {part}, epoch {self.current_epoch + 1}: the loss is {loss}; "
+                f"{self.advice()}"
             )
         return {"loss": loss} | {term: total / count for term, total in sums_by_term.items()}
 

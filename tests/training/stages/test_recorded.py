@@ -166,7 +166,7 @@ def test_a_training_goes_on_with_or_without_recordings(
 
 def test_a_loss_that_is_not_finite_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     record_trainings(monkeypatch)
-    with pytest.raises(FloatingPointError, match=r"train loss is nan in epoch 1; a learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is nan; a learning_rate"):
         trained(learning_rate=1e30)
 
 
