@@ -35,6 +35,13 @@ MIN_PLACES = 8
 MOST_PLACES = 2048
 """Places between the ends of a lattice of any step: with more, values lie on one by chance."""
 
+COARSE = 4.0
+"""Spacings of single precision at the largest value that a step must have: any large number is a
+multiple of a finer one."""
+
+MOST_KNOWN_PLACES = 2**16
+"""Likewise of a step that is looked for by name: what has more is as good as continuous."""
+
 PARTS = (1, 2, 3, 4)
 """Of the smallest gap: values need not take two places side by side."""
 
@@ -53,7 +60,8 @@ def lattice_step(
 
     Values must be multiples of its step, up to 1e-4 of it for rounding, and take at least
     :data:`MIN_PLACES` places on it: a constant, a label or an intensity of 0 and 1 stays
-    continuous.
+    continuous. So do numbers so large that single precision has none between the places, and
+    lattices of more than :data:`MOST_KNOWN_PLACES` places.
 
     Args:
         points: Clouds in data units, shape (B, N, F).
@@ -78,7 +86,13 @@ def lattice_step(
 
 
 def _step_of(values: Tensor, steps: Sequence[float], others: bool) -> float:
+    if not len(values):
+        return 0.0
+    spacing = torch.finfo(torch.float32).eps * float(values.abs().amax())
+    width = float(values.amax()) - float(values.amin())
     for step in steps:
+        if step < COARSE * spacing or width / step > MOST_KNOWN_PLACES:
+            continue
         places = torch.round(values / step)
         if ((values / step - places).abs() <= 1e-4).all():
             return step if len(places.unique()) >= MIN_PLACES else 0.0

@@ -26,6 +26,9 @@ CONTINUOUS_STEPS = 4095
 """Last place of a feature that lies on no lattice: 4,096 cells, which hold similar numbers of
 training nodes; those at both ends are half as wide."""
 
+MOST_STEPS = 2**20
+"""Of a lattice: what a network sees of each place lies in a table."""
+
 FINE = 16
 """Steps of the fine lattice in one of the coarse one."""
 
@@ -194,6 +197,8 @@ def last_place(step: float, width: float) -> int:
     Args:
         step: Of the lattice in data units, 0 = none.
         width: Of the feature's range; one that never varies has two places.
+    Raises:
+        ValueError: If the lattice has more than :data:`MOST_STEPS`.
     Example:
         >>> last_place(1.0, 30.0), last_place(0.0, 30.0), last_place(0.0, 0.0)
         (480, 4095, 1)
@@ -202,6 +207,11 @@ def last_place(step: float, width: float) -> int:
         return 1
     if step <= 0:
         return CONTINUOUS_STEPS
+    if width / step > MOST_STEPS:
+        raise ValueError(
+            f"lattice must have at most {MOST_STEPS} steps in a feature's range, got "
+            f"{width / step:.3g} of {step:g}; lattice=None takes the feature as continuous"
+        )
     steps = max(1, round(width / step))
     while steps < FEWEST_STEPS:
         steps *= 2

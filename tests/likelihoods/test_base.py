@@ -15,6 +15,7 @@ from torch import Tensor
 from gconvae import randomness, registry
 from gconvae.datasets import SuperpixelMNIST
 from gconvae.likelihoods import (
+    FINE_STEPS,
     MIN_PLACES,
     TEMPERATURES,
     GaussianLikelihood,
@@ -361,6 +362,19 @@ def test_what_lies_on_no_lattice_is_continuous_also_then() -> None:
 def test_a_step_above_one_is_found_too() -> None:
     points = 2.5 * torch.randint(0, 30, (60, 9, 2), generator=generator()).float()
     assert lattice_step(points, steps=(), others=True).tolist() == [2.5, 2.5]
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e30])
+def test_large_continuous_numbers_lie_on_no_lattice(size: float) -> None:
+    # single precision has few numbers there, and all are multiples of 1/16, or of 1
+    points = size * torch.rand(50, 9, 2, generator=generator())
+    assert lattice_step(points, None, FINE_STEPS, others=True).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("most", "found"), [(5e4, 1.0), (1e6, 0.0)])
+def test_a_lattice_of_very_many_places_is_as_good_as_none(most: float, found: float) -> None:
+    points = (most * torch.rand(500, 9, 1, generator=generator())).round()
+    assert lattice_step(points, None, FINE_STEPS).tolist() == [found]
 
 
 def test_bundled_eights_are_continuous() -> None:
