@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 
 from gconvae import threads
+from gconvae.freed_memory import collect_trained
 from gconvae.training.callbacks import STATE, SaveState, StageBar
 from gconvae.training.determinism import quiet_lightning
 from gconvae.training.hardware import Hardware
@@ -108,6 +109,8 @@ class Engine:
             stage.leave()
             self.outcomes[name] = stage.outcome()
             model.cpu().eval()
+            del stage
+            collect_trained(model)
 
     def run(self, stage: Stage, *, resume: bool = False) -> None:
         """Runs a stage.
