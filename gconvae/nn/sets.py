@@ -21,6 +21,9 @@ __all__ = ["AGGREGATIONS", "DeepSetsEncoder", "SetTransformerDecoder", "SetTrans
 AGGREGATIONS = ("sum", "mean", "max", "min", "median", "std", "var", "softmax", "power_mean")
 """PyG's aggregations that neither look at the order of nodes nor need options."""
 
+USUAL_NODES = 25
+"""Nodes of a cloud for which the layers behind a sum over nodes begin."""
+
 _ATTENTION = pyg.aggr.utils
 """Its blocks of the set transformer."""
 
@@ -42,6 +45,8 @@ class DeepSetsEncoder(nn.Module):
         node_hidden: Widths of the layers of :math:`\phi`, ReLU after each.
         cloud_hidden: Widths of the layers of :math:`\rho` before mean and log-variance.
         extent: Length of a feature's scaled range.
+        num_points: N, the most nodes of a cloud. From 25 on a sum over nodes is divided by N / 25,
+            so that what follows sees numbers of one size.
     Raises:
         ValueError: If a width is below 1 or an aggregation is not known.
     References:
@@ -55,6 +60,8 @@ class DeepSetsEncoder(nn.Module):
         torch.Size([2, 10])
     """
 
+    sizes: Tensor
+
     def __init__(
         self,
         num_features: int = 3,
@@ -63,15 +70,19 @@ class DeepSetsEncoder(nn.Module):
         node_hidden: Sequence[int] = (128, 128),
         cloud_hidden: Sequence[int] = (256,),
         extent: float = EXTENT,
+        num_points: int = USUAL_NODES,
     ) -> None:
         super().__init__()
-        check_counts(num_features=num_features, latent_dim=latent_dim)
+        check_counts(num_features=num_features, latent_dim=latent_dim, num_points=num_points)
         check_widths("node_hidden", node_hidden)
         check_widths("cloud_hidden", cloud_hidden)
         names = _known_aggregations(aggregation)
         self.latent_dim, self.extent = latent_dim, extent
         self.each_node = pyg.MLP([num_features, *node_hidden], norm=None, plain_last=False)
         self.pool = pyg.MultiAggregation(names)
+        sizes = [max(1.0, num_points / USUAL_NODES) if name == "sum" else 1.0 for name in names]
+        sizes = torch.tensor(sizes).repeat_interleave(node_hidden[-1])  # (aggregations * C,)
+        self.register_buffer("sizes", sizes, persistent=False)
         pooled = len(names) * node_hidden[-1]
         self.whole_cloud = pyg.MLP([pooled, *cloud_hidden], norm=None, plain_last=False)
         self.gaussian = DiagonalGaussian(cloud_hidden[-1], latent_dim)
@@ -88,7 +99,7 @@ class DeepSetsEncoder(nn.Module):
         nodes, batch = pack(centred(points, self.extent), mask)  # (P, F), (P,)
         hidden = self.each_node(nodes)  # (P, C)
         pooled = self.pool(hidden, batch, dim_size=len(points))  # (B, aggregations * C)
-        return self.gaussian(self.whole_cloud(pooled))
+        return self.gaussian(self.whole_cloud(pooled / self.sizes))
 
 
 @register("encoder", "set_transformer")

@@ -24,6 +24,9 @@ ATTEMPTS = 10
 TAKEN = ("23505", "42P07", "42710")
 """SQLSTATE of a row, table or type that another process has just made."""
 
+TAKEN_IN_SQLITE = ("already exists", "UNIQUE constraint failed")
+"""What SQLite says of them."""
+
 
 @contextmanager
 def open_study(name: str, url: str, heartbeat: int) -> Iterator[optuna.Study]:
@@ -100,7 +103,7 @@ def _lost(error: BaseException | None) -> BaseException | None:
 def _is_taken(error: BaseException) -> bool:
     """Whether another process has just made the same table or row."""
     state = getattr(_source(error), "sqlstate", None)  # texts are in the server's language
-    return state in TAKEN or "already exists" in str(error)
+    return state in TAKEN or any(text in str(error) for text in TAKEN_IN_SQLITE)
 
 
 def _source(error: BaseException) -> BaseException:

@@ -9,7 +9,7 @@ import torch
 from generators import ragged_sizes
 from torch import Tensor, nn
 
-from gconvae import registry
+from gconvae import models, registry
 from gconvae.losses import ThirdAxisChamfer
 from gconvae.nn.sets import (
     AGGREGATIONS,
@@ -512,6 +512,25 @@ def test_parts_are_made_by_name_and_remember_their_options(kind: Any, text: str)
 def test_unknown_aggregations_are_refused_with_the_known_ones(aggregation: Any) -> None:
     with pytest.raises(ValueError, match=r"aggregation must be one or more of sum, mean, .*, got"):
         DeepSetsEncoder(aggregation=aggregation)
+
+
+@pytest.mark.parametrize("num_points", [300, 5000])
+def test_sums_over_many_nodes_are_as_large_as_over_25(num_points: int) -> None:
+    def spread(nodes: int) -> float:
+        with initial_weights(0):
+            encoder = DeepSetsEncoder(aggregation="sum", num_points=nodes)
+        random = torch.Generator().manual_seed(0)
+        posterior = encoder(27 * torch.rand(4, nodes, 3, generator=random))
+        return posterior.stddev.log().abs().mean().item()
+
+    assert 0.7 < spread(num_points) / spread(25) < 1.4
+
+
+def test_models_of_large_clouds_say_so_to_their_encoder() -> None:
+    model = models.create("convae", encoder="deep_sets", decoder="dense", num_points=1000, seed=0)
+    posterior = model.encode(torch.rand(3, 1000, 3))
+    assert bool(torch.isfinite(posterior.stddev).all())
+    assert posterior.stddev.max().item() < 3
 
 
 @pytest.mark.parametrize("name", ["node_hidden", "cloud_hidden"])

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from gconvae.studies.database import Database
 from gconvae.studies.database_url import sqlite_url
-from gconvae.studies.storage import quiet_optuna
+from gconvae.studies.storage import open_study, quiet_optuna
 
 
 @pytest.fixture
@@ -67,3 +67,29 @@ def test_what_one_writes_the_other_reads(pair: tuple[Database, Database]) -> Non
     study.add_trial(create_trial(value=0.5))
     (trial,) = optuna.load_study(storage=second, study_name="shared").get_trials()
     assert trial.value == 0.5
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_processes_that_make_the_tables_at_the_same_moment_all_go_on(
+    tmp_path: Path, again: int
+) -> None:
+    url, number = sqlite_url(tmp_path / f"sweep-{again}.db"), 6
+    ready = threading.Barrier(number)
+    met: list[BaseException | None] = []
+
+    def opened() -> None:
+        ready.wait()
+        try:
+            with open_study("one", url, heartbeat=10) as study:
+                assert study.study_name == "one"
+                met.append(None)
+        except BaseException as error:
+            met.append(error)
+
+    threads = [threading.Thread(target=opened) for _ in range(number)]
+    with quiet_optuna():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert met == [None] * number
