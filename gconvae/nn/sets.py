@@ -80,8 +80,9 @@ class DeepSetsEncoder(nn.Module):
         self.latent_dim, self.extent = latent_dim, extent
         self.each_node = pyg.MLP([num_features, *node_hidden], norm=None, plain_last=False)
         self.pool = pyg.MultiAggregation(names)
-        sizes = [max(1.0, num_points / USUAL_NODES) if name == "sum" else 1.0 for name in names]
-        sizes = torch.tensor(sizes).repeat_interleave(node_hidden[-1])  # (aggregations * C,)
+        of_sum = max(1.0, num_points / USUAL_NODES)
+        sizes = torch.tensor([of_sum if name == "sum" else 1.0 for name in names])
+        sizes = sizes.repeat_interleave(node_hidden[-1])  # (aggregations * C,)
         self.register_buffer("sizes", sizes, persistent=False)
         pooled = len(names) * node_hidden[-1]
         self.whole_cloud = pyg.MLP([pooled, *cloud_hidden], norm=None, plain_last=False)
