@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import torch
 
 import gconvae
@@ -79,12 +80,19 @@ def sweep(trials: int, storage: str | None) -> bool:
         found = json.loads((place / "sweep" / "sweep.json").read_text())
         finished = [run for run in (place / "sweep").glob("**/model.json")]
         seconds = time.perf_counter() - began
+        url = storage or f"sqlite:///{place / 'sweep' / 'sweep.db'}"
+        study = optuna.load_study(study_name=None, storage=url)
+        ended = [trial for trial in study.trials if trial.state.is_finished()]
+        # a sampler may draw a setting again, which counts but is not trained again
+        again = sum(bool(trial.user_attrs.get("repeats")) for trial in ended)
+        study._storage.remove_session()
     settings = len(found["settings"])
     print(
-        f"{settings} settings, {len(finished)} trainings, exit codes {codes}, {seconds:.0f} s, "
+        f"{len(ended)} trials, {again} of them drawn again, {settings} settings, "
+        f"{len(finished)} trainings, exit codes {codes}, {seconds:.0f} s, "
         f"{'folder' if storage is None else storage.split(':')[0]}"
     )
-    return codes == [0, 0] and settings == len(finished) == trials
+    return codes == [0, 0] and settings == len(finished) == trials - again
 
 
 def large(nodes: int) -> bool:
