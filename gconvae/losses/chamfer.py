@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 
+from gconvae.cuda_graphs import recording
 from gconvae.losses.pairs import checked_pair
 from gconvae.neighbors import native
 from gconvae.neighbors.dense import squared_distance
 from gconvae.neighbors.search import nearest_both, resolve_backend
 from gconvae.registry import check_counts, register
+from gconvae.symbolic import is_symbolic
 
 __all__ = [
     "MatchedIntensityChamfer",
@@ -40,13 +43,15 @@ def third_axis_chamfer(
     Eq. 1 of the slides, whose third axis is the intensity; here clouds have any features.
     Squared, because the gradient of a root at distance 0 is not a number. Blind to density: many
     output nodes on one target node cost nothing as long as every target node has a neighbour.
+    Where several nodes are the nearest, the one that comes first is the partner and has all of the
+    gradient, whatever the backend.
 
     Args:
         target: Clouds p, shape (B, N, F), features in scaled units.
         output: Clouds q, shape (B, M, F), same scaling.
         target_mask: True where a node is real, shape (B, N); None = all.
         output_mask: Likewise, shape (B, M).
-        target_weight: Weight w of each target node's own term, shape (B, N); None = 1.
+        target_weight: Weight w of each target node's own term, at least 0, shape (B, N); None = 1.
         output_weight: Weight v of each output node's own term, shape (B, M); None = 1.
         coverage_weight: Factor a of the target's terms: is there an output node near each?
         precision_weight: Factor b of the output's terms: is each near a target node?
@@ -54,8 +59,8 @@ def third_axis_chamfer(
     Returns:
         Shape (B,), units of feature squared; zero iff both are the same set.
     Raises:
-        ValueError: If shapes do not match, a cloud has no real node on one side, or a factor is
-            below 0.
+        ValueError: If shapes do not match, a cloud has no real node on one side, or a factor or
+            weight is below 0.
     References:
         | ConVAE Results (B. Orzari), slides, eq. 1
         | A Point Set Generation Network for 3D Object Reconstruction from a Single Image
@@ -73,7 +78,7 @@ def third_axis_chamfer(
     forward, backward = _pair_terms(target, output, *masks, target.shape[-1], 1.0, backend)
     coverage = _weighted_sum(forward, target_mask, target_weight, "target_weight")
     precision = _weighted_sum(backward, output_mask, output_weight, "output_weight")
-    return _weighted(coverage_weight, coverage) + _weighted(precision_weight, precision)
+    return _total((coverage_weight, coverage), (precision_weight, precision))
 
 
 def matched_intensity_chamfer(
@@ -108,7 +113,7 @@ def matched_intensity_chamfer(
         output_mask: Likewise, shape (B, M).
         num_positions: D, the features that decide which node is nearest.
         intensity_weight: The factor lambda; 1 on the slides.
-        target_weight: Weight w of each target node's own term, shape (B, N); None = 1.
+        target_weight: Weight w of each target node's own term, at least 0, shape (B, N); None = 1.
         output_weight: Weight v of each output node's own term, shape (B, M); None = 1.
         coverage_weight: Factor a of the target's terms: is there an output node near each?
         precision_weight: Factor b of the output's terms: is each near a target node?
@@ -117,7 +122,7 @@ def matched_intensity_chamfer(
         Shape (B,), units of feature squared.
     Raises:
         ValueError: If shapes do not match, F is not above D, a cloud has no real node on one
-            side, or a factor is below 0.
+            side, or a factor or weight is below 0.
     References:
         | ConVAE Results (B. Orzari), slides, eq. 2
     Example:
@@ -142,7 +147,7 @@ def matched_intensity_chamfer(
     forward, backward = _pair_terms(target, output, *masks, *shape, backend)
     coverage = _weighted_sum(forward, target_mask, target_weight, "target_weight")
     precision = _weighted_sum(backward, output_mask, output_weight, "output_weight")
-    return _weighted(coverage_weight, coverage) + _weighted(precision_weight, precision)
+    return _total((coverage_weight, coverage), (precision_weight, precision))
 
 
 @register("loss", "third_axis", also="chamfer")
@@ -308,23 +313,20 @@ def _pair_terms(
     The features behind the searched ones count by ``weight``. Every search and kernel takes any
     number of either.
     """
-    longest = max(target.shape[1], output.shape[1])
-    if target.dtype != output.dtype or target.device != output.device:
-        raise ValueError(
-            "target and output must have one dtype and device, got "
-            f"{target.dtype} on {target.device} and {output.dtype} on {output.device}"
-        )
-    chosen = resolve_backend(backend, target.device, target.dtype, longest)
-    # under torch.compile the search alone is ours, and the graph's compiler has the rest
-    traced = torch.compiler.is_compiling()
-    if chosen == "native" and not traced:
-        return native.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
+    if weight == 0 and searched < target.shape[-1]:  # what weighs nothing must not overflow
+        target, output = target[..., :searched], output[..., :searched]
     sides = target[..., :searched], output[..., :searched]
-    found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
-    # the same bits whatever the search
-    on_cpu = target.device.type == "cpu"
-    if on_cpu and not traced and native.available(dtype=target.dtype):
-        return native.matched_terms(target, output, *found, searched, weight)
+    if is_symbolic() or target.is_meta:  # the search alone is ours, and torch has the rest
+        found = nearest_both(*sides, target_mask, output_mask, backend=backend)
+    else:
+        longest = max(target.shape[1], output.shape[1])
+        chosen = resolve_backend(backend, target.device, target.dtype, longest)
+        if chosen == "native":
+            return native.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
+        found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
+        # the same bits whatever the search
+        if target.device.type == "cpu" and native.available(dtype=target.dtype):
+            return native.matched_terms(target, output, *found, searched, weight)
 
     def one_way(a: Tensor, b: Tensor, found: Tensor) -> Tensor:
         matched = b.gather(1, found.unsqueeze(-1).expand(-1, -1, b.shape[-1]))  # (B, N, F)
@@ -342,14 +344,20 @@ def _weighted_sum(terms: Tensor, mask: Tensor | None, weight: Tensor | None, nam
             raise ValueError(
                 f"{name} must have shape {tuple(terms.shape)}, got {tuple(weight.shape)}"
             )
+        if not (recording(weight) or is_symbolic()) and bool((weight < 0).any()):
+            raise ValueError(f"{name} must be at least 0, got {float(weight.min()):g}")
+        terms = terms.masked_fill(weight == 0, 0.0)  # what weighs nothing may be infinite
         terms = terms * (weight if mask is None else weight.masked_fill(~mask, 0.0))
     if mask is not None:
         terms = terms.masked_fill(~mask, 0.0)
     return terms.sum(1)
 
 
-def _weighted(factor: float, terms: Tensor) -> Tensor:
-    return terms if factor == 1 else factor * terms  # an operation is a tenth of a small loss
+def _total(*parts: tuple[float, Tensor]) -> Tensor:
+    """The sum of factors times terms, (B,) each; what has a factor of 0 may be infinite."""
+    # an operation is a tenth of a small loss
+    seen = [terms if factor == 1 else factor * terms for factor, terms in parts if factor]
+    return functools.reduce(torch.add, seen) if seen else torch.zeros_like(parts[0][1])
 
 
 def _check_weights(**weights: float) -> None:

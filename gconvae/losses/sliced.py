@@ -6,6 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,6 @@ from gconvae.losses.pairs import checked_pair, equal_counts
 from gconvae.registry import check_counts, register
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["SlicedWasserstein", "sliced_wasserstein"]
@@ -62,7 +62,7 @@ def sliced_wasserstein(
     target, output = checked_pair(target, output, target_mask, output_mask)
     counts = equal_counts(target, output, target_mask, output_mask)
     num_features = target.shape[-1]
-    lines = torch.from_numpy(_directions(num_projections, num_features, seed).T)  # (F, R)
+    lines = _lines(num_projections, num_features, seed)  # (F, R)
     kept = min(target.shape[1], output.shape[1])  # equal counts: no real node is beyond
     along, other = (
         _sorted_along(points @ lines.to(points), mask)[:, :kept]  # (B, kept, R)
@@ -128,6 +128,12 @@ def _sorted_along(projected: Tensor, mask: Tensor | None) -> Tensor:
     return projected.gather(1, places.argsort(dim=1, stable=True))
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch types it not
+def _lines(num_projections: int, num_features: int, seed: int) -> Tensor:
+    """Directions as columns, shape (F, R)."""
+    return torch.from_numpy(_directions(num_projections, num_features, seed).T)
+
+
 @functools.lru_cache(maxsize=16)
 def _directions(num_projections: int, num_features: int, seed: int) -> NDArray[np.float64]:
     """Directions d, shape (R, F), in bases of F; an incomplete last one is evened out.
@@ -139,14 +145,13 @@ def _directions(num_projections: int, num_features: int, seed: int) -> NDArray[n
             "num_projections must be at least the number of features, "
             f"got {num_projections} for {num_features}"
         )
-    draws = torch.randn(
-        math.ceil(num_projections / num_features),
-        num_features,
-        num_features,
-        generator=randomness.generator(seed, "directions of sliced wasserstein"),
-        dtype=torch.float64,
+    # by numpy, which no trace or transform of torch sees
+    seed = randomness.derive_seed(seed, "directions of sliced wasserstein")
+    draws = np.random.default_rng(seed).standard_normal(
+        (math.ceil(num_projections / num_features), num_features, num_features)
     )
-    bases = torch.linalg.qr(draws).Q.mT.flatten(0, 1)[:num_projections]  # (R, F)
+    bases = np.linalg.qr(draws).Q.swapaxes(1, 2).reshape(-1, num_features)[:num_projections]
     # the nearest matrix whose columns are orthogonal and of one length
-    left, _, right = torch.linalg.svd(bases, full_matrices=False)
-    return (left @ right * math.sqrt(num_projections / num_features)).numpy()
+    left, _, right = np.linalg.svd(bases, full_matrices=False)
+    directions: NDArray[np.float64] = left @ right * math.sqrt(num_projections / num_features)
+    return directions

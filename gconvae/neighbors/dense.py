@@ -19,11 +19,16 @@ __all__ = [
     "in_order",
     "nearest_packed",
     "nearest_padded",
+    "out_of_range",
     "squared_distance",
 ]
 
 CHUNK_ENTRIES = 2**18  # from 2**20 on, chunks leave the cache: up to 3 times slower
 """Distances that a dense search holds at a time (but at least those of one query)."""
+
+
+LARGEST, SMALLEST = 2.0**126, 2.0**-100
+"""Squared distances that single precision has with all their digits lie between."""
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -53,6 +58,25 @@ def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     difference = a - b
     # two operations, never a fused one, and no .sum(-1), whose order depends on the layout
     return functools.reduce(torch.add, (difference * difference).unbind(-1))
+
+
+def out_of_range(query: Tensor, found: Tensor) -> Tensor:
+    """Where single precision has no true square of a distance: it is infinite, or has lost digits.
+
+    Double precision has all of them.
+
+    Args:
+        query: float32, shape (..., F).
+        found: The nearest ones, likewise.
+    Returns:
+        Shape (...).
+    Example:
+        >>> out_of_range(torch.tensor([[1e25], [1e-25], [1.0]]), torch.zeros(3, 1))
+        tensor([ True,  True, False])
+    """
+    distance = squared_distance(query, found)
+    is_small = (distance < SMALLEST) & (query != found).any(-1)
+    return ~(distance < LARGEST) | is_small
 
 
 def nearest_padded(query: Tensor, points: Tensor, points_mask: Tensor | None) -> Tensor:

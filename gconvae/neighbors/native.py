@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import library as operators
 
 from gconvae.neighbors import library
 from gconvae.neighbors.sides import Packed, Padded
@@ -141,8 +140,6 @@ def nearest_both(
     """
     if known is not None:
         return _nearest_both(a, b, a_mask, b_mask, known)
-    if torch.compiler.is_compiling():
-        return torch.ops.gconvae.nearest_both(a, b, a_mask, b_mask)
     return _nearest_both(a, b, a_mask, b_mask)
 
 
@@ -160,22 +157,6 @@ def _nearest_both(
     to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long, device="cpu")
     _search(Padded(a, a_mask), Padded(b, b_mask), to_b, to_a, *known)
     return to_b, to_a
-
-
-# what torch.compile keeps as one operation of its graph
-operators.define(
-    "gconvae::nearest_both",
-    "(Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask) -> (Tensor, Tensor)",
-)
-operators.impl("gconvae::nearest_both", "CPU", _nearest_both)
-operators.impl("gconvae::nearest_both", "CUDA", _nearest_both)
-
-
-@operators.register_fake("gconvae::nearest_both")  # type: ignore[untyped-decorator]  # likewise
-def _shapes(
-    a: Tensor, b: Tensor, a_mask: Tensor | None, b_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    return a.new_empty(a.shape[:2], dtype=torch.long), b.new_empty(b.shape[:2], dtype=torch.long)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # not traced, but called

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.cuda_graphs import recording
+from gconvae.symbolic import is_symbolic
 
-__all__ = ["Packing", "check_masks", "check_pair", "find_packing", "find_starts", "searchable"]
+__all__ = [
+    "Packing",
+    "check_masks",
+    "check_pair",
+    "find_packing",
+    "find_starts",
+    "searchable",
+]
 
 
 class Packing(NamedTuple):
@@ -48,9 +56,10 @@ def check_pair(query: Tensor, points: Tensor, dim: int) -> None:
             "query and points must have one dtype and device, "
             f"got {query.dtype} on {query.device} and {points.dtype} on {points.device}"
         )
-    if dim == 3 and len(query) != len(points):
+    if dim == 3 and query.shape[0] != points.shape[0]:  # len() would fix a number that is open
         raise ValueError(
-            f"query and points must hold the same clouds, got {len(query)} and {len(points)}"
+            "query and points must hold the same clouds, "
+            f"got {query.shape[0]} and {points.shape[0]}"
         )
 
 
@@ -127,7 +136,7 @@ def searchable(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_no_cloud_empty(asks: Tensor, gives: Tensor) -> None:
-    if recording(asks):
+    if recording(asks) or is_symbolic() or asks.is_meta:
         return
     empty = (asks & ~gives).nonzero()
     if len(empty):

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gconvae.neighbors import dense, native, trees
+from gconvae.cuda_graphs import recording
+from gconvae.neighbors import dense, native, operation, trees
 from gconvae.neighbors.packed import (
     Packing,
     check_masks,
@@ -25,6 +26,7 @@ from gconvae.neighbors.packed import (
     searchable,
 )
 from gconvae.plain import did_you_mean, plain
+from gconvae.symbolic import is_symbolic
 
 __all__ = [
     "BACKENDS",
@@ -70,7 +72,10 @@ def nearest(
     .. math:: \mathrm{index}_i = \arg\min_{j \in \mathrm{cloud}(i)} \lVert q_i - p_j \rVert^2
 
     Ties go to the lowest index, which torch-cluster alone does not promise: all that is as near as
-    what it finds is looked at once more.
+    what it finds is looked at once more. Exact means: by squared distances as the dtype rounds
+    them. Where single precision has no such square, from differences of :math:`10^{19}` on and
+    below :math:`10^{-15}`, double precision looks again; where that has none
+    (:math:`10^{154}`, :math:`10^{-154}`), all are a tie.
 
     Args:
         query: Packed nodes, shape (P_q, F).
@@ -95,8 +100,10 @@ def nearest(
     if chosen == "native":
         asks = torch.bincount(packing.batch_query, minlength=len(packing.counts))  # (B,)
         starts = find_starts(asks), find_starts(packing.counts)
-        return native.nearest_packed(query, points, *starts)
-    return _search(*searchable(query, points), packing, 1, chosen)[:, 0]
+        index = native.nearest_packed(query, points, *starts)
+    else:
+        index = _search(*searchable(query, points), packing, 1, chosen)[:, 0]
+    return _again(query, points, packing, index.unsqueeze(1))[:, 0]
 
 
 @torch.no_grad()
@@ -136,7 +143,19 @@ def nearest_padded(
     if num_clouds == 0 or num_nodes == 0:
         return query.new_zeros((num_clouds, num_nodes), dtype=torch.long)
     chosen = resolve_backend(backend, query.device, query.dtype, points.shape[1])
-    return _nearest_padded(query, points, query_mask, points_mask, chosen)
+    index = _nearest_padded(query, points, query_mask, points_mask, chosen)
+    if query.dtype == torch.float64 or recording(query):
+        return index
+    # as in _again, a cloud at a time
+    found = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))  # (B, N, F)
+    again = dense.out_of_range(query.float(), found.float())  # (B, N)
+    again = again if query_mask is None else again & query_mask
+    rows = again.any(1).nonzero()[:, 0]
+    if len(rows):
+        mask = None if points_mask is None else points_mask[rows]
+        better = dense.nearest_padded(query[rows].double(), points[rows].double(), mask)
+        index[rows] = torch.where(again[rows], better, index[rows])
+    return index
 
 
 def _nearest_padded(
@@ -182,6 +201,9 @@ def nearest_both(
     check_pair(a, b, dim=3)
     check_masks(a, b, a_mask, b_mask)
     check_masks(b, a, b_mask, a_mask)
+    if is_symbolic() or a.is_meta:
+        _check_backend(backend)
+        return operation.nearest_both(a.detach(), b.detach(), a_mask, b_mask)
     if 0 in (len(a), a.shape[1], b.shape[1]):
         return (
             a.new_zeros(a.shape[:2], dtype=torch.long),
@@ -240,6 +262,7 @@ def knn_graph(
     source = _search(
         *searchable(points, points), packing, k, chosen, own=None if loop else own
     )  # (P, k)
+    source = _again(points, points, packing, source, own=None if loop else own)
     real = source >= 0
     return torch.stack([source[real], own.unsqueeze(1).expand_as(source)[real]])
 
@@ -273,9 +296,7 @@ def resolve_backend(
         >>> resolve_backend("auto", "cpu", torch.float32, num_nodes=25, graph=True)
         'dense'
     """
-    if backend not in BACKENDS:
-        hint = did_you_mean(backend, BACKENDS)
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}{hint}")
+    _check_backend(backend)
     if backend == "dense":
         return "dense"
     device = torch.device(device)
@@ -298,6 +319,12 @@ def resolve_backend(
     return "dense"
 
 
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        hint = did_you_mean(backend, BACKENDS)
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}{hint}")
+
+
 @functools.cache  # an exception is not cached: where warnings are errors, every call raises
 def _say_once(obstacle: str) -> None:
     warnings.warn(
@@ -306,6 +333,31 @@ def _say_once(obstacle: str) -> None:
         DenseSearchWarning,
         stacklevel=4,
     )
+
+
+def _again(
+    query: Tensor, points: Tensor, packing: Packing, index: Tensor, own: Tensor | None = None
+) -> Tensor:
+    """Neighbours (P_q, k), in double precision where single precision has no square of a distance.
+
+    Args:
+        query: Shape (P_q, F).
+        points: Shape (P_p, F).
+        packing: Where the clouds lie.
+        index: Neighbours that were found, -1 where there is none, shape (P_q, k).
+        own: As of :func:`_search`.
+    """
+    if query.dtype == torch.float64 or not index.numel() or recording(query):
+        return index
+    found = points[index.clamp(min=0)].float()  # (P_q, k, F)
+    again = dense.out_of_range(query.float().unsqueeze(1), found) & (index >= 0)
+    rows = again.any(1).nonzero()[:, 0]
+    if len(rows):
+        given = query[rows].double(), points.double(), packing.batch_query[rows], packing
+        index[rows] = dense.nearest_packed(
+            *given, index.shape[1], None if own is None else own[rows]
+        )
+    return index
 
 
 def _search(

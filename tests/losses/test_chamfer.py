@@ -570,8 +570,8 @@ def test_an_unknown_search_is_refused(name: str) -> None:
 def test_classes_equal_the_functions(backend: str, device: torch.device) -> None:
     problem = random_problem(device, torch.float32)
     weights = {
-        "target_weight": random_nodes(6, 9, seed=5).to(device),
-        "output_weight": random_nodes(6, 7, seed=6).to(device),
+        "target_weight": random_nodes(6, 9, seed=5).abs().to(device),
+        "output_weight": random_nodes(6, 7, seed=6).abs().to(device),
     }
     own = {"backend": backend, "coverage_weight": 3.0, "precision_weight": 0.5}
     third = ThirdAxisChamfer(**own)(*problem, **weights)

