@@ -28,6 +28,7 @@ STANDS_ON: dict[str, set[str]] = {
     "lazy": set(),
     "caller_state": set(),
     "cuda_graphs": set(),
+    "symbolic": set(),
     "threads": set(),
     "freed_memory": set(),
     "markup": set(),
@@ -68,7 +69,17 @@ STANDS_ON: dict[str, set[str]] = {
 
 FOR_ALL = {
     *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
-    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "schema", "threads"),
+    *(
+        "plain",
+        "processes",
+        "pyg",
+        "quiet",
+        "randomness",
+        "registry",
+        "symbolic",
+        "schema",
+        "threads",
+    ),
 }
 """The ground floor, on which every room stands."""
 
