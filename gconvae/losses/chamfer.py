@@ -315,14 +315,15 @@ def _pair_terms(
     """
     if weight == 0 and searched < target.shape[-1]:  # what weighs nothing must not overflow
         target, output = target[..., :searched], output[..., :searched]
-    sides = target[..., :searched], output[..., :searched]
     if is_symbolic() or target.is_meta:  # the search alone is ours, and torch has the rest
+        sides = target[..., :searched], output[..., :searched]
         found = nearest_both(*sides, target_mask, output_mask, backend=backend)
     else:
         longest = max(target.shape[1], output.shape[1])
         chosen = resolve_backend(backend, target.device, target.dtype, longest)
         if chosen == "native":
             return native.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
+        sides = target[..., :searched], output[..., :searched]
         found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
         # the same bits whatever the search
         if target.device.type == "cpu" and native.available(dtype=target.dtype):
