@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gconvae.neighbors.dense import squared_distance
+from gconvae.neighbors.knn import Neighbors, knn
 from gconvae.neighbors.search import (
     BACKENDS,
     DenseSearchWarning,
@@ -16,6 +17,8 @@ from gconvae.neighbors.search import (
 __all__ = [
     "BACKENDS",
     "DenseSearchWarning",
+    "Neighbors",
+    "knn",
     "knn_graph",
     "nearest",
     "nearest_both",

@@ -16,6 +16,7 @@ __all__ = [
     "check_pair",
     "find_packing",
     "find_starts",
+    "one_cloud",
     "searchable",
 ]
 
@@ -121,6 +122,13 @@ def find_packing(
     _check_no_cloud_empty(asks > 0, count > 0)
     longest = int(count.max()) if num_clouds else 0
     return Packing(batch_query, batch_points, count.cumsum(0) - count, count, longest)
+
+
+def one_cloud(nodes: Tensor, batch: Tensor | None) -> Tensor:
+    """The batch of packed nodes, shape (P,); None says that they are one cloud."""
+    if batch is not None:
+        return batch
+    return torch.zeros(len(nodes), dtype=torch.long, device=nodes.device)
 
 
 def find_starts(counts: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gconvae.cuda_graphs import recording
-from gconvae.neighbors import dense, native, operation, trees
+from gconvae.neighbors import dense, k_nearest, native, operation, trees
 from gconvae.neighbors.packed import (
-    Packing,
     check_masks,
     check_pair,
     find_packing,
     find_starts,
+    one_cloud,
     searchable,
 )
 from gconvae.plain import did_you_mean, plain
@@ -63,8 +63,8 @@ class DenseSearchWarning(UserWarning):
 def nearest(
     query: Tensor,
     points: Tensor,
-    batch_query: Tensor,
-    batch_points: Tensor,
+    batch_query: Tensor | None = None,
+    batch_points: Tensor | None = None,
     backend: str = "torch-cluster",
 ) -> Tensor:
     r"""For each query node the nearest point of the same cloud.
@@ -80,8 +80,8 @@ def nearest(
     Args:
         query: Packed nodes, shape (P_q, F).
         points: Packed nodes to choose from, shape (P_p, F), same dtype and device.
-        batch_query: Cloud of each query, ascending, shape (P_q,).
-        batch_points: Cloud of each point, ascending, shape (P_p,).
+        batch_query: Cloud of each query, ascending, shape (P_q,); None = all of one.
+        batch_points: Cloud of each point, ascending, shape (P_p,); likewise.
         backend: One of :data:`BACKENDS`.
     Returns:
         Indices into ``points``, shape (P_q,).
@@ -95,6 +95,7 @@ def nearest(
         tensor([0, 0, 2])
     """
     check_pair(query, points, dim=2)
+    batch_query, batch_points = one_cloud(query, batch_query), one_cloud(points, batch_points)
     packing = find_packing(query, points, batch_query, batch_points)
     chosen = resolve_backend(backend, query.device, query.dtype, packing.longest)
     if chosen == "native":
@@ -102,8 +103,8 @@ def nearest(
         starts = find_starts(asks), find_starts(packing.counts)
         index = native.nearest_packed(query, points, *starts)
     else:
-        index = _search(*searchable(query, points), packing, 1, chosen)[:, 0]
-    return _again(query, points, packing, index.unsqueeze(1))[:, 0]
+        index = k_nearest.k_nearest(*searchable(query, points), packing, 1, chosen)[:, 0]
+    return k_nearest.looked_again(query, points, packing, index.unsqueeze(1))[:, 0]
 
 
 @torch.no_grad()
@@ -146,7 +147,7 @@ def nearest_padded(
     index = _nearest_padded(query, points, query_mask, points_mask, chosen)
     if query.dtype == torch.float64 or recording(query):
         return index
-    # as in _again, a cloud at a time
+    # as k_nearest does, a cloud at a time
     found = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))  # (B, N, F)
     again = dense.out_of_range(query.float(), found.float())  # (B, N)
     again = again if query_mask is None else again & query_mask
@@ -231,14 +232,18 @@ def _worth_a_thread(nodes: Tensor) -> bool:
 
 @torch.no_grad()
 def knn_graph(
-    points: Tensor, k: int, batch: Tensor, loop: bool = False, backend: str = "torch-cluster"
+    points: Tensor,
+    k: int,
+    batch: Tensor | None = None,
+    loop: bool = False,
+    backend: str = "torch-cluster",
 ) -> Tensor:
     """Edges to each node from its k nearest nodes of the same cloud.
 
     Args:
         points: Packed nodes, shape (P, F).
         k: Neighbours of a node, at least 1. A smaller cloud gives as many as it has.
-        batch: Cloud of each node, ascending, shape (P,).
+        batch: Cloud of each node, ascending, shape (P,); None = all of one.
         loop: Whether a node counts as a neighbour of its own.
         backend: One of :data:`BACKENDS`.
     Returns:
@@ -255,14 +260,15 @@ def knn_graph(
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
     check_pair(points, points, dim=2)
+    batch = one_cloud(points, batch)
     packing = find_packing(points, points, batch, batch, ("points", "points", "batch", "batch"))
     k = min(k, packing.longest)
     chosen = resolve_backend(backend, points.device, points.dtype, packing.longest, k, graph=True)
     own = torch.arange(len(points), device=points.device)
-    source = _search(
+    source = k_nearest.k_nearest(
         *searchable(points, points), packing, k, chosen, own=None if loop else own
     )  # (P, k)
-    source = _again(points, points, packing, source, own=None if loop else own)
+    source = k_nearest.looked_again(points, points, packing, source, own=None if loop else own)
     real = source >= 0
     return torch.stack([source[real], own.unsqueeze(1).expand_as(source)[real]])
 
@@ -333,47 +339,3 @@ def _say_once(obstacle: str) -> None:
         DenseSearchWarning,
         stacklevel=4,
     )
-
-
-def _again(
-    query: Tensor, points: Tensor, packing: Packing, index: Tensor, own: Tensor | None = None
-) -> Tensor:
-    """Neighbours (P_q, k), in double precision where single precision has no square of a distance.
-
-    Args:
-        query: Shape (P_q, F).
-        points: Shape (P_p, F).
-        packing: Where the clouds lie.
-        index: Neighbours that were found, -1 where there is none, shape (P_q, k).
-        own: As of :func:`_search`.
-    """
-    if query.dtype == torch.float64 or not index.numel() or recording(query):
-        return index
-    found = points[index.clamp(min=0)].float()  # (P_q, k, F)
-    again = dense.out_of_range(query.float().unsqueeze(1), found) & (index >= 0)
-    rows = again.any(1).nonzero()[:, 0]
-    if len(rows):
-        given = query[rows].double(), points.double(), packing.batch_query[rows], packing
-        index[rows] = dense.nearest_packed(
-            *given, index.shape[1], None if own is None else own[rows]
-        )
-    return index
-
-
-def _search(
-    query: Tensor,
-    points: Tensor,
-    packing: Packing,
-    k: int,
-    backend: str,
-    own: Tensor | None = None,
-) -> Tensor:
-    """The k nearest points of each query, nearest first, -1 where a cloud has fewer: (P_q, k).
-
-    ``own`` holds for each query a point that does not count, shape (P_q,).
-    """
-    if len(query) == 0 or k == 0:
-        return packing.starts.new_empty((len(query), k))
-    if backend == "torch-cluster":
-        return trees.nearest_packed(query, points, packing, k, own)
-    return dense.nearest_packed(query, points, packing.batch_query, packing, k, own)
