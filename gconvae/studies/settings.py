@@ -74,10 +74,15 @@ class Sweep:
         Raises:
             ValueError: If every training diverged.
         """
-        finished = [setting for setting in self.settings if setting.values]
-        if not finished:
+        best = self._best()
+        if best is None:
             raise ValueError(f"no setting has a value: {self.settings[0].failure}")
-        return min(finished, key=lambda setting: badness(setting.mean, self.better))
+        return best
+
+    def _best(self) -> Setting | None:
+        """None if every training diverged."""
+        finished = [setting for setting in self.settings if setting.values]
+        return min(finished, key=lambda setting: badness(setting.mean, self.better), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, ready for JSON."""
@@ -108,16 +113,17 @@ class Sweep:
 
     def __repr__(self) -> str:
         """One line, for lists and debuggers."""
-        best = "all failed"
-        if any(setting.values for setting in self.settings):
-            best = f"best {in_words(self.best.options)}: {self.best.mean:.4g}"
+        best = self._best()
+        result = "all failed"
+        if best is not None:
+            result = f"best {in_words(best.options)}: {best.mean:.4g}"
         count = f"{len(self.settings)} settings, {len(self.seeds)} seeds"
-        return f"<Sweep of {count}, {self.metric}; {best}>"
+        return f"<Sweep of {count}, {self.metric}; {result}>"
 
     def _repr_html_(self) -> str:
         """The table as notebooks show it, the best setting in bold."""
         names = list(dict.fromkeys(name for each in self.settings for name in each.options))
-        best = self.best if any(setting.values for setting in self.settings) else None
+        best = self._best()
         rows = []
         for setting in self.settings:
             value = setting.failure or f"{setting.mean:.4g}"
@@ -129,8 +135,8 @@ class Sweep:
         return html_table([*names, self.metric], rows, caption=caption)
 
     def __str__(self) -> str:
-        """A table, the best setting marked."""
-        best = self.best
+        """A table, the best setting marked, if one has a value."""
+        best = self._best()
         head = f"{self.metric} on validation clouds, mean and error over {len(self.seeds)} seeds"
         lines = [head]
         for setting in self.settings:

@@ -357,6 +357,7 @@ def test_a_sweep_is_one_line_for_a_debugger() -> None:
         "<Sweep of 2 settings, 2 seeds, intensity W1; best beta=1: 0.45>"
     )
     assert repr(by_hand(())) == "<Sweep of 1 settings, 2 seeds, intensity W1; all failed>"
+    assert str(by_hand(())).splitlines()[1] == "beta=0   the loss is nan"
 
 
 def test_the_table_of_a_notebook_has_the_best_setting_in_bold() -> None:
