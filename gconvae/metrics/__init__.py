@@ -13,6 +13,7 @@ from gconvae.metrics.embeddings import (
     frechet_extrapolated,
     kernel_distance,
 )
+from gconvae.metrics.f_score import f_score
 from gconvae.metrics.groups import groups_of
 from gconvae.metrics.memorization import CopyTest, copy_test, nearest_distances
 from gconvae.metrics.report import BETTER, Report, Row, badness
@@ -45,6 +46,7 @@ __all__ = [
     "copy_test",
     "coverage",
     "cross_matrix",
+    "f_score",
     "feature_w1",
     "features",
     "frechet_distance",
