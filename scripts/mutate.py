@@ -4,8 +4,8 @@ Run: python scripts/mutate.py [--only TEXT ...] [--jobs 1] [--out FILE] [--trust
 The changes are those of scripts/mutations.toml: a sign, an axis, an index, a reduction, a mask, a
 seed, an order of arguments, an end that is off by one. Each is made in a copy of the project, in
 which the tests that are named beside it run until one fails; where none fails the change has
-survived. First all of these tests must pass as things are (--trust leaves that out, where they just
-did). Ends with 1 where fewer than 95 % are caught.
+survived. First all of these tests must pass as things are; --trust leaves that out. Ends with 1
+where fewer than 95 % are caught.
 """
 
 from __future__ import annotations
