@@ -313,7 +313,7 @@ def _checkpoint(file: Path, rng: random.Random, canary: Path) -> None:
         members[pickled] = bytes(content)
     elif kind == 4:
         packing = zipfile.ZIP_DEFLATED
-        members[rng.choice(sorted(members))] = _zeros()[: rng.choice((10**3, BOMB))]
+        members[rng.choice(sorted(members))] = _zeros()[: rng.choice((10**3, BOMB // 6))]
     else:
         members[f"{pickled}/../../x"] = b"x"
         members[pickled] = pickle.dumps({"training": Canary(canary)}, protocol=2)

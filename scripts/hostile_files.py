@@ -293,7 +293,10 @@ def _read(kind: str, work: Path) -> tuple[str, str, float, float]:
 
 def _is_clear(message: str, file: Path) -> bool:
     """Whether a message names the file or its folder, or the argument and its rule."""
-    return str(file.parent) in message or re.match(r"[\w.: -]* must ", message) is not None
+    named = re.match(
+        r"[\w.: -]* (must |does not accept option ')", message.replace("'train' ", "")
+    )
+    return str(file.parent) in message or named is not None
 
 
 def _memory(entry: str) -> float:

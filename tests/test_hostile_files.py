@@ -33,16 +33,10 @@ def change(folder: Path, kind: str, **options: Any) -> None:
 
 
 def test_a_share_of_the_hostile_files_is_refused_or_read() -> None:
-    kinds = [kind for kind in hostile_files.READERS if kind != "config"]
-    results = hostile_files.run(187, seed=1, kinds=kinds)
+    results = hostile_files.run(204, seed=1)
     assert [result for result in results if result.what == "fault"] == []
     assert {result.what for result in results} == {"error", "load"}
-    assert len(results) == 187
-
-
-def test_a_few_hostile_configs_are_refused_or_read() -> None:
-    results = hostile_files.run(12, seed=1, kinds=["config"])
-    assert [result for result in results if result.what == "fault"] == []
+    assert len(results) == 204
 
 
 def test_the_harness_finds_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,15 +61,17 @@ def test_the_harness_finds_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("encoder", {"hidden": 10**12}),
         ("encoder", {"channels": [10**5, 10**5]}),
-        ("decoder", {"hidden": 60_000}),
-        ("encoder", {"num_points": 2**19}),
+        ("decoder", {"hidden": 10**6}),
+        ("encoder", {"num_points": 2**20}),
     ],
 )
 def test_sizes_of_a_model_are_held_against_its_weights(
     saved: Path, kind: str, options: dict[str, Any]
 ) -> None:
     change(saved, kind, **options)
-    with pytest.raises(ValueError, match=r"model\.json must hold a model of registered parts: its"):
+    with pytest.raises(
+        ValueError, match=r"model\.json must hold a model of registered parts: its"
+    ):
         gconvae.load(saved)
 
 
@@ -91,8 +87,7 @@ def test_building_stops_before_memory_is_taken() -> None:
     with limited(100, 4), pytest.raises(ValueError, match="its sizes must fit its weights"):
         torch.ones(10**5, 1) * torch.ones(1, 10**5)
     with limited(100, 4), pytest.raises(ValueError, match="fewer steps"):
-        for _ in range(10**6):
-            torch.zeros(1)
+        [torch.zeros(1) for _ in range(10**6)]
 
 
 def test_models_that_come_with_the_library_are_far_from_the_limits() -> None:

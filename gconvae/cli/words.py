@@ -252,7 +252,7 @@ def check_configs(words: Sequence[str]) -> None:
             raise ValueError(
                 f"config must be a YAML file of options, {path} holds {str(content)[:50]!r}"
             )
-        unknown = [name for name in content if not isinstance(name, str)]
+        unknown = [key for key in content if not re.fullmatch(r"[A-Za-z][\w.-]*", str(key))]
         if unknown:
             raise ValueError(f"config must name options, {path} has {str(unknown[0])[:50]!r}")
 

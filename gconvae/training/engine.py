@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -221,7 +222,7 @@ class Engine:
     def _saved(self) -> dict[str, Any] | None:
         """What the saved state says of the training, if there is one."""
         state = None if self.folder is None else self.folder / STATE
-        if state is None or not state.exists():
+        if state is None or not os.path.lexists(state):
             return None
         return read_state(state)
 

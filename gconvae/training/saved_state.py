@@ -43,8 +43,11 @@ def read_state(state: Path) -> dict[str, Any]:
     Args:
         state: The file.
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or no state of a training.
     """
+    if not state.is_file():  # a pipe would wait for somebody to write to it
+        raise FileNotFoundError(f"{state} must be a checkpoint, there is no such file")
     try:
         places = _places(state)
         with FakeTensorMode():

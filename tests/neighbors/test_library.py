@@ -120,9 +120,7 @@ def test_a_library_that_others_may_write_to_is_made_anew(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners of files are those of POSIX")
-def test_a_cache_of_somebody_else_is_not_used(
-    fresh: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cache_of_somebody_else_is_not_used(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert available()
     (kept,) = (tmp_path / "cache" / "gconvae").iterdir()
     library.load.cache_clear()
