@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import io
 import json
+import math
 import struct
 import zipfile
 from pathlib import Path
@@ -85,11 +86,15 @@ TRIED = (
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Reads an uncompressed idx file of bytes: magic 0 0 8 n, then n sizes, then the values."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be an uncompressed idx file, there is none")
     content = path.read_bytes()
-    zeros, kind, dims = struct.unpack_from(">HBB", content)
-    if zeros != 0 or kind != 8:
-        raise ValueError(f"{path} must be an uncompressed idx file of bytes")
+    zeros, kind, dims = struct.unpack_from(">HBB", content) if len(content) > 3 else (1, 0, 0)
+    if zeros != 0 or kind != 8 or not 1 <= dims <= 3 or len(content) < 4 + 4 * dims:
+        raise ValueError(f"{path} must be an uncompressed idx file of bytes with 1 to 3 axes")
     shape = struct.unpack_from(f">{dims}I", content, 4)
+    if math.prod(shape) != len(content) - 4 - 4 * dims:
+        raise ValueError(f"{path} must hold as many bytes as its sizes say, {shape}")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dims).reshape(shape)
 
 

@@ -15,7 +15,7 @@ from draw_floors import FILES, PACKAGE, arrows, imported_modules, package_of, ro
 
 STANDS_ON: dict[str, set[str]] = {
     # floor 0
-    "schema": {"lazy", "plain"},
+    "schema": {"json_text", "lazy", "plain"},
     "plain": set(),
     "options": {"plain"},
     # options only, so that the command can name them before anything heavy is imported
@@ -24,6 +24,7 @@ STANDS_ON: dict[str, set[str]] = {
     "registry": {"plain"},
     "randomness": {"caller_state", "plain"},
     "files": set(),
+    "json_text": set(),
     "processes": set(),
     "lazy": set(),
     "caller_state": set(),
@@ -68,18 +69,9 @@ STANDS_ON: dict[str, set[str]] = {
 """Which rooms a room is built on; it may import these and what they stand on."""
 
 FOR_ALL = {
-    *("caller_state", "cuda_graphs", "files", "freed_memory", "lazy", "markup"),
-    *(
-        "plain",
-        "processes",
-        "pyg",
-        "quiet",
-        "randomness",
-        "registry",
-        "symbolic",
-        "schema",
-        "threads",
-    ),
+    *("caller_state", "cuda_graphs", "files", "freed_memory", "json_text", "lazy", "markup"),
+    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "symbolic", "schema"),
+    "threads",
 }
 """The ground floor, on which every room stands."""
 

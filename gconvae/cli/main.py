@@ -35,6 +35,7 @@ from gconvae.cli.messages import one_line, said
 from gconvae.cli.words import (
     ANYWHERE,
     check_command,
+    check_configs,
     check_options,
     chosen,
     option_names,
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _plain_warnings(), _terminated_like_interrupted(ended):
             words = with_dashes(typed)
             check_command(words, COMMANDS)
+            check_configs(words[1:])
             reader, recipe = parser(), None
             if words[0] in COMMANDS:
                 name, subparser = words[0], reader.subparsers[words[0]]

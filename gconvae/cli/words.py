@@ -16,6 +16,7 @@ __all__ = [
     "ALONE",
     "ANYWHERE",
     "check_command",
+    "check_configs",
     "check_options",
     "chosen",
     "option_names",
@@ -51,6 +52,12 @@ OTHER_WORDS = {
     "--random-seed": "--seed",
 }
 """What other programs call our options."""
+
+LARGEST_CONFIG = 2**16
+"""Bytes of a file of options, some twenty times as many as any has."""
+
+ALIAS, MOST_ALIASES = re.compile(r"(?<![\w*])\*\w"), 20
+"""YAML's repetitions of what stands elsewhere, which no config needs."""
 
 
 def with_dashes(words: Sequence[str]) -> list[str]:
@@ -209,6 +216,45 @@ def pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not equals:
             value = next(iter(words[number + 1 : number + 2]), "")
         yield name[2:].replace("-", "_"), value
+
+
+def check_configs(words: Sequence[str]) -> None:
+    """Refuses a config that is no file of options, with its name, which the parser does not say.
+
+    Args:
+        words: After the command.
+    Raises:
+        ValueError: If it is no YAML, too large, or no file.
+    """
+    for name, value in pairs(words):
+        path = Path(value).expanduser()
+        try:
+            is_there = name == "config" and (path.exists() or path.is_symlink())
+        except OSError:  # YAML itself is no name of a file
+            is_there = False
+        if not is_there:
+            continue
+        if not path.is_file() or path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(
+                f"config must be a file of at most {LARGEST_CONFIG:,} bytes, got {path}"
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+            if len(ALIAS.findall(text)) > MOST_ALIASES:  # each may stand for all before it
+                raise ValueError(f"it has more than {MOST_ALIASES} aliases")
+            content = get_loader("yaml")(text)
+        except Exception as error:  # of the loader, whichever is installed
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"config must be a YAML file of options, {path} is not: {reason:.300}"
+            ) from None
+        if not isinstance(content, Mapping):
+            raise ValueError(
+                f"config must be a YAML file of options, {path} holds {str(content)[:50]!r}"
+            )
+        unknown = [key for key in content if not re.fullmatch(r"[A-Za-z][\w.-]*", str(key))]
+        if unknown:
+            raise ValueError(f"config must name options, {path} has {str(unknown[0])[:50]!r}")
 
 
 def _settings(config: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -12,9 +13,15 @@ from gconvae.clouds import Clouds, joined_samples
 from gconvae.datasets.cloud_dataset import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile, known_schema, with_names
 from gconvae.datasets.sources import from_points
-from gconvae.datasets.storage.numpy_arrays import PackedArraysError, whole_arrays
+from gconvae.datasets.storage.declared_size import check_declared
+from gconvae.datasets.storage.numpy_arrays import (
+    PackedArraysError,
+    npz_members,
+    read_member,
+    whole_arrays,
+)
 from gconvae.datasets.storage.opening import HDF5, PARQUET, ROOT, open_source
-from gconvae.datasets.storage.source import Source, read_schema
+from gconvae.datasets.storage.source import Source, StoredRows, read_schema
 from gconvae.registry import check_counts
 from gconvae.schema import CloudSchema
 
@@ -165,9 +172,7 @@ def _read_arrays(path: Path, schema: CloudSchema | None) -> CloudDataset:
     """All clouds of an npz or npy file."""
     arrays = _arrays(path)
     if "points" not in arrays:
-        raise ValueError(
-            f"path must hold an array 'points', {path} has {sorted(arrays) or 'nothing'}"
-        )
+        raise ValueError(f"path must hold an array 'points', {path} has none")
     if schema is None and "schema" in arrays:
         schema = read_schema(arrays["schema"], path)
     mask, labels, conditions = (arrays.get(name) for name in ("mask", "labels", "conditions"))
@@ -179,8 +184,8 @@ def _arrays(path: Path) -> dict[str, Any]:
     with whole_arrays(path):
         if path.suffix == ".npy":
             return {"points": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with path.open("rb") as raw:  # numpy would leave a damaged file open
-            file = np.load(raw, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                return {"points": file}
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+            members = npz_members(archive, path)
+            known = [name for name in (*StoredRows._fields, "schema") if name in members]
+            check_declared("arrays", sum(members[name].file_size for name in known), path)
+            return {name: read_member(archive, members[name], path, name) for name in known}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import gconvae
+from gconvae import json_text
 from gconvae.export.packages import onnx_package
 from gconvae.export.parts import Encoder, Sampler
 
@@ -16,6 +17,12 @@ __all__ = ["KEY", "described", "read_metadata"]
 
 KEY = "gconvae"
 """Where the JSON stands: a property of an ONNX file, an extra file of a ``.pt2``."""
+
+LARGEST = 2**31
+"""Bytes of a file, more than protobuf can hold."""
+
+EVERYWHERE = {"gconvae", "part", "inputs", "outputs", "num_points", "features", "schema"}
+"""Entries that every exported file has."""
 
 
 def described(part: Encoder | Sampler) -> dict[str, Any]:
@@ -71,17 +78,39 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"file must exist, {path} does not")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"file must be at most {LARGEST:,} bytes, got {path} with more")
     found = _of_archive(path) if zipfile.is_zipfile(path) else _of_onnx(path)
     if found is None:
         raise ValueError(f"file must be exported by gconvae, got {path} without its metadata")
-    content: dict[str, Any] = json.loads(found)
+    try:
+        content = json_text.parsed(found)
+    except ValueError as error:
+        raise ValueError(
+            f"file must hold metadata as gconvae writes it, {path} does not: {error}"
+        ) from None
+    if not isinstance(content, dict) or not content.keys() >= EVERYWHERE:
+        raise ValueError(
+            f"file must hold metadata with {', '.join(sorted(EVERYWHERE))}, got {path} with "
+            f"{content!r:.200}"
+        )
     return content
 
 
 def _of_archive(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == KEY]
-        return archive.read(names[0]).decode() if names else None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [each for each in archive.infolist() if each.filename.split("/")[-1] == KEY]
+            if not found:
+                return None
+            if len(found) > 1 or found[0].file_size > json_text.LARGEST:
+                raise ValueError(
+                    f"it must hold {KEY} once, of at most {json_text.LARGEST:,} bytes"
+                )
+            return archive.read(found[0]).decode()
+    except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        raise ValueError(f"file must be a whole .pt2, got {path}: {error}") from None
 
 
 def _of_onnx(path: Path) -> str | None:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gconvae import files
+from gconvae import files, json_text
 from gconvae.markup import html_table, markdown_table, markdown_text
 from gconvae.schema import CloudSchema
+from gconvae.schema.feature import is_number
 
 __all__ = ["BETTER", "Report", "Row", "badness"]
 
@@ -85,6 +86,21 @@ class Row:
     def beyond(self) -> bool:
         """Whether the value is worse than what 95 % of the real pairs have."""
         return self.badness(self.value) > self.badness(self.floor_95)
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    """Refuses texts where numbers are, and the other way round."""
+    for entry in ("name", "metric", "unit"):
+        if not isinstance(row[entry], str):
+            raise ValueError(f"{entry} of a row must be a text, got {row[entry]!r:.100}")
+    for entry in ("value", "error", "floor", "floor_95"):
+        if not is_number(row[entry]):
+            raise ValueError(f"{entry} of a row must be a number, got {row[entry]!r:.100}")
+    if row["better"] not in BETTER:
+        raise ValueError(f"better must be one of {', '.join(BETTER)}, got {row['better']!r:.100}")
+    for entry in ("num_clouds", "num_splits"):
+        if not isinstance(row[entry], int | None) or isinstance(row[entry], bool):
+            raise ValueError(f"{entry} of a row must be a count, got {row[entry]!r:.100}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +179,8 @@ class Report:
         if not path.is_file():
             raise FileNotFoundError(f"path must be a saved report, there is no file {path}")
         try:
-            return cls.from_dict(json.loads(path.read_text()))
-        except (KeyError, TypeError, ValueError) as error:
+            return cls.from_dict(json_text.read(path))
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"path must hold a saved report, {path} does not: {error}") from None
 
     @classmethod
@@ -174,6 +190,8 @@ class Report:
         Raises:
             KeyError, TypeError, ValueError: If it is none.
         """
+        for row in values["rows"]:
+            _check_row(row)
         fields = [field.name for field in dataclasses.fields(Row)]
         rows = tuple(Row(**{key: row[key] for key in fields}) for row in values["rows"])
         schema = values.get("schema")

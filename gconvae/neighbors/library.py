@@ -1,8 +1,9 @@
 """The C++ library behind ``native``: compiled at first use, kept, loaded and called.
 
 The system's compiler makes it in about a second, for the CPU at hand, and it is kept in
-``$XDG_CACHE_HOME/gconvae`` (``~/.cache/gconvae``). The environment variable ``CXX`` names another
-compiler, and ``GCONVAE_COMPILED=0`` switches the library off.
+``$XDG_CACHE_HOME/gconvae`` (``~/.cache/gconvae``). A library is loaded only if it belongs to this
+user, nobody else may write to it or its folder, and it has the digest in its name. The environment
+variable ``CXX`` names another compiler, and ``GCONVAE_COMPILED=0`` switches the library off.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import itertools
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
@@ -38,6 +40,9 @@ OPTIMIZATION = ("-O2", "-fpeel-loops", "-march=native")
 FLAGS = ("-std=c++17", *OPTIMIZATION, "-ffp-contract=off", "-fPIC", "-shared")
 PATIENCE = 120.0
 """Seconds after which a compiler is given up."""
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH if os.name == "posix" else 0
+"""Bits of a mode by which others than its owner may change a file."""
 
 WORTH_A_THREAD = 2**21
 """Pairs of nodes for each thread; below, starting one beside torch's own does not pay."""
@@ -100,24 +105,51 @@ def _built(compiler: str, dtype: torch.dtype) -> Path:
     flags = (*FLAGS, f"-DREAL={DTYPES[dtype]}")
     key = _digest(SOURCE.read_bytes(), *(part.encode() for part in (compiler, *flags, _cpu())))
     for folder in _folders():
-        for path in folder.glob(f"nearest-{key}-*.so"):
-            # a damaged library would take the process with it
-            if path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
-                return path
-            path.unlink(missing_ok=True)
         try:
+            if not _is_closed(folder):
+                continue
+            for path in folder.glob(f"nearest-{key}-*.so"):
+                if _is_whole(path):
+                    return path
+                path.unlink(missing_ok=True)
             return _compile((compiler, *flags), folder, key)
         except OSError:  # a folder that cannot be written to
             continue
-    raise OSError("no folder can be written to")
+    raise OSError("no folder belongs to this user and can be written to")
+
+
+def _is_closed(folder: Path) -> bool:
+    """Makes a folder that only this user may write to; False if it is somebody else's."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not _is_own(status) or not stat.S_ISDIR(status.st_mode):
+        return False
+    if status.st_mode & OTHERS_WRITE:  # what others have put there belongs to them
+        folder.chmod(0o700)
+    return True
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what this user compiled; a damaged one would end the process."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or not _is_own(status):
+        return False
+    return not status.st_mode & OTHERS_WRITE and path.stem.rpartition("-")[2] == _digest(
+        path.read_bytes()
+    )
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a file is this user's; Windows keeps the folders of users apart by itself."""
+    return not hasattr(os, "getuid") or status.st_uid == os.getuid()
 
 
 def _compile(command: Sequence[str], folder: Path, key: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "nearest.so"
         whole = [*command, str(SOURCE), "-o", str(made)]
         subprocess.run(whole, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        made.chmod(0o700)
         path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
         made.replace(path)
     return path

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gconvae import json_text
 from gconvae.plain import did_you_mean, plain
 from gconvae.schema.feature import Feature, Picture, Tail, is_number
 
@@ -311,8 +312,8 @@ class CloudSchema:
             ValueError: If it is no schema.
         """
         try:
-            content = json.loads(text)
-        except (json.JSONDecodeError, TypeError, RecursionError) as error:
+            content = json_text.parsed(text)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"schema must be JSON: {error}") from None
         return cls.from_dict(content)
 

@@ -78,12 +78,18 @@ class Feature:
 
     def __post_init__(self) -> None:
         """Refuses what is no feature; numbers of numpy become Python's."""
-        for entry in ("low", "high", "step", "period", "offset"):
+        for entry in ("position", "low", "high", "step", "period", "offset"):
             object.__setattr__(self, entry, plain(getattr(self, entry)))
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError(f"name of a feature must be a text, got {self.name!r}")
         if not isinstance(self.unit, str):
             raise ValueError(f"unit of {self.name} must be a text, got {self.unit!r}")
+        if not isinstance(self.position, bool):
+            raise ValueError(
+                f"position of {self.name} must be True or False, got {self.position!r:.100}"
+            )
+        if self.tail is not None and not isinstance(self.tail, Tail):
+            raise ValueError(f"tail of {self.name} must be a Tail or None, got {self.tail!r:.100}")
         if (self.low is None) != (self.high is None):
             raise ValueError(
                 f"low and high of {self.name} must both be known or neither, "
@@ -125,6 +131,12 @@ class Picture:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be drawn."""
+        for entry in ("y_down", "dark"):
+            object.__setattr__(self, entry, plain(getattr(self, entry)))
+            if not isinstance(getattr(self, entry), bool):
+                raise ValueError(
+                    f"{entry} must be True or False, got {getattr(self, entry)!r:.100}"
+                )
         for limits in self.frame or ():
             if len(limits) != 2 or not all(map(is_number, limits)) or limits[0] >= limits[1]:
                 raise ValueError(f"frame must have limits (low, high) twice, got {self.frame!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gconvae import files
+from gconvae import files, json_text
 from gconvae.datasets import CloudDataset
 from gconvae.datasets.cloud_file import CloudFile
 from gconvae.likelihoods import AutoregressiveLikelihood
@@ -95,5 +95,8 @@ def found_bound(place: Path, test: CloudDataset | CloudFile, seed: int) -> Bound
         with files.whole(file) as temporary:
             known = None if made is None else dataclasses.asdict(made)
             temporary.write_text(json.dumps(known) + "\n")
-    known = json.loads(file.read_text())
-    return None if known is None else Bound(**known)
+    try:
+        known = json_text.read(file)
+        return None if known is None else Bound(**known)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} must hold a bound, it is damaged: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gconvae import json_text
 from gconvae.studies.database_url import sqlite_url
 from gconvae.studies.experiment import Experiment
 from gconvae.studies.search_space import Plan, Values
@@ -131,9 +131,13 @@ def _keep_another(file: Path, found: Sweep) -> None:
     """Renames the result of a sweep over other options or by another metric."""
     if not file.exists():
         return
-    old = json.loads(file.read_text())
     new = found.to_dict()
-    if old["metric"] != new["metric"] or set(old["settings"][0]["options"]) != set(
-        new["settings"][0]["options"]
-    ):
+    try:
+        old = json_text.read(file)
+        before = old["metric"], set(old["settings"][0]["options"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} must hold the result of a sweep, it is damaged: {error}"
+        ) from None
+    if before != (new["metric"], set(new["settings"][0]["options"])):
         file.rename(run_folder.free_folder(file.with_name("sweep-before.json")))

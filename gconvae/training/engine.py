@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -30,6 +30,7 @@ from gconvae.training.callbacks import STATE, SaveState, StageBar
 from gconvae.training.determinism import quiet_lightning
 from gconvae.training.hardware import Hardware
 from gconvae.training.history import History, remove_stage
+from gconvae.training.saved_state import read_state
 from gconvae.training.stages.joint import JointStage
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
@@ -89,6 +90,11 @@ class Engine:
         """
         saved = self._saved()
         names = list(row)
+        if saved is not None and saved["stage"] not in names:
+            raise ValueError(
+                f"{STATE} must be of one of the stages {', '.join(names)}, got "
+                f"{saved['stage']:.50} in {self.folder}"
+            )
         begin = 0 if saved is None else names.index(saved["stage"])
         if saved is not None and saved["before"] is not None:
             model.load_state_dict(saved["before"])
@@ -228,18 +234,9 @@ class Engine:
     def _saved(self) -> dict[str, Any] | None:
         """What the saved state says of the training, if there is one."""
         state = None if self.folder is None else self.folder / STATE
-        if state is None or not state.exists():
+        if state is None or not os.path.lexists(state):
             return None
-        try:
-            damaged = zipfile.ZipFile(state).testzip()
-        except zipfile.BadZipFile as error:
-            damaged = str(error)
-        if damaged is not None:
-            raise ValueError(f"{state} must be a whole checkpoint, it is damaged: {damaged}")
-        saved: dict[str, Any] = torch.load(state, weights_only=True, map_location="cpu")[
-            "training"
-        ]
-        return saved
+        return read_state(state)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -19,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as write_tensors
 
-from gconvae import files, models
+from gconvae import files, json_text, models
 from gconvae.lazy import linked
 from gconvae.plain import did_you_mean
+from gconvae.training.build_limit import check_numbers, limited
 from gconvae.vae import VAE
 
 __all__ = [
@@ -54,6 +56,12 @@ _BUNDLED = resources.files("gconvae").joinpath("data", "pretrained")
 
 COMPARED = ("options", "model", "train", "valid")
 """Parts of a manifest that a resumed training must share with the begun one."""
+
+UNFIT = (
+    *(ArithmeticError, AssertionError, AttributeError, KeyError, IndexError, MemoryError),
+    *(NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError),
+)
+"""What parts raise of options that are none of theirs."""
 
 CHANGEABLE = (
     "workers",
@@ -98,14 +106,14 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
             reason = "has no finished training" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"folder must hold {file.name}, {folder} {reason}")
     try:
-        description = json.loads(described.read_text())
+        description = json_text.read(described)
         state = load_file(weights)
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"folder must hold a whole model, {folder} is damaged: {error}") from None
-    model = _described(description, described)
+    model = _described(description, described, state)
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{weights} must fit {described}: {error}") from None
     return model.to(device).eval()
 
@@ -142,17 +150,25 @@ def located(folder: str | os.PathLike[str]) -> Path:
     return Path(str(_BUNDLED.joinpath(name)))
 
 
-def _described(description: Any, source: Path) -> VAE:
-    """The untrained model of a ``model.json``; its feature ranges come with the weights."""
+def _described(description: Any, source: Path, state: Mapping[str, torch.Tensor]) -> VAE:
+    """The untrained model of a ``model.json``; its feature ranges come with the weights.
+
+    The weights, of which the file holds every number, say how large it may become.
+    """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{source} must be of format {FORMAT}, got {description!r:.200}")
     extent = description.get("extent")
-    if not isinstance(extent, float):
-        raise ValueError(f"{source} must hold extent of type float, got {extent!r}")
+    if not isinstance(extent, float) or not 0 < extent < math.inf:
+        raise ValueError(f"{source} must hold extent, a finite float above 0, got {extent!r:.100}")
+    numbers = sum(value.numel() for value in state.values())
     try:
-        model = models.compose(description)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{source} must hold a model of registered parts: {error}") from None
+        check_numbers(description, numbers, "its numbers")
+        with limited(numbers, len(state)):
+            model = models.compose(description)
+    except UNFIT as error:
+        raise ValueError(
+            f"{source} must hold a model of registered parts: {error!s:.1000}"
+        ) from None
     model.scaling.extent = extent
     return model
 
@@ -283,11 +299,14 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"folder must hold a begun run, {folder} has no {file.name}")
     try:
-        manifest = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        manifest = json_text.read(file)
+    except (ValueError, OSError) as error:
         raise ValueError(f"{file} must be a manifest, it is damaged: {error}") from None
     if not isinstance(manifest, dict) or not set(COMPARED) <= manifest.keys():
         raise ValueError(f"{file} must hold {', '.join(COMPARED)}, got {manifest!r:.200}")
+    for key in COMPARED:
+        if not isinstance(manifest[key], dict | None):
+            raise ValueError(f"{file} must hold {key} with entries, got {manifest[key]!r:.100}")
     return manifest
 
 

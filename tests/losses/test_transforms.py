@@ -90,6 +90,14 @@ def test_vmap(loss: Loss, masked: bool) -> None:
 
 
 @every_loss
+def test_vmap_over_any_axis(loss: Loss) -> None:
+    # the axes of many losses stand behind those of the clouds
+    moved = [part.movedim(0, -1).contiguous() for part in (TARGET, OUTPUT)]
+    found = vmap(lambda *one: loss(*(part[None] for part in one))[0], in_dims=-1)(*moved)
+    torch.testing.assert_close(found, loss(TARGET, OUTPUT))
+
+
+@every_loss
 def test_vmap_of_one_side_and_of_gradients(loss: Loss) -> None:
     found = vmap(lambda output: loss(TARGET[:1], output[None])[0])(OUTPUT)
     torch.testing.assert_close(found, loss(TARGET[:1].expand_as(OUTPUT), OUTPUT))

@@ -99,3 +99,47 @@ def test_a_machine_without_compiler_finds_the_same_neighbours(tmp_path: Path) ->
     without = told(GCONVAE_COMPILED="0")
     assert without[0] == "False"
     assert told() == ("True", without[1])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_library_that_others_may_write_to_is_made_anew(
+    fresh: pytest.MonkeyPatch, tmp_path: Path, mode: int
+) -> None:
+    assert available()
+    folder = tmp_path / "cache" / "gconvae"
+    (kept,) = folder.iterdir()
+    before = kept.stat().st_ino
+    kept.chmod(mode)
+    folder.chmod(mode)
+    library.load.cache_clear()
+    assert available()
+    (made,) = folder.iterdir()
+    assert made.stat().st_ino != before
+    assert [path.stat().st_mode & 0o022 for path in (made, folder)] == [0, 0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners of files are those of POSIX")
+def test_a_cache_of_somebody_else_is_not_used(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert available()
+    (kept,) = (tmp_path / "cache" / "gconvae").iterdir()
+    library.load.cache_clear()
+    mine = os.getuid()
+    fresh.setattr(os, "getuid", lambda: mine + 1)
+    loaded: list[str] = []
+    fresh.setattr(library.ctypes, "CDLL", loaded.append)
+    fresh.setattr(library, "_functions", lambda _: {})
+    library.load(torch.float32)
+    assert str(kept) not in loaded
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows needs a right to make links")
+def test_a_linked_library_is_not_loaded(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert available()
+    (kept,) = (tmp_path / "cache" / "gconvae").iterdir()
+    elsewhere = tmp_path / "elsewhere.so"
+    kept.rename(elsewhere)
+    kept.symlink_to(elsewhere)
+    library.load.cache_clear()
+    assert available()
+    assert not kept.is_symlink()

@@ -409,6 +409,21 @@ def test_bundled_eights_have_the_features_of_real_ones() -> None:
     assert [report.row(name).ratio < 2.5 for name in ("x", "y", "intensity")] == [True] * 3
 
 
+def test_bundled_digits_are_those_that_are_asked_for() -> None:
+    model = gconvae.load("pretrained:digits")
+    labels = torch.arange(10).repeat_interleave(40)
+    drawn = model.sample_clouds(len(labels), seed=0, label=labels)
+    assert torch.equal(drawn.labels, labels)
+    seen = gconvae.metrics.load()(drawn.points).argmax(1)
+    # of real test clouds, 99.1 % are called right
+    assert float((seen == labels).float().mean()) > 0.94
+    test = gconvae.datasets.SuperpixelMNIST(None, "test")
+    rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:2000]
+    drawn = model.sample_clouds(2000, seed=1, label=test[rows].labels)
+    report = gconvae.metrics.compare(test[rows], drawn, metrics="features", num_bootstrap=2)
+    assert [report.row(name).ratio < 2.5 for name in ("x", "y", "intensity")] == [True] * 3
+
+
 def test_bundled_gluons_have_the_mass_and_the_particles_of_simulated_ones() -> None:
     model = gconvae.load("pretrained:gluon")
     assert model.schema.names == gconvae.schema.JETS.names

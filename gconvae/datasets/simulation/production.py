@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gconvae import files
+from gconvae import files, json_text
 from gconvae.datasets.simulation.collisions import (
     KINDS,
     MAX_PARTICLES,
@@ -149,7 +149,7 @@ def _claim(chunks: Path, settings: dict[str, Any]) -> None:
 def _begun(note: Path) -> dict[str, Any]:
     """What jets the chunks are of that lie there."""
     try:
-        found = json.loads(note.read_text())
+        found = json_text.read(note)
     except (OSError, ValueError):  # no such file, no folder, or no JSON
         found = None
     if not isinstance(found, dict):
@@ -238,7 +238,7 @@ def _stored(chunks: Path, index: int) -> int:
     """Jets of a chunk that are there; one of a smaller count, or a damaged one, is made again."""
     try:
         # opened here, since numpy leaves a damaged file open
-        with _path(chunks, index).open("rb") as raw, np.load(raw) as arrays:
+        with _path(chunks, index).open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
             return min(len(arrays[name]) for name in ARRAYS)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):
         return 0
@@ -251,7 +251,7 @@ def _write(out: Path, chunks: Path, sizes: list[int], settings: dict[str, Any]) 
         file.attrs["simulation"] = json.dumps(settings)
         start = 0
         for index, size in enumerate(sizes):
-            with np.load(_path(chunks, index)) as arrays:
+            with np.load(_path(chunks, index), allow_pickle=False) as arrays:
                 for name in ARRAYS:
                     rows = arrays[name][:size]
                     if name not in file:

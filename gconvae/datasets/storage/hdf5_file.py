@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gconvae.datasets.storage.chunked import ChunkedSource
+from gconvae.datasets.storage.declared_size import check_declared
 from gconvae.datasets.storage.source import CHUNK_BYTES, Layout, optional_package
 
 __all__ = ["Hdf5File", "check_rows", "chunk_of", "datasets_in", "texts", "whole_hdf5"]
+
+MOST_TEXTS = 10_000
+"""Names of columns, far more than any file has."""
 
 
 class Hdf5File(ChunkedSource):
@@ -84,18 +88,34 @@ def check_rows(
         ValueError: With the name of the first one that is wrong.
     """
     for name, axes in wanted.items():
+        check_inside(file, name, path)
         dataset = file[name] if name in file else None
         if dataset is None or not getattr(dataset, "shape", ()):
             raise ValueError(f"{name} must be a dataset with a row for each cloud, in {path}")
         if axes and dataset.ndim != axes:
             what = columns or ("(clouds, nodes, features)" if name == clouds else f"{axes} axes")
             raise ValueError(f"{name} must have shape {what}, got {dataset.shape} in {path}")
+        check_declared(name, dataset.nbytes, path)
     count = len(file[clouds])
     for name in wanted:
         if len(file[name]) != count:
             raise ValueError(
                 f"{name} must have {count} rows like {clouds}, got {file[name].shape} in {path}"
             )
+
+
+def check_inside(file: Any, name: str, path: Path) -> None:
+    """Refuses what lies in other files: a link to one, or a dataset that is made of some.
+
+    Raises:
+        ValueError: With the name, if it does.
+    """
+    h5py = optional_package("h5py", f"the HDF5 file {path}")
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise ValueError(f"{name} must lie in the file itself, got a link to another in {path}")
+    found = file[name] if name in file else None
+    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
+        raise ValueError(f"{name} must lie in the file itself, {path} takes it from others")
 
 
 def chunk_of(points: Any) -> int:
@@ -108,6 +128,8 @@ def chunk_of(points: Any) -> int:
 
 def texts(dataset: Any) -> NDArray[Any]:
     """A dataset of texts, such as names of columns."""
+    if dataset.size > MOST_TEXTS:
+        raise ValueError(f"names of columns must be at most {MOST_TEXTS:,}, got {dataset.size:,}")
     return np.array([t.decode() if isinstance(t, bytes) else str(t) for t in dataset[()]])
 
 
@@ -116,6 +138,6 @@ def whole_hdf5(path: Path) -> Iterator[None]:
     """One line for all that the library says of a damaged file."""
     try:
         yield
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"path must be a whole HDF5 file, got {path}: {reason}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tokenize
 import zipfile
@@ -14,6 +15,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gconvae.datasets.storage.declared_size import check_declared
 from gconvae.datasets.storage.positioned_file import PositionedFile
 from gconvae.datasets.storage.read_plan import ReadPlan
 from gconvae.datasets.storage.source import (
@@ -30,8 +32,10 @@ __all__ = [
     "ArrayPlace",
     "ArraySource",
     "PackedArraysError",
+    "npz_members",
     "open_npy",
     "open_npz",
+    "read_member",
     "whole_arrays",
 ]
 
@@ -87,7 +91,7 @@ class ArrayPlace(NamedTuple):
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape[1:])  # which does not overflow
 
 
 class ArraySource(Source):
@@ -183,7 +187,7 @@ def open_npz(path: Path) -> ArraySource:
         zipfile.BadZipFile: If the archive is damaged.
     """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        members = npz_members(archive, path)
         if "points" not in members:
             raise ValueError(
                 f"path must hold an array 'points', {path} has {sorted(members) or 'nothing'}"
@@ -195,11 +199,45 @@ def open_npz(path: Path) -> ArraySource:
         }
         schema = None
         if "schema" in members:
-            with archive.open(members["schema"]) as member:
-                text = np.lib.format.read_array(member, allow_pickle=False)
+            text = read_member(archive, members["schema"], path, "schema")
             schema = read_schema(text, path)
     mask, labels, conditions = (places.get(name) for name in ("mask", "labels", "conditions"))
     return ArraySource(path, places["points"], mask, labels, schema, conditions)
+
+
+def npz_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Arrays of an npz file by name.
+
+    Raises:
+        ValueError: If two have one name.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in members:
+            raise ValueError(f"{name} must be there once, {path} has two of them")
+        members[name] = info
+    return members
+
+
+def read_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, name: str
+) -> NDArray[Any]:
+    """An array of an npz file, whose sizes are checked before it is unpacked.
+
+    Raises:
+        ValueError: If the archive, or the array, says a size that is not that of the other, or
+            that the file cannot hold; or it holds pickles.
+    """
+    check_declared(name, info.file_size, path)
+    with archive.open(info) as member:
+        place = _array_at(member, path, name, any_order=True)
+        declared = place.row_bytes * place.shape[0] if place.shape else place.dtype.itemsize
+        if place.offset + declared != info.file_size:
+            raise ValueError(f"{name} must be as large as its header says, {path} holds another")
+    with archive.open(info) as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        return array
 
 
 def _member_at(file: IO[bytes], info: zipfile.ZipInfo, path: Path, name: str) -> ArrayPlace:
@@ -220,7 +258,7 @@ def _member_at(file: IO[bytes], info: zipfile.ZipInfo, path: Path, name: str) ->
     return place
 
 
-def _array_at(file: IO[bytes], path: Path, name: str) -> ArrayPlace:
+def _array_at(file: IO[bytes], path: Path, name: str, *, any_order: bool = False) -> ArrayPlace:
     """Where the numbers of an array begin, whose header comes next in a file."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -232,6 +270,10 @@ def _array_at(file: IO[bytes], path: Path, name: str) -> ArrayPlace:
     shape, is_column_wise, dtype = header
     if dtype.hasobject:
         raise ValueError(f"{name} must be an array without pickled objects, got {dtype} in {path}")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{name} must have sizes of at least 0, got {shape} in {path}")
+    if any_order:
+        return ArrayPlace(file.tell(), dtype, shape)
     if is_column_wise and len(shape) > 1:
         raise PackedArraysError(
             f"in_memory must not be False for arrays in Fortran order, whose rows do not lie "

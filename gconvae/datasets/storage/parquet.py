@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gconvae.datasets.storage.declared_size import check_declared
 from gconvae.datasets.storage.parquet_file import Lists, ParquetRows, whole_parquet
 from gconvae.datasets.storage.source import (
     CHUNK_BYTES,
@@ -55,7 +56,7 @@ class ParquetSource(ParquetRows):
             self._labels = next((name for name in LABELS if name in fields), None)
             self._has_conditions = CONDITIONS in fields
             if NUM_NODES in metadata:
-                self._num_nodes = int(metadata[NUM_NODES])
+                self._num_nodes = _count_of(metadata[NUM_NODES], path)
             else:
                 self._num_nodes = max(map(self._largest, range(len(self.sizes))))
             if self._num_nodes < 1:
@@ -93,6 +94,8 @@ class ParquetSource(ParquetRows):
                 )
             labels = None if self._labels is None else self.labels(*self.chunk_rows(number))
             nodes = [column.nodes() for column in columns]  # (P, features of the column) each
+            width = sum(column.shape[1] for column in nodes)
+            check_declared("padded clouds", 8 * len(sizes) * self._num_nodes * width, self.path)
             points, mask = _padded(nodes, sizes, self._num_nodes)
             rows = self._conditions(number) if self._has_conditions else None
             return StoredRows(points, mask, labels, rows)
@@ -106,6 +109,10 @@ class ParquetSource(ParquetRows):
                 column = table.column(0)
                 if column.null_count:
                     raise ValueError(f"labels must be there for every cloud of {self.path}")
+                if not _is_plain(column.type):
+                    raise ValueError(
+                        f"labels must be numbers or texts, got {column.type} in {self.path}"
+                    )
                 values = column.to_numpy()
                 parts.append(values.astype(str) if values.dtype == object else values)
         begin = self.first_row(start)
@@ -176,6 +183,18 @@ class ParquetWriter:
         """Ends the file, whole or not."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type of Arrow is that of numbers or texts; lists and such have fields."""
+    return kind.num_fields == 0 and str(kind) not in ("binary", "large_binary", "null")
+
+
+def _count_of(text: bytes, path: Path) -> int:
+    """A whole number of the file's metadata."""
+    if not text.isdigit() or len(text) > 18:
+        raise ValueError(f"{NUM_NODES.decode()} must be a number, got {text[:20]!r} in {path}")
+    return int(text)
 
 
 def _padded(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gconvae.datasets.storage.chunked import ChunkedSource
+from gconvae.datasets.storage.declared_size import check_declared
 from gconvae.datasets.storage.source import optional_package
 
 __all__ = ["Lists", "ParquetRows", "column_names", "whole_parquet"]
@@ -36,6 +37,9 @@ class ParquetRows(ChunkedSource):
         with whole_parquet(path):
             metadata = self.opened().metadata
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+        if any(size < 0 for size in sizes):
+            raise ValueError(f"path must hold rows, got {sizes} of them in {path}")
+        _check_values(metadata, path)
         self._groups = [number for number, size in enumerate(sizes) if size]
         if not self._groups:
             raise ValueError(f"path must hold at least one cloud, {path} has none")
@@ -78,6 +82,16 @@ class ParquetRows(ChunkedSource):
         return {**super().__getstate__(), "_file": None}
 
 
+def _check_values(metadata: Any, path: Path) -> None:
+    """Refuses columns that hold far more numbers than the file has bytes, such as one repeated."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    numbers = sum(
+        group.column(column).num_values for group in groups for column in range(group.num_columns)
+    )
+    check_declared("columns", 8 * numbers, path)
+    check_declared("columns", sum(max(0, group.total_byte_size) for group in groups), path)
+
+
 class Lists:
     """A column of lists of numbers, or of lists of nodes.
 
@@ -110,7 +124,10 @@ class Lists:
                 )
         if values.null_count:
             raise ValueError(f"{self.name} must have a number everywhere, got nulls")
-        return values.to_numpy(zero_copy_only=False).reshape(-1, width)
+        numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        if numbers.dtype == object or not width:
+            raise ValueError(f"{self.name} must be lists of numbers, got {values.type}")
+        return numbers.reshape(-1, width)
 
     def _opened(self, array: Any) -> tuple[NDArray[Any], Any]:
         """Length of each list, and what they hold."""
@@ -135,10 +152,13 @@ def column_names(path: Path) -> list[str]:
 
 @contextmanager
 def whole_parquet(path: Path) -> Iterator[None]:
-    """One line for all that the library says of a damaged file."""
+    """One line, with the name of the file, for all that is wrong with it."""
     arrow = optional_package("pyarrow", f"the Parquet file {path}")
     try:
         yield
-    except (arrow.ArrowException, OSError, OverflowError) as error:
+    except (
+        *(arrow.ArrowException, KeyError, MemoryError, OSError, OverflowError),
+        *(TypeError, UnicodeDecodeError),
+    ) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"path must be a whole Parquet file, got {path}: {reason}") from None
