@@ -109,6 +109,10 @@ class ParquetSource(ParquetRows):
                 column = table.column(0)
                 if column.null_count:
                     raise ValueError(f"labels must be there for every cloud of {self.path}")
+                if not _is_plain(column.type):
+                    raise ValueError(
+                        f"labels must be numbers or texts, got {column.type} in {self.path}"
+                    )
                 values = column.to_numpy()
                 parts.append(values.astype(str) if values.dtype == object else values)
         begin = self.first_row(start)
@@ -179,6 +183,11 @@ class ParquetWriter:
         """Ends the file, whole or not."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type of Arrow is that of numbers or texts; lists and such have fields."""
+    return kind.num_fields == 0 and str(kind) not in ("binary", "large_binary", "null")
 
 
 def _count_of(text: bytes, path: Path) -> int:
