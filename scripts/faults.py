@@ -38,6 +38,9 @@ TRAIN = (
 )
 """A training of all stages that takes seconds."""
 
+CLOUDS = "clouds.npz"
+"""The data set, in the folder of all trials."""
+
 PATIENCE = 240.0
 """Seconds after which a command hangs."""
 
@@ -76,8 +79,8 @@ def main() -> int:
 def prepare(root: Path) -> None:
     """A data set and a finished run."""
     clouds = np.random.default_rng(0).integers(0, 9, (60, 5, 3)).astype(np.float32)
-    np.savez(root / "clouds.npz", points=clouds)
-    done = call(*TRAIN, "--data", str(root / "clouds.npz"), "--out", str(root / "run"))
+    np.savez(root / CLOUDS, points=clouds)
+    done = call(*TRAIN, "--data", str(root / CLOUDS), "--out", str(root / "run"))
     if done.returncode:
         raise RuntimeError(f"the training ends with {done.stderr}")
 
@@ -137,17 +140,17 @@ def ended_badly(done: subprocess.CompletedProcess[str]) -> str:
 
 def stopped_train(root: Path, place: Path, rng: random.Random) -> str:
     """A training that is stopped, and resumed if it had begun."""
-    words = (*TRAIN, "--data", str(root / "clouds.npz"))
+    words = (*TRAIN, "--data", str(root / CLOUDS))
     number = rng.choice(SIGNALS)
     stopped = call(*words, "--out", str(place / "run"), stop=(rng.uniform(2.0, 20.0), number))
     if "Traceback" in stopped.stderr:
         return f"{number!r}: {stopped.stderr[-400:]}"
     if reason := damage_in(place):
         return f"{number!r}: {reason}"
-    if (place / "run" / "manifest.json").is_file():
+    is_finished = (place / "run" / "model.json").exists()
+    if (place / "run" / "manifest.json").is_file() and not is_finished:
         again = call("train", "--resume", str(place / "run"), "--quiet")
-        finished = "finished" in again.stderr and (place / "run" / "model.json").exists()
-        return "" if finished else ended_badly(again)
+        return ended_badly(again) or damage_in(place)
     shutil.rmtree(place / "run", ignore_errors=True)
     return ""
 
@@ -156,7 +159,8 @@ def stopped_writing(*words: str, out: str) -> Callable[[Path, Path, random.Rando
     """A command that writes one thing, stopped, and called again over what it left."""
 
     def trial(root: Path, place: Path, rng: random.Random) -> str:
-        given = (words[0], str(root / "run"), *words[1:], "--out", str(place / out))
+        options = [str(root / CLOUDS) if word == CLOUDS else word for word in words[1:]]
+        given = (words[0], str(root / "run"), *options, "--out", str(place / out))
         number = rng.choice(SIGNALS)
         stopped = call(*given, stop=(rng.uniform(1.0, 9.0), number))
         if "Traceback" in stopped.stderr:
@@ -214,7 +218,7 @@ def plain_words(**environment: str | None) -> Callable[[Path, Path, random.Rando
 
 def two_at_once(root: Path, place: Path, rng: random.Random) -> str:
     """Two trainings in one folder: one ends well, the other says that it is taken."""
-    words = [sys.executable, "-m", "gconvae.cli", *TRAIN, "--data", str(root / "clouds.npz")]
+    words = [sys.executable, "-m", "gconvae.cli", *TRAIN, "--data", str(root / CLOUDS)]
     both = [
         subprocess.Popen([*words, "--out", str(place / "run")], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -250,7 +254,10 @@ TRIALS: dict[str, tuple[Callable[[Path, Path, random.Random], str], bool]] = {
     "train stopped": (stopped_train, True),
     "sample stopped": (stopped_writing("sample", "--count", "20000", out="drawn.npz"), True),
     "evaluate stopped": (
-        stopped_writing("evaluate", "--metrics", "features", "--count", "50", out="report.json"),
+        stopped_writing(
+            *("evaluate", "--against", CLOUDS, "--metrics", "features", "--count", "50"),
+            out="report.json",
+        ),
         True,
     ),
     "full disk": (small_files, True),

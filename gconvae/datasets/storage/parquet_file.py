@@ -126,7 +126,7 @@ class Lists:
             raise ValueError(f"{self.name} must have a number everywhere, got nulls")
         numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         if numbers.dtype == object or not width:
-            raise ValueError(f"{self.name} must be lists of numbers, got {values.type}")
+            raise ValueError(f"{self.name} must hold real numbers, got {values.type}")
         return numbers.reshape(-1, width)
 
     def _opened(self, array: Any) -> tuple[NDArray[Any], Any]:
