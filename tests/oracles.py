@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 def squared_distance_loop(a: np.ndarray, b: np.ndarray) -> np.floating:
-    """Squared distance of two nodes (F,), in their own precision."""
+    """Squared distance of two nodes (F,) in their own precision, or in double beyond its range."""
     total = a.dtype.type(0)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         for feature in range(len(a)):
             difference = a[feature] - b[feature]
             total = total + difference * difference
+    if a.dtype == np.float32 and not 2.0**-100 <= total < np.inf:
+        return squared_distance_loop(a.astype(np.float64), b.astype(np.float64))
     return total
 
 

@@ -29,7 +29,6 @@ STANDS_ON: dict[str, set[str]] = {
     "lazy": set(),
     "caller_state": set(),
     "cuda_graphs": set(),
-    "symbolic": set(),
     "threads": set(),
     "freed_memory": set(),
     "markup": set(),
@@ -70,7 +69,7 @@ STANDS_ON: dict[str, set[str]] = {
 
 FOR_ALL = {
     *("caller_state", "cuda_graphs", "files", "freed_memory", "json_text", "lazy", "markup"),
-    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "symbolic", "schema"),
+    *("plain", "processes", "pyg", "quiet", "randomness", "registry", "schema"),
     "threads",
 }
 """The ground floor, on which every room stands."""

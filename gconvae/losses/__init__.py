@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from gconvae.losses.assignment import distance, distances, match
 from gconvae.losses.catalogue import Standardized, WeightedSum, available, create
-from gconvae.losses.chamfer import (
-    MatchedIntensityChamfer,
-    ThirdAxisChamfer,
-    matched_intensity_chamfer,
-    third_axis_chamfer,
-)
+from gconvae.losses.chamfer import matched_intensity_chamfer, third_axis_chamfer
+from gconvae.losses.chamfer_modules import MatchedIntensityChamfer, ThirdAxisChamfer
 from gconvae.losses.jet_observables import InUnits, JetMass, JetPt, check_schema, set_units
 from gconvae.losses.kl import (
     free_bits,
@@ -19,6 +15,7 @@ from gconvae.losses.kl import (
     kl_weight,
 )
 from gconvae.losses.pairs import checked_pair
+from gconvae.losses.reductions import Directions
 from gconvae.losses.sliced import SlicedWasserstein, sliced_wasserstein
 from gconvae.losses.transport import (
     Matching,
@@ -28,6 +25,7 @@ from gconvae.losses.transport import (
 )
 
 __all__ = [
+    "Directions",
     "InUnits",
     "JetMass",
     "JetPt",

@@ -15,7 +15,7 @@ from gconvae.threads import separable
 
 # the catalogue lists losses in the order in which they are registered, those of jets last
 # isort: off
-from gconvae.losses import chamfer, sliced, transport  # noqa: F401 - each registers its losses
+from gconvae.losses import chamfer_modules, sliced, transport  # noqa: F401 - each registers its losses
 from gconvae.losses.jet_observables import InUnits, set_units
 # isort: on
 

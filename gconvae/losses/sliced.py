@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gconvae import randomness
 from gconvae.losses.pairs import checked_pair, equal_counts
+from gconvae.neighbors.operators import define, watched
 from gconvae.registry import check_counts, register
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["SlicedWasserstein", "sliced_wasserstein"]
@@ -62,12 +64,17 @@ def sliced_wasserstein(
     target, output = checked_pair(target, output, target_mask, output_mask)
     counts = equal_counts(target, output, target_mask, output_mask)
     num_features = target.shape[-1]
-    lines = _lines(num_projections, num_features, seed)  # (F, R)
+    if watched(target, output):
+        lines = torch.ops.gconvae.lines(target.detach(), num_projections, seed)  # (B, F, R)
+    else:
+        lines = torch.from_numpy(_directions(num_projections, num_features, seed).T)  # (F, R)
     kept = min(target.shape[1], output.shape[1])  # equal counts: no real node is beyond
-    along, other = (
-        _sorted_along(points @ lines.to(points), mask)[:, :kept]  # (B, kept, R)
-        for points, mask in ((target, target_mask), (output, output_mask))
-    )
+    # products of a mixed-precision training would lose the digits that the order needs
+    with _full_precision(target.device):
+        along, other = (
+            _sorted_along(points @ lines.to(points), mask)[:, :kept]  # (B, kept, R)
+            for points, mask in ((target, target_mask), (output, output_mask))
+        )
     terms = (along - other).square().mean(-1)  # (B, kept)
     if target_mask is not None or output_mask is not None:
         place = torch.arange(kept, device=target.device)
@@ -120,18 +127,17 @@ class SlicedWasserstein(nn.Module):
         return f"num_projections={self.num_projections}, seed={self.seed}"
 
 
+def _full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    known = device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
 def _sorted_along(projected: Tensor, mask: Tensor | None) -> Tensor:
     """Places on each line in ascending order, masked nodes last, shape (B, N, R)."""
     if mask is None:
         return projected.sort(dim=1, stable=True).values
     places = projected.detach().masked_fill(~mask.unsqueeze(-1), math.inf)
     return projected.gather(1, places.argsort(dim=1, stable=True))
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch types it not
-def _lines(num_projections: int, num_features: int, seed: int) -> Tensor:
-    """Directions as columns, shape (F, R)."""
-    return torch.from_numpy(_directions(num_projections, num_features, seed).T)
 
 
 @functools.lru_cache(maxsize=16)
@@ -145,13 +151,28 @@ def _directions(num_projections: int, num_features: int, seed: int) -> NDArray[n
             "num_projections must be at least the number of features, "
             f"got {num_projections} for {num_features}"
         )
-    # by numpy, which no trace or transform of torch sees
-    seed = randomness.derive_seed(seed, "directions of sliced wasserstein")
-    draws = np.random.default_rng(seed).standard_normal(
-        (math.ceil(num_projections / num_features), num_features, num_features)
+    draws = torch.randn(
+        math.ceil(num_projections / num_features),
+        num_features,
+        num_features,
+        generator=randomness.generator(seed, "directions of sliced wasserstein"),
+        dtype=torch.float64,
     )
-    bases = np.linalg.qr(draws).Q.swapaxes(1, 2).reshape(-1, num_features)[:num_projections]
+    bases = torch.linalg.qr(draws).Q.mT.flatten(0, 1)[:num_projections]  # (R, F)
     # the nearest matrix whose columns are orthogonal and of one length
-    left, _, right = np.linalg.svd(bases, full_matrices=False)
-    directions: NDArray[np.float64] = left @ right * math.sqrt(num_projections / num_features)
-    return directions
+    left, _, right = torch.linalg.svd(bases, full_matrices=False)
+    return (left @ right * math.sqrt(num_projections / num_features)).numpy()
+
+
+def _lines(points: Tensor, num_projections: int, seed: int) -> Tensor:
+    """Directions for each cloud (B, N, F), shape (B, F, R), as an operator returns them."""
+    lines = torch.from_numpy(_directions(num_projections, points.shape[2], seed).T).to(points)
+    return lines.expand(len(points), -1, -1).contiguous()
+
+
+define(
+    "lines",
+    "(Tensor points, int num_projections, int seed) -> Tensor",
+    _lines,
+    lambda points, size, seed: points.new_empty(points.shape[0], points.shape[2], size),
+)

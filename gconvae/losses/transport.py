@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch import library as operators
 
 from gconvae.losses.pairs import checked_pair, equal_counts
 from gconvae.neighbors.dense import squared_distance
+from gconvae.neighbors.operators import define, watched
 from gconvae.registry import register
-from gconvae.symbolic import flattened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,9 +62,9 @@ def matching_loss(
     """
     target, output = checked_pair(target, output, target_mask, output_mask)
     equal_counts(target, output, target_mask, output_mask)
-    partner = torch.ops.gconvae.partners(
-        target.detach(), output.detach(), target_mask, output_mask
-    ).unsqueeze(-1)  # (B, N, 1)
+    search = torch.ops.gconvae.partners if watched(target, output) else _partners
+    partner = search(target.detach(), output.detach(), target_mask, output_mask)
+    partner = partner.unsqueeze(-1)  # (B, N, 1)
     terms = squared_distance(target, output.gather(1, partner.expand_as(target)))  # (B, N)
     return (terms if target_mask is None else terms.masked_fill(~target_mask, 0.0)).sum(1)
 
@@ -77,7 +76,7 @@ def sinkhorn_loss(
     output_mask: Tensor | None = None,
     *,
     blur: float = 0.5,
-    scaling: float = 0.9,
+    scaling: float = 0.5,
     diameter: float = 64.0,
 ) -> Tensor:
     r"""Debiased entropic transport between the nodes: a matching with soft partners.
@@ -91,6 +90,22 @@ def sinkhorn_loss(
     to it where ``blur`` is small, and equal to it where the output is the target moved as a
     whole. Where the numbers of nodes differ, N is their mean. Needs the extra ``sinkhorn``.
 
+    How far the value is from what it converges to (``scaling=0.995``), in the mean and at most of
+    20 pairs of uniform clouds in a cube of 28, 25 and 100 nodes, ``blur`` 0.05 and 0.5, with the
+    time of 100 nodes in that of the default:
+
+    ========= ========== ======= ====
+    scaling   mean       at most time
+    ========= ========== ======= ====
+    0.5       10 to 15 % 21 %    1
+    0.9       2 to 3 %   9 %     2-3
+    0.95      0.6 to 1 % 6 %     3-6
+    0.98      0.1-0.4 %  2 %     8-16
+    ========= ========== ======= ====
+
+    Clouds that are close, as late in a training, are off by less. Take 0.95 or more where values
+    are compared with those of other programs.
+
     Args:
         target: Clouds p, shape (B, N, F), features in scaled units.
         output: Clouds q, shape (B, M, F), same scaling.
@@ -98,10 +113,7 @@ def sinkhorn_loss(
         output_mask: Likewise, shape (B, M).
         blur: Finest distance that is told apart, in the units of the features, above 0.
         scaling: Ratio of two steps of the annealing from ``diameter`` down to ``blur``, between 0
-            and 1; near 1 is accurate and slow. For clouds that are near each other, as in
-            training, 0.9 is within 0.01 % of the limit with a ``blur`` of 0.5; for clouds that
-            have nothing to do with each other 2 % on average and 7 % at worst (0.5: 10 % and 25 %
-            in a fifth of the time, 0.98: 0.1 % and 1 % in five times the time).
+            and 1; near 1 is accurate and slow. The result is too large by the error below.
         diameter: Largest distance of two nodes, roughly, at least ``blur``. Fixed, so that the
             value of a cloud does not depend on the others of its batch.
     Returns:
@@ -115,10 +127,12 @@ def sinkhorn_loss(
     Example:
         >>> target = torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])
         >>> sinkhorn_loss(target, target + torch.tensor([1.0, 2.0]))  # 2 * (1 + 4)
-        tensor([10.0000])
+        tensor([10.])
     """
     _check_sinkhorn(blur, scaling, diameter)
     target, output = checked_pair(target, output, target_mask, output_mask)
+    if target.shape[0] == 0:
+        return target.sum((1, 2)) + output.sum((1, 2))  # (0,)
     solve = _samples_loss()(
         "sinkhorn",
         p=2,
@@ -176,7 +190,7 @@ class Sinkhorn(nn.Module):
         tensor([15., 15.])
     """
 
-    def __init__(self, blur: float = 0.5, scaling: float = 0.9, diameter: float = 64.0) -> None:
+    def __init__(self, blur: float = 0.5, scaling: float = 0.5, diameter: float = 64.0) -> None:
         super().__init__()
         _check_sinkhorn(blur, scaling, diameter)
         self.blur = blur
@@ -225,27 +239,12 @@ def _partners(
     return torch.from_numpy(partner).to(target.device)
 
 
-# an operation of torch, so that traces and transforms of torch keep it as one
-operators.define(
-    "gconvae::partners",
+define(
+    "partners",
     "(Tensor target, Tensor output, Tensor? target_mask, Tensor? output_mask) -> Tensor",
+    _partners,
+    lambda target, *_: target.new_empty(target.shape[:2], dtype=torch.long),
 )
-operators.impl("gconvae::partners", ("cpu", "cuda"), _partners)
-
-
-@operators.register_fake("gconvae::partners")  # type: ignore[untyped-decorator]  # torch types it not
-def _shape(
-    target: Tensor, output: Tensor, target_mask: Tensor | None, output_mask: Tensor | None
-) -> Tensor:
-    return target.new_empty(target.shape[:2], dtype=torch.long)
-
-
-@operators.register_vmap("gconvae::partners")  # type: ignore[untyped-decorator]  # likewise
-def _partners_of_many(
-    info: Any, dims: tuple[int | None, ...], *sides: Tensor | None
-) -> tuple[Tensor, int]:
-    made = torch.ops.gconvae.partners(*flattened(info.batch_size, dims, sides))
-    return made.unflatten(0, (info.batch_size, -1)), 0
 
 
 def _costs(target: Tensor, output: Tensor) -> NDArray[np.float64]:

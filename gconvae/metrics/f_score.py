@@ -1,79 +1,74 @@
-"""The F-score: which share of nodes has a partner within a radius, both ways."""
+"""F-score of two clouds at a distance: which share of each lies near the other."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gconvae.clouds import as_clouds
-from gconvae.neighbors import knn
+from gconvae import clouds
+from gconvae.neighbors import nearest_both, squared_distance
 
 __all__ = ["f_score"]
 
 
 @torch.no_grad()
 def f_score(
-    real: Any,
-    generated: Any,
+    real: Tensor,
+    generated: Tensor,
     radius: float,
-    real_mask: Any = None,
-    generated_mask: Any = None,
+    real_mask: Tensor | None = None,
+    generated_mask: Tensor | None = None,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
-    r"""Harmonic mean of precision and recall of each pair of clouds, at a distance.
+    r"""Harmonic mean of precision and recall at a distance, for each pair of clouds.
 
     .. math:: F = \frac{2 P R}{P + R}, \quad
-        P = \frac1M \#\{j : \min_i |p_i - q_j| \le r\}, \quad
-        R = \frac1N \#\{i : \min_j |p_i - q_j| \le r\}
-
-    For reconstructions, cloud by cloud; two samples of clouds without pairs are what
-    :func:`gconvae.metrics.compare` is for.
+              P = \frac1M \#\{j : \min_i |p_i - q_j| \le r\}, \quad
+              R = \frac1N \#\{i : \min_j |p_i - q_j| \le r\}
 
     Args:
-        real: Clouds p, shape (B, N, F), finite.
+        real: Clouds p, shape (B, N, F).
         generated: Clouds q, shape (B, M, F), in the same units.
-        radius: r, in the units of the features, at least 0; a distance of r counts.
+        radius: Distance r within which a node is found, at least 0, in the units of the features.
         real_mask: True where a node is real, shape (B, N); None = all.
         generated_mask: Likewise, shape (B, M).
+        backend: Neighbour search, see :func:`gconvae.neighbors.nearest`.
     Returns:
-        Shape (B,), from 0, no node has a partner, to 1, every one has.
+        From 0 to 1, shape (B,); 0 where nothing is found.
     Raises:
-        ValueError: If clouds are not finite, shapes do not match, a cloud has no real node, or
-            the radius is below 0 or not finite.
+        ValueError: If clouds are not valid, their numbers or features differ, or ``radius`` is
+            below 0 or not finite.
     References:
         | Tanks and Temples: Benchmarking Large-Scale Scene Reconstruction (Knapitsch et al.,
-          2017), ACM Transactions on Graphics 36
-        | What Do Single-view 3D Reconstruction Networks Learn? (Tatarchenko et al., 2019),
-          arXiv:1905.03678
+          2017), ACM Transactions on Graphics 36, 78
     Example:
         >>> real = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
-        >>> generated = torch.tensor([[[0.0, 0.1], [5.0, 0.0], [1.0, 0.0], [1.1, 0.0]]])
-        >>> f_score(real, generated, radius=0.2)  # P = 3 / 4, R = 1
-        tensor([0.8571])
+        >>> f_score(real, real + torch.tensor([[[0.1, 0.0], [3.0, 0.0]]]), radius=0.2)  # 1/2, 1/2
+        tensor([0.5000])
     """
-    if isinstance(radius, bool) or not 0 <= radius < math.inf:
-        raise ValueError(f"radius must be at least 0 and finite, got {radius!r}")
-    p = as_clouds(real, real_mask, name="real")
-    q = as_clouds(generated, generated_mask, name="generated")
+    if not 0 <= radius < math.inf:
+        raise ValueError(f"radius must be at least 0 and finite, got {radius}")
+    p = clouds.as_clouds(real, real_mask, name="real")
+    q = clouds.as_clouds(generated, generated_mask, name="generated")
     if len(p.points) != len(q.points) or p.points.shape[-1] != q.points.shape[-1]:
         raise ValueError(
             "real and generated must have the same clouds and features, "
             f"got shapes {tuple(p.points.shape)} and {tuple(q.points.shape)}"
         )
-    sides = p.points.double(), q.points.to(p.points.device).double()
-    masks = p.mask, q.mask.to(p.mask.device)
-    recall = _share_near(*sides, *masks, radius)
-    precision = _share_near(*sides[::-1], *masks[::-1], radius)
+    wide = torch.promote_types(p.points.dtype, q.points.dtype)
+    a, b = p.points.to(wide), q.points.to(wide)
+    to_b, to_a = nearest_both(a, b, p.mask, q.mask, backend=backend)
+    recall = _share(a, b, to_b, p.mask, radius)
+    precision = _share(b, a, to_a, q.mask, radius)
     both = precision + recall
-    score = torch.where(both > 0, 2 * precision * recall / both.clamp(min=1e-300), 0.0)
-    return score.to(p.points)
+    return 2 * precision * recall / torch.where(both > 0, both, 1.0)
 
 
-def _share_near(
-    query: Tensor, points: Tensor, query_mask: Tensor, points_mask: Tensor, radius: float
-) -> Tensor:
-    """Share of real queries with a point within the radius, shape (B,)."""
-    squared = knn(query, points, 1, query_mask, points_mask, backend="dense").distances[..., 0]
-    return ((squared <= radius**2) & query_mask).sum(1) / query_mask.sum(1).double()
+def _share(nodes: Tensor, others: Tensor, index: Tensor, mask: Tensor, radius: float) -> Tensor:
+    """Share of the real nodes whose partner is within the radius, shape (B,)."""
+    partner = others.gather(1, index.unsqueeze(-1).expand(-1, -1, others.shape[-1]))
+    near = squared_distance(nodes, partner).sqrt() <= radius  # (B, N)
+    return (near & mask).sum(1) / mask.sum(1)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from gconvae.neighbors.backends import BACKENDS, DenseSearchWarning, resolve_backend
 from gconvae.neighbors.dense import squared_distance
-from gconvae.neighbors.knn import Neighbors, knn
-from gconvae.neighbors.search import (
-    BACKENDS,
-    DenseSearchWarning,
-    knn_graph,
-    nearest,
-    nearest_both,
-    nearest_padded,
-    resolve_backend,
-)
+from gconvae.neighbors.knn import Neighbors, knn, knn_graph, knn_padded
+from gconvae.neighbors.search import nearest, nearest_both, nearest_padded
 
 __all__ = [
     "BACKENDS",
@@ -20,6 +13,7 @@ __all__ = [
     "Neighbors",
     "knn",
     "knn_graph",
+    "knn_padded",
     "nearest",
     "nearest_both",
     "nearest_padded",

@@ -11,24 +11,28 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from gconvae.cuda_graphs import recording
 from gconvae.neighbors.packed import Packing
 
 __all__ = [
     "CHUNK_ENTRIES",
+    "SMALLEST",
     "fit",
     "in_order",
     "nearest_packed",
     "nearest_padded",
-    "out_of_range",
     "squared_distance",
 ]
 
 CHUNK_ENTRIES = 2**18  # from 2**20 on, chunks leave the cache: up to 3 times slower
 """Distances that a dense search holds at a time (but at least those of one query)."""
 
+SMALLEST = 2.0**-100
+"""Squared distance in float32 below which the squares in it may have lost digits.
 
-LARGEST, SMALLEST = 2.0**126, 2.0**-100
-"""Squared distances that single precision has with all their digits lie between."""
+A query whose nearest points are as near, without being the same, or so far that the distance
+overflows, is asked again in float64. Every search does so.
+"""
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -60,26 +64,9 @@ def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     return functools.reduce(torch.add, (difference * difference).unbind(-1))
 
 
-def out_of_range(query: Tensor, found: Tensor) -> Tensor:
-    """Where single precision has no true square of a distance: it is infinite, or has lost digits.
-
-    Double precision has all of them.
-
-    Args:
-        query: float32, shape (..., F).
-        found: The nearest ones, likewise.
-    Returns:
-        Shape (...).
-    Example:
-        >>> out_of_range(torch.tensor([[1e25], [1e-25], [1.0]]), torch.zeros(3, 1))
-        tensor([ True,  True, False])
-    """
-    distance = squared_distance(query, found)
-    is_small = (distance < SMALLEST) & (query != found).any(-1)
-    return ~(distance < LARGEST) | is_small
-
-
-def nearest_padded(query: Tensor, points: Tensor, points_mask: Tensor | None) -> Tensor:
+def nearest_padded(
+    query: Tensor, points: Tensor, points_mask: Tensor | None, norm: int = 2
+) -> Tensor:
     """Nearest points among all pairs, a block of clouds and queries at a time: (B, N)."""
     query, points = _features_apart(query), _features_apart(points)
     num_nodes, size = query.shape[1], points.shape[1]
@@ -90,7 +77,7 @@ def nearest_padded(query: Tensor, points: Tensor, points_mask: Tensor | None) ->
         block = slice(first, first + clouds)
         absent = None if points_mask is None else ~points_mask[block].unsqueeze(1)
         parts = [
-            _nearest_of_all(query[block, part : part + rows], points[block], absent)
+            _nearest_of_all(query[block, part : part + rows], points[block], absent, norm)
             for part in range(0, num_nodes, rows)
         ]
         blocks.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
@@ -104,6 +91,7 @@ def nearest_packed(
     packing: Packing,
     k: int,
     own: Tensor | None,
+    norm: int = 2,
 ) -> Tensor:
     """The k nearest points of each query, among all pairs.
 
@@ -114,6 +102,7 @@ def nearest_packed(
         packing: Where the clouds lie.
         k: Neighbours of a query, at least 1.
         own: For each query a point that does not count, shape (T,); None = all count.
+        norm: 2 or 1.
     Returns:
         Indices into ``points``, nearest first, -1 where a cloud has fewer, shape (T, k).
     """
@@ -124,7 +113,7 @@ def nearest_packed(
         rows = slice(first, first + step)
         start, count = packing.starts[cloud[rows]], packing.counts[cloud[rows]]
         own_column = None if own is None else own[rows] - start
-        local = _chunk(query[rows], points, start, count, k, own_column)  # (T, k)
+        local = _chunk(query[rows], points, start, count, k, own_column, norm)  # (T, k)
         found.append(torch.where(local < 0, local, local + start.unsqueeze(1)))
     return torch.cat(found)
 
@@ -143,11 +132,43 @@ def fit(index: Tensor, k: int) -> Tensor:
     return nn.functional.pad(index, (0, k - index.shape[1]), value=-1)
 
 
-def _nearest_of_all(query: Tensor, points: Tensor, absent: Tensor | None) -> Tensor:
-    distance = _pair_distance(query.unsqueeze(2), points.unsqueeze(1))  # (B, N, M)
+def _nearest_of_all(query: Tensor, points: Tensor, absent: Tensor | None, norm: int) -> Tensor:
+    distance = _pair_distance(query.unsqueeze(2), points.unsqueeze(1), norm)  # (B, N, M)
     if absent is not None:
         _hide(distance, absent)
-    return _smallest(distance, 1)[..., 0]
+    nearest, index = distance.min(-1)  # the first one; three times argmin's speed
+    if norm == 1:  # sums without squares leave the range only with the nodes themselves
+        return index
+    return _asked_again(query, points, absent, nearest, index)
+
+
+def _asked_again(
+    query: Tensor, points: Tensor, absent: Tensor | None, nearest: Tensor, index: Tensor
+) -> Tensor:
+    """The index (B, N), in float64 where the nearest distance has left the range of float32."""
+    if query.dtype != torch.float32:
+        return index
+    largest, looked_at = torch.finfo(nearest.dtype).max, not recording(query)
+    if looked_at:
+        low, high = nearest.aminmax()
+        if low >= SMALLEST and high < largest:
+            return index
+    found = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+    doubtful = ~((nearest >= SMALLEST) & (nearest < largest)) & (found != query).any(-1)
+    if not looked_at:  # in a recorded step nothing may depend on a value
+        again = _pair_distance(query.double().unsqueeze(2), points.double().unsqueeze(1))
+        if absent is not None:
+            _hide(again, absent)
+        return torch.where(doubtful, again.min(-1).indices, index)
+    cloud, node = doubtful.nonzero(as_tuple=True)
+    step = max(1, CHUNK_ENTRIES // points.shape[1])
+    for rows in zip(cloud.split(step), node.split(step), strict=True):
+        asked, candidates = query[rows].double(), points[rows[0]].double()  # (T, F), (T, M, F)
+        again = _pair_distance(asked.unsqueeze(1), candidates)
+        if absent is not None:
+            _hide(again, absent[rows[0], 0])
+        index[rows] = again.min(-1).indices
+    return index
 
 
 def _chunk(
@@ -157,6 +178,7 @@ def _chunk(
     count: Tensor,
     k: int,
     own_column: Tensor | None,
+    norm: int,
 ) -> Tensor:
     """Places within their clouds of the k nearest points, -1 where a cloud has fewer: (T, k)."""
     fewest, most = (int(size) for size in count.aminmax())
@@ -166,15 +188,46 @@ def _chunk(
     else:
         index = (start.unsqueeze(1) + column).clamp_(max=len(points) - 1)
         candidates = _take(points, index)  # (T, M, F)
-    distance = _pair_distance(query.unsqueeze(1), candidates)  # (T, M)
+    distance = _pair_distance(query.unsqueeze(1), candidates, norm)  # (T, M)
     if fewest == most and own_column is None:
-        return fit(_smallest(distance, min(k, most)), k)
+        local = _smallest(distance, min(k, most))
+        if norm == 2:
+            local = _all_asked_again(query, candidates, None, distance, local)
+        return fit(local, k)
     absent = column >= count.unsqueeze(1)  # (T, M)
     if own_column is not None:
         absent |= column == own_column.unsqueeze(1)
     _hide(distance, absent)
     local = _smallest(distance, min(k, most))
+    if norm == 2:
+        local = _all_asked_again(query, candidates, absent, distance, local)
     return fit(local.masked_fill_(absent.gather(1, local), -1), k)
+
+
+def _all_asked_again(
+    query: Tensor, candidates: Tensor, absent: Tensor | None, distance: Tensor, local: Tensor
+) -> Tensor:
+    """The places (T, k), in float64 where a distance has left the range of float32."""
+    if query.dtype != torch.float32:
+        return local
+    kept = distance.gather(1, local)
+    doubtful = ~((kept >= SMALLEST) & (kept < torch.finfo(kept.dtype).max))  # (T, k)
+    if absent is not None:
+        doubtful &= ~absent.gather(1, local)
+    rows = doubtful.any(1).nonzero()[:, 0]
+    if len(rows) == 0:
+        return local
+    of_all = candidates.dim() == 2
+    found = candidates[local[rows]] if of_all else candidates[rows.unsqueeze(1), local[rows]]
+    others = doubtful[rows] & (found != query[rows].unsqueeze(1)).any(-1)  # (T, k)
+    rows = rows[others.any(1)]
+    again = _pair_distance(
+        query[rows].double().unsqueeze(1), (candidates if of_all else candidates[rows]).double()
+    )
+    if absent is not None:
+        _hide(again, absent[rows])
+    local[rows] = _smallest(again, local.shape[1])
+    return local
 
 
 def _features_apart(nodes: Tensor) -> Tensor:
@@ -182,12 +235,15 @@ def _features_apart(nodes: Tensor) -> Tensor:
     return nodes.movedim(-1, 0).contiguous().movedim(0, -1)
 
 
-def _pair_distance(query: Tensor, points: Tensor) -> Tensor:
-    """:func:`squared_distance` to the bit, with a third of the memory and no gradient."""
+def _pair_distance(query: Tensor, points: Tensor, norm: int = 2) -> Tensor:
+    """:func:`squared_distance` to the bit, with a third of the memory and no gradient.
+
+    With norm 1 the sum of absolute differences.
+    """
     total = None
     for a, b in zip(query.unbind(-1), points.unbind(-1), strict=True):
         difference = a - b
-        square = difference.mul_(difference)
+        square = difference.mul_(difference) if norm == 2 else difference.abs_()
         total = square if total is None else total.add_(square)
     assert total is not None  # there is at least one feature
     return total

@@ -10,6 +10,8 @@
 // each of them than what it has found. Where a near point of each query is known, queries lie
 // together if those points do, and need no tree. Rounding keeps the order of numbers, so a rounded
 // sum of squares is never below that of smaller gaps: no tolerance is needed for exact results.
+//
+// A query whose best distance has left the range of float (DOUBTFUL) is asked again in double.
 
 #include <algorithm>
 #include <cstdint>
@@ -33,6 +35,7 @@ constexpr int64_t PARTED = 768;        // points of a cloud from which trees pay
 constexpr int64_t PARTED_KNOWN = 640;  // likewise where near points are known
 constexpr int64_t LEAF = 32;           // nodes of a box that has no parts, at most
 constexpr int64_t SAMPLE = 32;         // nodes whose median stands for that of all of a box
+constexpr float DOUBTFUL = 7.8886090522101181e-31f;  // 2^-100, below which squares lose digits
 
 template <typename Real> struct Types;
 template <> struct Types<float> {
@@ -209,11 +212,52 @@ template <typename Real, int FEATURES> struct Block {
     return any;
   }
 
-  void write(int64_t *index) const {
-    for (int64_t i = first; i < queries.count && i < first + VECTORS * lanes<Real>(); i++) {
+  // Into the places of the queries; `rows` are those of all points, by their places.
+  void write(int64_t *index, const Nodes<Real> &points, const Real *rows, int64_t stride) const {
+    const int64_t last = std::min(queries.count, first + VECTORS * lanes<Real>());
+    for (int64_t i = first; i < last; i++) {
       const int64_t at = i - first;
       index[queries.places[i]] = place[at / lanes<Real>()][at % lanes<Real>()];
     }
+    if (sizeof(Real) == sizeof(float) && left_the_range()) {
+      for (int64_t i = first; i < last; i++) {
+        const Real distance = best[(i - first) / lanes<Real>()][(i - first) % lanes<Real>()];
+        int64_t &found = index[queries.places[i]];
+        const bool fine = distance >= DOUBTFUL && distance <= std::numeric_limits<Real>::max();
+        if (!fine && !same(i, rows + found * stride)) found = nearest_in_double(i, points, found);
+      }
+    }
+  }
+
+  // Whether some best distance may be of squares that are too large or too small for Real.
+  bool left_the_range() const {
+    Places fine = Places{} - 1;  // all bits
+    for (int v = 0; v < VECTORS; v++)
+      fine &= (best[v] >= Real(DOUBTFUL)) & (best[v] <= std::numeric_limits<Real>::max());
+    uint64_t words[BYTES / sizeof(uint64_t)], all = ~uint64_t(0);
+    std::memcpy(words, &fine, sizeof words);
+    for (const uint64_t word : words) all &= word;
+    return ~all;
+  }
+
+  bool same(int64_t query, const Real *row) const {
+    for (int f = 0; f < count(); f++)
+      if (queries.feature(f)[query] != row[f]) return false;
+    return true;
+  }
+
+  int64_t nearest_in_double(int64_t query, const Nodes<Real> &points, int64_t found) const {
+    double least = std::numeric_limits<double>::infinity();
+    for (int64_t j = 0; j < points.count; j++) {
+      double distance = 0;
+      for (int f = 0; f < count(); f++) {
+        const double gap = double(queries.feature(f)[query]) - double(points.feature(f)[j]);
+        distance += gap * gap;
+      }
+      if (distance < least || (distance == least && points.places[j] < found))
+        least = distance, found = points.places[j];
+    }
+    return found;
   }
 };
 
@@ -231,7 +275,8 @@ template <typename Real> struct Known {
 
 template <typename Real, int FEATURES>
 void search_all(const Nodes<Real> &queries, const Nodes<Real> &points, int features,
-                const Share &share, const Known<Real> &known, int64_t *index) {
+                const Share &share, const Known<Real> &known, int64_t *index, const Real *rows,
+                int64_t stride) {
   const int64_t size = VECTORS * lanes<Real>();
   for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
     Block<Real, FEATURES> block(queries, first, features, points.places[0]);
@@ -240,7 +285,7 @@ void search_all(const Nodes<Real> &queries, const Nodes<Real> &points, int featu
       block.admit_equal();
     }
     block.template meet<false>(points, 0, points.count);
-    block.write(index);
+    block.write(index, points, rows, stride);
   }
 }
 
@@ -387,7 +432,8 @@ template <typename Real, int FEATURES> struct Descent {
 // Queries in an order that puts neighbours side by side.
 template <typename Real, int FEATURES>
 void search_tree(const Nodes<Real> &queries, const Tree<Real> &points, int64_t lowest,
-                 const Share &share, const Known<Real> &known, int64_t *index) {
+                 const Share &share, const Known<Real> &known, int64_t *index, const Real *rows,
+                 int64_t stride) {
   const int64_t size = VECTORS * lanes<Real>();
   std::vector<Real> ends(2 * points.features);
   for (int64_t first = share.part * size; first < queries.count; first += share.parts * size) {
@@ -396,7 +442,7 @@ void search_tree(const Nodes<Real> &queries, const Tree<Real> &points, int64_t l
     for (int f = 0; f < points.features && !known.index; f++)
       span(queries.feature(f) + first, size, ends[2 * f], ends[2 * f + 1]);
     Descent<Real, FEATURES>{block, known.index ? nullptr : ends.data(), points}.into(0);
-    block.write(index);
+    block.write(index, points.nodes, rows, stride);
   }
 }
 
@@ -438,26 +484,30 @@ void search(const Side<Real> &a, const Side<Real> &b, int features, int64_t *ind
     int64_t *to_b = index_a + a.begin(cloud), *to_a = index_b ? index_b + b.begin(cloud) : nullptr;
     if (!nodes_a.count || !nodes_b.count) continue;
     const int64_t lowest_a = nodes_a.places[0], lowest_b = nodes_b.places[0];
+    const Real *rows_a = a.values + a.begin(cloud) * a.stride;
+    const Real *rows_b = b.values + b.begin(cloud) * b.stride;
     const Known<Real> near_a = near(known_a, a, b, cloud), near_b = near(known_b, b, a, cloud);
     const int64_t enough = known_a ? PARTED_KNOWN : PARTED;
     if (nodes_b.count < enough || nodes_a.count < enough) {
-      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near_a, to_b);
-      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, near_b, to_a);
+      search_all<Real, FEATURES>(nodes_a, nodes_b, features, share, near_a, to_b, rows_b,
+                                 b.stride);
+      if (to_a) search_all<Real, FEATURES>(nodes_b, nodes_a, features, share, near_b, to_a, rows_a,
+                                 a.stride);
       continue;
     }
     tree_b.build(nodes_b, features);
     if (to_a || !known_a) tree_a.build(nodes_a, features);
     if (known_a) {
       order_by_known(nodes_a, tree_b, b.rows(cloud), near_a.index, features, ordered);
-      search_tree<Real, FEATURES>(ordered, tree_b, lowest_b, share, near_a, to_b);
+      search_tree<Real, FEATURES>(ordered, tree_b, lowest_b, share, near_a, to_b, rows_b, b.stride);
     } else {
-      search_tree<Real, FEATURES>(tree_a.nodes, tree_b, lowest_b, share, {}, to_b);
+      search_tree<Real, FEATURES>(tree_a.nodes, tree_b, lowest_b, share, {}, to_b, rows_b, b.stride);
     }
     if (to_a && known_b) {
       order_by_known(nodes_b, tree_a, a.rows(cloud), near_b.index, features, ordered);
-      search_tree<Real, FEATURES>(ordered, tree_a, lowest_a, share, near_b, to_a);
+      search_tree<Real, FEATURES>(ordered, tree_a, lowest_a, share, near_b, to_a, rows_a, a.stride);
     } else if (to_a) {
-      search_tree<Real, FEATURES>(tree_b.nodes, tree_a, lowest_a, share, {}, to_a);
+      search_tree<Real, FEATURES>(tree_b.nodes, tree_a, lowest_a, share, {}, to_a, rows_a, a.stride);
     }
   }
 }
@@ -479,13 +529,14 @@ template <typename Real> struct Terms {
 
   void forward(const Real *a, int64_t size_a, const Real *b, int64_t size_b,
                const int64_t *index, Real *out) const {
+    const bool counts = searched < features && weight != 0;  // else it must not, where it overflows
     for (int64_t cloud = first; cloud < last; cloud++)
       for (int64_t row = cloud * size_a; row < (cloud + 1) * size_a; row++) {
         const Real *p = a + row * features, *q = b + (cloud * size_b + index[row]) * features;
         Real near = 0, rest = 0;
         for (int64_t f = 0; f < searched; f++) near += (p[f] - q[f]) * (p[f] - q[f]);
         for (int64_t f = searched; f < features; f++) rest += (p[f] - q[f]) * (p[f] - q[f]);
-        out[row] = searched < features ? near + weight * rest : near;
+        out[row] = counts ? near + weight * rest : near;
       }
   }
 

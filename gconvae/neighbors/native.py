@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gconvae.neighbors import library
+from gconvae.neighbors.operators import watched
 from gconvae.neighbors.sides import Packed, Padded
 
 __all__ = [
@@ -138,24 +139,17 @@ def nearest_both(
 
     ``known`` is that of both ways, for clouds on a CPU.
     """
-    if known is not None:
-        return _nearest_both(a, b, a_mask, b_mask, known)
-    return _nearest_both(a, b, a_mask, b_mask)
-
-
-def _nearest_both(
-    a: Tensor,
-    b: Tensor,
-    a_mask: Tensor | None,
-    b_mask: Tensor | None,
-    known: tuple[Tensor | None, Tensor | None] = (None, None),
-) -> tuple[Tensor, Tensor]:
     if a.is_cuda:
         nearest = _on_gpu().nearest
         return nearest(a, b, a_mask, b_mask), nearest(b, a, b_mask, a_mask)
-    to_b = torch.zeros(a.shape[0], a.shape[1], dtype=torch.long, device="cpu")
-    to_a = torch.zeros(b.shape[0], b.shape[1], dtype=torch.long, device="cpu")
-    _search(Padded(a, a_mask), Padded(b, b_mask), to_b, to_a, *known)
+    # all are written where none is masked
+    to_b = (torch.empty if a_mask is None else torch.zeros)(
+        a.shape[:2], dtype=torch.long, device=a.device
+    )
+    to_a = (torch.empty if b_mask is None else torch.zeros)(
+        b.shape[:2], dtype=torch.long, device=b.device
+    )
+    _search(Padded(a, a_mask), Padded(b, b_mask), to_b, to_a, *(known or (None, None)))
     return to_b, to_a
 
 
@@ -286,7 +280,8 @@ class _Terms(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_a_terms: Tensor, grad_b_terms: Tensor) -> tuple[Any, ...]:
         a, b, to_b, to_a = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
+        # somebody wants the gradient of the gradient, or several gradients at once
+        if torch.is_grad_enabled() or watched(grad_a_terms, grad_b_terms):
             grads = _differentiable_backward(ctx, grad_a_terms, grad_b_terms)
             return *grads, None, None, None, None
         if a.is_cuda:

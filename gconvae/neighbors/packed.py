@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.cuda_graphs import recording
-from gconvae.symbolic import is_symbolic
 
 __all__ = [
     "Packing",
@@ -57,7 +56,8 @@ def check_pair(query: Tensor, points: Tensor, dim: int) -> None:
             "query and points must have one dtype and device, "
             f"got {query.dtype} on {query.device} and {points.dtype} on {points.device}"
         )
-    if dim == 3 and query.shape[0] != points.shape[0]:  # len() would fix a number that is open
+    # not len(), with which torch.export would fix the number of clouds
+    if dim == 3 and query.shape[0] != points.shape[0]:
         raise ValueError(
             "query and points must hold the same clouds, "
             f"got {query.shape[0]} and {points.shape[0]}"
@@ -124,11 +124,28 @@ def find_packing(
     return Packing(batch_query, batch_points, count.cumsum(0) - count, count, longest)
 
 
-def one_cloud(nodes: Tensor, batch: Tensor | None) -> Tensor:
-    """The batch of packed nodes, shape (P,); None says that they are one cloud."""
-    if batch is not None:
-        return batch
-    return torch.zeros(len(nodes), dtype=torch.long, device=nodes.device)
+def one_cloud(
+    query: Tensor, points: Tensor, batch_query: Tensor | None, batch_points: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The batches, or where there are none those of a single cloud.
+
+    Raises:
+        ValueError: If one is given without the other, or lies on another device.
+    """
+    if batch_query is not None and batch_points is not None:
+        _check_device(batch_query, query, "batch_query", "query")
+        _check_device(batch_points, points, "batch_points", "points")
+        return batch_query, batch_points
+    if batch_query is not None or batch_points is not None:
+        given, missing = "batch_query", "batch_points"
+        if batch_query is None:
+            given, missing = missing, given
+        raise ValueError(f"{missing} must be given where {given} is, got None")
+    sides = (
+        torch.zeros(side.shape[0], dtype=torch.long, device=side.device)
+        for side in (query, points)
+    )
+    return next(sides), next(sides)
 
 
 def find_starts(counts: Tensor) -> Tensor:
@@ -144,7 +161,7 @@ def searchable(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_no_cloud_empty(asks: Tensor, gives: Tensor) -> None:
-    if recording(asks) or is_symbolic() or asks.is_meta:
+    if recording(asks):
         return
     empty = (asks & ~gives).nonzero()
     if len(empty):
@@ -162,7 +179,11 @@ def _check_batch(batch: Tensor, nodes: Tensor, name: str, of: str) -> None:
             f"{name} must have one cloud number for each of the {len(nodes)} nodes of {of}, "
             f"got shape {tuple(batch.shape)}"
         )
-    if batch.device != nodes.device:
-        raise ValueError(f"{name} must be on {nodes.device} like {of}, got {batch.device}")
+    _check_device(batch, nodes, name, of)
     if len(batch) and (bool((batch[1:] < batch[:-1]).any()) or int(batch[0]) < 0):
         raise ValueError(f"{name} must be ascending from 0, so that a cloud's nodes lie together")
+
+
+def _check_device(batch: Tensor, nodes: Tensor, name: str, of: str) -> None:
+    if batch.device != nodes.device:
+        raise ValueError(f"{name} must be on {nodes.device} like {of}, got {batch.device}")

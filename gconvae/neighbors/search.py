@@ -3,20 +3,24 @@
 Three searches give the same indices: the k-d trees of torch-cluster (``trees``), one that compares
 every pair (``dense``), and one that is compiled at first use, for a CPU or a GPU (``native``).
 Which of them runs is decided here.
+
+Exact: distances are compared as their sums of squares are rounded, feature by feature, in the
+dtype of the nodes (half precision: in float32). Where squares leave float32, for nodes nearer than
+about 1e-15 or farther than about 1e19, the same is done in float64, so that float32 is right
+everywhere. In float64 itself squares are right for distances from 1e-150 to 1e150.
 """
 
 from __future__ import annotations
 
-import functools
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gconvae.cuda_graphs import recording
-from gconvae.neighbors import dense, k_nearest, native, operation, trees
+from gconvae.neighbors import dense, native, trees
+from gconvae.neighbors.backends import Search, check_backend, check_norm, resolve_backend
+from gconvae.neighbors.knn import search_packed
+from gconvae.neighbors.operators import define, watched
 from gconvae.neighbors.packed import (
     check_masks,
     check_pair,
@@ -25,38 +29,11 @@ from gconvae.neighbors.packed import (
     one_cloud,
     searchable,
 )
-from gconvae.plain import did_you_mean, plain
-from gconvae.symbolic import is_symbolic
 
-__all__ = [
-    "BACKENDS",
-    "DenseSearchWarning",
-    "knn_graph",
-    "nearest",
-    "nearest_both",
-    "nearest_padded",
-    "resolve_backend",
-]
-
-BACKENDS = ("torch-cluster", "dense", "native", "auto")
-"""Choices of the neighbour search; ``auto`` takes the fastest one that can run."""
-
-Search = Literal["torch-cluster", "dense", "native"]
-
-AUTO_CROSSING = 350
-"""Nodes of a cloud from which ``auto`` prefers k-d trees, where nothing can be compiled.
-
-Time of trees over time of dense, ``nearest_padded``, 8 and 100 uniform clouds, F = 2 and 3, one
-core of an x86 CPU: 4 at 25 nodes, 2.5 at 100, 1.5 at 200, 0.8-1.4 at 300, 0.9-1.0 at 400, 0.5 at
-1000. Where many queries tie exactly, and are searched twice, the crossing lies above 1000.
-"""
+__all__ = ["nearest", "nearest_both", "nearest_padded"]
 
 WORTH_A_THREAD = 20_000
 """Queries from which k-d trees search both ways side by side."""
-
-
-class DenseSearchWarning(UserWarning):
-    """The search that was asked for cannot be used; the dense search does the work."""
 
 
 @torch.no_grad()
@@ -72,16 +49,13 @@ def nearest(
     .. math:: \mathrm{index}_i = \arg\min_{j \in \mathrm{cloud}(i)} \lVert q_i - p_j \rVert^2
 
     Ties go to the lowest index, which torch-cluster alone does not promise: all that is as near as
-    what it finds is looked at once more. Exact means: by squared distances as the dtype rounds
-    them. Where single precision has no such square, from differences of :math:`10^{19}` on and
-    below :math:`10^{-15}`, double precision looks again; where that has none
-    (:math:`10^{154}`, :math:`10^{-154}`), all are a tie.
+    what it finds is looked at once more.
 
     Args:
         query: Packed nodes, shape (P_q, F).
         points: Packed nodes to choose from, shape (P_p, F), same dtype and device.
-        batch_query: Cloud of each query, ascending, shape (P_q,); None = all of one.
-        batch_points: Cloud of each point, ascending, shape (P_p,); likewise.
+        batch_query: Cloud of each query, ascending, shape (P_q,); None = all of one cloud.
+        batch_points: Cloud of each point, ascending, shape (P_p,); None where the other is.
         backend: One of :data:`BACKENDS`.
     Returns:
         Indices into ``points``, shape (P_q,).
@@ -95,16 +69,25 @@ def nearest(
         tensor([0, 0, 2])
     """
     check_pair(query, points, dim=2)
-    batch_query, batch_points = one_cloud(query, batch_query), one_cloud(points, batch_points)
+    batch_query, batch_points = one_cloud(query, points, batch_query, batch_points)
+    if watched(query, points, batch_query, batch_points):
+        check_backend(backend)
+        return torch.ops.gconvae.nearest(
+            query.detach(), points.detach(), batch_query, batch_points, backend
+        )
+    return _nearest(query, points, batch_query, batch_points, backend)
+
+
+def _nearest(
+    query: Tensor, points: Tensor, batch_query: Tensor, batch_points: Tensor, backend: str
+) -> Tensor:
     packing = find_packing(query, points, batch_query, batch_points)
     chosen = resolve_backend(backend, query.device, query.dtype, packing.longest)
     if chosen == "native":
         asks = torch.bincount(packing.batch_query, minlength=len(packing.counts))  # (B,)
         starts = find_starts(asks), find_starts(packing.counts)
-        index = native.nearest_packed(query, points, *starts)
-    else:
-        index = k_nearest.k_nearest(*searchable(query, points), packing, 1, chosen)[:, 0]
-    return k_nearest.looked_again(query, points, packing, index.unsqueeze(1))[:, 0]
+        return native.nearest_packed(query, points, *starts)
+    return search_packed(*searchable(query, points), packing, 1, chosen)[:, 0]
 
 
 @torch.no_grad()
@@ -114,6 +97,8 @@ def nearest_padded(
     query_mask: Tensor | None = None,
     points_mask: Tensor | None = None,
     backend: str = "torch-cluster",
+    *,
+    norm: int = 2,
 ) -> Tensor:
     """For each query node the nearest point of the same cloud, clouds padded.
 
@@ -125,6 +110,8 @@ def nearest_padded(
         query_mask: True = a real node, shape (B, N); None = all real.
         points_mask: True = a real node, shape (B, M); None = all real.
         backend: One of :data:`BACKENDS`.
+        norm: 2 = Euclidean distances; 1 = sums of absolute differences, which only ``"dense"``
+            searches: all pairs are compared whatever the backend.
     Returns:
         Indices 0..M-1 of real points, shape (B, N); 0 for masked queries.
     Raises:
@@ -139,24 +126,32 @@ def nearest_padded(
         tensor([[1, 1]])
     """
     check_pair(query, points, dim=3)
+    # the dense search alone is made of operations that every runtime has
+    if watched(query, points) and not (torch.compiler.is_exporting() and backend == "dense"):
+        check_backend(backend)
+        return torch.ops.gconvae.nearest_padded(
+            query.detach(), points.detach(), query_mask, points_mask, backend, norm
+        )
+    return _checked_padded(query, points, query_mask, points_mask, backend, norm)
+
+
+def _checked_padded(
+    query: Tensor,
+    points: Tensor,
+    query_mask: Tensor | None,
+    points_mask: Tensor | None,
+    backend: str,
+    norm: int,
+) -> Tensor:
+    check_norm(norm)
     check_masks(query, points, query_mask, points_mask)
     num_clouds, num_nodes, _ = query.shape
     if num_clouds == 0 or num_nodes == 0:
         return query.new_zeros((num_clouds, num_nodes), dtype=torch.long)
+    if norm == 1:
+        return _nearest_by_sum(query, points, query_mask, points_mask)
     chosen = resolve_backend(backend, query.device, query.dtype, points.shape[1])
-    index = _nearest_padded(query, points, query_mask, points_mask, chosen)
-    if query.dtype == torch.float64 or recording(query):
-        return index
-    # as k_nearest does, a cloud at a time
-    found = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))  # (B, N, F)
-    again = dense.out_of_range(query.float(), found.float())  # (B, N)
-    again = again if query_mask is None else again & query_mask
-    rows = again.any(1).nonzero()[:, 0]
-    if len(rows):
-        mask = None if points_mask is None else points_mask[rows]
-        better = dense.nearest_padded(query[rows].double(), points[rows].double(), mask)
-        index[rows] = torch.where(again[rows], better, index[rows])
-    return index
+    return _nearest_padded(query, points, query_mask, points_mask, chosen)
 
 
 def _nearest_padded(
@@ -181,6 +176,8 @@ def nearest_both(
     a_mask: Tensor | None = None,
     b_mask: Tensor | None = None,
     backend: str = "torch-cluster",
+    *,
+    norm: int = 2,
 ) -> tuple[Tensor, Tensor]:
     """:func:`nearest_padded` both ways, of a in b and of b in a, which costs less than two calls.
 
@@ -190,6 +187,7 @@ def nearest_both(
         a_mask: True = a real node, shape (B, N); None = all real.
         b_mask: Likewise, shape (B, M).
         backend: One of :data:`BACKENDS`.
+        norm: As in :func:`nearest_padded`.
     Returns:
         For each node of a an index 0..M-1, shape (B, N), and for each of b one 0..N-1, (B, M).
     Raises:
@@ -200,16 +198,33 @@ def nearest_both(
         (tensor([[2, 0]]), tensor([[1, 1, 0]]))
     """
     check_pair(a, b, dim=3)
+    if watched(a, b):
+        check_backend(backend)
+        return torch.ops.gconvae.nearest_both(
+            a.detach(), b.detach(), a_mask, b_mask, backend, norm
+        )
+    return _nearest_both(a, b, a_mask, b_mask, backend, norm)
+
+
+def _nearest_both(
+    a: Tensor,
+    b: Tensor,
+    a_mask: Tensor | None,
+    b_mask: Tensor | None,
+    backend: str,
+    norm: int,
+) -> tuple[Tensor, Tensor]:
+    check_norm(norm)
     check_masks(a, b, a_mask, b_mask)
     check_masks(b, a, b_mask, a_mask)
-    if is_symbolic() or a.is_meta:
-        _check_backend(backend)
-        return operation.nearest_both(a.detach(), b.detach(), a_mask, b_mask)
     if 0 in (len(a), a.shape[1], b.shape[1]):
         return (
             a.new_zeros(a.shape[:2], dtype=torch.long),
             b.new_zeros(b.shape[:2], dtype=torch.long),
         )
+    if norm == 1:
+        to_b = _nearest_by_sum(a, b, a_mask, b_mask)
+        return to_b, _nearest_by_sum(b, a, b_mask, a_mask)
     chosen = resolve_backend(backend, a.device, a.dtype, max(a.shape[1], b.shape[1]))
     if chosen == "native":
         return native.nearest_both(a, b, a_mask, b_mask)
@@ -225,117 +240,37 @@ def nearest_both(
         return _nearest_padded(a, b, a_mask, b_mask, chosen), to_a.result()
 
 
+def _nearest_by_sum(
+    query: Tensor, points: Tensor, query_mask: Tensor | None, points_mask: Tensor | None
+) -> Tensor:
+    """Nearest by the sum of absolute differences: (B, N)."""
+    pair = searchable(query.detach(), points.detach())
+    index = dense.nearest_padded(*pair, points_mask, norm=1)
+    return index if query_mask is None else index.masked_fill_(~query_mask, 0)
+
+
 def _worth_a_thread(nodes: Tensor) -> bool:
     several = nodes.device.type == "cpu" and torch.get_num_threads() > 1
     return several and nodes[..., 0].numel() >= WORTH_A_THREAD
 
 
-@torch.no_grad()
-def knn_graph(
-    points: Tensor,
-    k: int,
-    batch: Tensor | None = None,
-    loop: bool = False,
-    backend: str = "torch-cluster",
-) -> Tensor:
-    """Edges to each node from its k nearest nodes of the same cloud.
-
-    Args:
-        points: Packed nodes, shape (P, F).
-        k: Neighbours of a node, at least 1. A smaller cloud gives as many as it has.
-        batch: Cloud of each node, ascending, shape (P,); None = all of one.
-        loop: Whether a node counts as a neighbour of its own.
-        backend: One of :data:`BACKENDS`.
-    Returns:
-        ``edge_index`` of shape (2, E) as PyG takes it: row 0 the neighbour (source), row 1 the
-        node (target). Edges are grouped by target, nearest first, ties to the lowest index.
-    Raises:
-        ValueError: If ``k`` is below 1, shapes do not match, or the batch is not ascending.
-    Example:
-        >>> knn_graph(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), 1, torch.tensor([0, 0, 0, 1]))
-        tensor([[1, 0, 1],
-                [0, 1, 2]])
-    """
-    k = plain(k)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    check_pair(points, points, dim=2)
-    batch = one_cloud(points, batch)
-    packing = find_packing(points, points, batch, batch, ("points", "points", "batch", "batch"))
-    k = min(k, packing.longest)
-    chosen = resolve_backend(backend, points.device, points.dtype, packing.longest, k, graph=True)
-    own = torch.arange(len(points), device=points.device)
-    source = k_nearest.k_nearest(
-        *searchable(points, points), packing, k, chosen, own=None if loop else own
-    )  # (P, k)
-    source = k_nearest.looked_again(points, points, packing, source, own=None if loop else own)
-    real = source >= 0
-    return torch.stack([source[real], own.unsqueeze(1).expand_as(source)[real]])
+def _places(of: Tensor) -> Tensor:
+    """A place for each node of padded clouds, shape (B, N)."""
+    return of.new_empty(of.shape[:2], dtype=torch.long)
 
 
-def resolve_backend(
-    backend: str,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    num_nodes: int | None = None,
-    k: int = 1,
-    graph: bool = False,
-) -> Search:
-    """The search that is used for a choice of backend.
-
-    Where torch-cluster or the compiled search is wanted and cannot run exactly, the dense search
-    stands in, and a :class:`DenseSearchWarning` says why, once a process for each reason. Graphs
-    are not searched by the compiled one: ``"native"`` and ``"auto"`` take one of the others.
-
-    Args:
-        backend: One of :data:`BACKENDS`.
-        device: Device of the clouds.
-        dtype: Dtype of the clouds.
-        num_nodes: Nodes of the largest cloud, which ``auto`` looks at; None = many.
-        k: Neighbours of a node.
-        graph: Whether it is for :func:`knn_graph`.
-    Returns:
-        ``"torch-cluster"``, ``"dense"`` or ``"native"``.
-    Raises:
-        ValueError: If ``backend`` is no choice.
-    Example:
-        >>> resolve_backend("auto", "cpu", torch.float32, num_nodes=25, graph=True)
-        'dense'
-    """
-    _check_backend(backend)
-    if backend == "dense":
-        return "dense"
-    device = torch.device(device)
-    if backend in ("native", "auto") and not graph:
-        obstacle = native.obstacle(device, dtype)
-        if obstacle is None:
-            return "native"
-        if backend == "native":
-            _say_once(f"the compiled search {obstacle}")
-            return "dense"
-    if backend != "torch-cluster" and (
-        # on a GPU torch-cluster compares every pair too, one query a thread
-        device.type != "cpu" or (num_nodes is not None and num_nodes < AUTO_CROSSING)
-    ):
-        return "dense"
-    obstacle = trees.obstacle(device, dtype, k)
-    if obstacle is None:
-        return "torch-cluster"
-    _say_once(f"torch-cluster {obstacle}")
-    return "dense"
-
-
-def _check_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        hint = did_you_mean(backend, BACKENDS)
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}{hint}")
-
-
-@functools.cache  # an exception is not cached: where warnings are errors, every call raises
-def _say_once(obstacle: str) -> None:
-    warnings.warn(
-        f"{obstacle}; the exact dense search is used instead (same neighbours; "
-        "backend='dense' asks for it without this warning)",
-        DenseSearchWarning,
-        stacklevel=4,
-    )
+_SIDES = "Tensor a, Tensor b, Tensor? a_mask, Tensor? b_mask, str backend, int norm"
+define(
+    "nearest_both",
+    f"({_SIDES}) -> (Tensor, Tensor)",
+    _nearest_both,
+    lambda a, b, *_: (_places(a), _places(b)),
+)
+define("nearest_padded", f"({_SIDES}) -> Tensor", _checked_padded, lambda a, *_: _places(a))
+define(
+    "nearest",
+    "(Tensor query, Tensor points, Tensor of_query, Tensor of_points, str backend) -> Tensor",
+    _nearest,
+    lambda query, *_: query.new_empty(query.shape[:1], dtype=torch.long),
+    clouds_first=False,
+)

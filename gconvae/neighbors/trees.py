@@ -79,7 +79,9 @@ def nearest_packed(
         counts = packing.counts[packing.batch_query]
         # torch-cluster leaves out points whose squared distance overflows
         doubtful = (doubtful & (counts > kept)) | (candidates.found < counts.clamp(max=kept + 1))
-    index = dense.fit(index[:, kept - k : kept], k)  # (P_q, k)
+    kept_distance, index = distance[:, kept - k : kept], index[:, kept - k : kept]
+    doubtful |= _out_of_range(query, points, kept_distance, index)
+    index = dense.fit(index, k)  # (P_q, k)
     rows = doubtful.nonzero()[:, 0]
     if len(rows):
         cloud, own = packing.batch_query[rows], None if own is None else own[rows]
@@ -227,6 +229,14 @@ def _candidates(query: Tensor, points: Tensor, packing: Packing, k: int) -> _Can
     # behind all others, but ahead of the missing ones, where the distance overflows
     every[row, place] = distance.clamp(max=torch.finfo(distance.dtype).max)
     return _Candidates(every, index, found)
+
+
+def _out_of_range(query: Tensor, points: Tensor, distance: Tensor, index: Tensor) -> Tensor:
+    """Where a point is so near, without being the query, that squares lose digits: (P_q,)."""
+    near = (distance < dense.SMALLEST) & (index >= 0)  # (P_q, k)
+    if query.dtype != torch.float32 or not near.any():
+        return near.new_zeros(len(near))
+    return (near & (points[index.clamp(min=0)] != query.unsqueeze(1)).any(-1)).any(1)
 
 
 def _near_ties(distance: Tensor, kept: int, features: int) -> Tensor:

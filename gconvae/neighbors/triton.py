@@ -20,6 +20,12 @@ TILE = 32
 WIDE_TILE = 64
 """Likewise in clouds that fill it."""
 
+SMALLEST = tl.constexpr(2.0**-100)
+"""See ``dense.SMALLEST``."""
+
+LARGEST = tl.constexpr(3.4028234663852886e38)
+"""Of float32."""
+
 Masks = tuple[Tensor | None, Tensor | None]
 
 
@@ -226,6 +232,11 @@ def _search_kernel(
         found = tl.where(nearer, place, found)
         best = tl.where(nearer, least, best)
     found = tl.maximum(found, 0)
+    if first.dtype == tl.float32:
+        best, found = _asked_again(
+            query, points, points_mask, cloud, others, real, best, found,
+            query_feature, points_node, points_feature, SEARCHED, ROWS, COLUMNS,
+        )  # fmt: skip
     if query_mask is not None:
         asked = tl.load(query_mask + cloud * nodes + row, mask=real, other=0) != 0
         found = tl.where(asked, found, 0)
@@ -236,9 +247,58 @@ def _search_kernel(
             q = tl.load(query + feature * query_feature, mask=real, other=0.0)
             p = tl.load(points + found * points_node + feature * points_feature)
             rest += (q - p) * (q - p)
-        if SEARCHED < FEATURES:
+        if SEARCHED < FEATURES and WEIGHT != 0:
             best += WEIGHT * rest
         tl.store(written + cloud * nodes + row, best, mask=real)
+
+
+@triton.jit
+def _asked_again(
+    query, points, points_mask, cloud, others, real, best, found,
+    query_feature, points_node, points_feature,
+    SEARCHED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    # in float64 where the best distance has left the range of float32, and is of another place
+    fine = (best >= SMALLEST) & (best <= LARGEST)
+    other = tl.zeros((ROWS,), tl.int32)
+    for feature in tl.static_range(SEARCHED):
+        q = tl.load(query + feature * query_feature, mask=real, other=0.0)
+        p = tl.load(points + found * points_node + feature * points_feature, mask=real, other=0.0)
+        other |= (q != p).to(tl.int32)
+    doubtful = real & (other != 0) & (fine == 0)
+    if tl.max(doubtful.to(tl.int32), axis=0) > 0:
+        nearest = tl.full((ROWS,), float("inf"), tl.float64)
+        again = found
+        for start in range(0, others, COLUMNS):
+            column = start + tl.arange(0, COLUMNS)
+            there = column < others
+            if points_mask is not None:
+                there &= tl.load(points_mask + cloud * others + column, mask=there, other=0) != 0
+            distance = tl.zeros((ROWS, COLUMNS), tl.float64)
+            for feature in tl.static_range(SEARCHED):
+                q = tl.load(query + feature * query_feature, mask=real, other=0.0)
+                p = tl.load(
+                    points + column * points_node + feature * points_feature, mask=there, other=0.0
+                )
+                gap = q.to(tl.float64)[:, None] - p.to(tl.float64)[None, :]
+                distance += gap * gap
+            distance = tl.where(there[None, :], distance, float("inf"))
+            least = tl.min(distance, axis=1)
+            at_least = (distance == least[:, None]) & there[None, :]
+            place = tl.min(tl.where(at_least, column[None, :], others), axis=1)
+            nearer = (least < nearest) & (place < others)
+            again = tl.where(nearer, place, again)
+            nearest = tl.where(nearer, least, nearest)
+        found = tl.where(doubtful, again, found)
+        short = tl.zeros((ROWS,), tl.float32)
+        for feature in tl.static_range(SEARCHED):
+            q = tl.load(query + feature * query_feature, mask=real, other=0.0)
+            p = tl.load(
+                points + found * points_node + feature * points_feature, mask=real, other=0.0
+            )
+            short += (q - p) * (q - p)
+        best = tl.where(doubtful, short, best)
+    return best, found
 
 
 @triton.jit

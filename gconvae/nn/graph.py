@@ -18,7 +18,7 @@ from torch.distributions import Independent
 from torch.nn import functional
 
 from gconvae.clouds import pack, sort_nodes
-from gconvae.neighbors.search import knn_graph
+from gconvae.neighbors.knn import knn_graph
 from gconvae.nn.layers import Convolution, Readout, centred, make_norm
 from gconvae.pyg import nn as pyg
 from gconvae.registry import check_counts, check_widths, register

@@ -65,6 +65,8 @@ def test_losses_are_parts() -> None:
         "coverage_weight": 1.0,
         "precision_weight": 1.0,
         "num_positions": 2,
+        "point_reduction": "sum",
+        "empty": "error",
     }
 
 
@@ -98,12 +100,17 @@ def test_chamfer_is_another_name_of_third_axis() -> None:
     assert [type(term) for term in terms] == [ThirdAxisChamfer, ThirdAxisChamfer]
 
 
+INNER = {"Reduction", "checked_weight", "equal_counts", "mask_of_lengths", "momentum", "reduced"}
+INNER |= {"check_factors", "without_empty"}
+"""Names that only the wing itself uses."""
+
+
 def test_each_name_of_the_wing_has_one_home() -> None:
     rooms = ("assignment", "catalogue", "chamfer", "jet_observables", "kl", "pairs", "sliced")
-    rooms += ("transport",)
+    rooms += ("transport", "reductions", "chamfer_modules")
     names = [name for room in rooms for name in import_module(f"gconvae.losses.{room}").__all__]
     assert len(names) == len(set(names))
-    assert set(names) - {"equal_counts", "momentum"} == set(losses.__all__)
+    assert set(names) - INNER == set(losses.__all__)
 
 
 @pytest.mark.parametrize("name", ["matched_intensity", "third_axis", "third_axis + matching"])

@@ -1,207 +1,180 @@
-"""Losses under what torch does to functions: torch.func, forward mode, compilers and traces."""
+"""Losses under torch.func, forward-mode AD, torch.compile, torch.export and other recorders."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, func, nn
 from torch.autograd import forward_ad
-from torch.func import grad, hessian, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from gconvae import losses
 
-Loss = Callable[..., Tensor]
-
-BACKENDS = ("torch-cluster", "dense", "native")
-
-LOSSES: dict[str, Loss] = {
-    **{f"third_axis, {b}": partial(losses.third_axis_chamfer, backend=b) for b in BACKENDS},
-    **{
-        f"matched_intensity, {b}": partial(losses.matched_intensity_chamfer, backend=b)
-        for b in BACKENDS
-    },
-    "matching": losses.matching_loss,
-    "sliced_wasserstein": losses.sliced_wasserstein,
+CHAMFERS = [
+    f"{name}(backend={backend!r})"
+    for name in ("third_axis", "matched_intensity")
+    for backend in ("native", "dense", "torch-cluster")
+]
+ALL = [*CHAMFERS, "matching", "sliced_wasserstein", "sinkhorn"]
+TRACERS: dict[str, Callable[..., Any]] = {
+    "make_fx": lambda f, given: make_fx(f)(*given),
+    "make_fx, fake": lambda f, given: make_fx(f, tracing_mode="fake")(*given),
+    "make_fx, pre-dispatch": lambda f, given: make_fx(f, pre_dispatch=True)(*given),
+    "jit.trace": lambda f, given: torch.jit.trace(
+        lambda *sides: f(*sides), given, check_trace=False
+    ),
 }
 
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-with_masks = pytest.mark.parametrize("masked", [False, True])
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
-def clouds(seed: int, count: int = 4) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 6, 3, generator=random, dtype=torch.float64)
+def clouds(count: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Target and output, shape (B, 5, 3)."""
+    made = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, 5, 3, generator=made, dtype=dtype) for _ in range(2)]
 
 
-def masks(masked: bool) -> tuple[Tensor, ...]:
-    mask = torch.rand(4, 6, generator=torch.Generator().manual_seed(2)) < 0.7
-    mask[:, 0] = True
-    return (mask, mask) if masked else ()
+def masks(count: int = 3) -> list[Tensor]:
+    """One node of the first cloud is not real on either side."""
+    both = torch.ones(2, count, 5, dtype=torch.bool)
+    both[0, 0, 1] = both[1, 0, 4] = False
+    return list(both)
 
 
-TARGET, OUTPUT = clouds(0), clouds(1)
+def gradient(loss: nn.Module, target: Tensor, output: Tensor, *of_masks: Tensor) -> Tensor:
+    """Of the sum over clouds, by reverse mode as in a training."""
+    output = output.clone().requires_grad_()
+    return torch.autograd.grad(loss(target, output, *of_masks).sum(), output)[0]
 
 
-def gradient(loss: Loss) -> Tensor:
-    """By the usual backward pass."""
-    output = OUTPUT.clone().requires_grad_()
-    loss(TARGET, output).sum().backward()
-    assert output.grad is not None
-    return output.grad
+# ------------------------------------------------------------------ torch.func
 
 
-@every_loss
-def test_grad(loss: Loss) -> None:
-    found = grad(lambda output: loss(TARGET, output).sum())(OUTPUT)
-    torch.testing.assert_close(found, gradient(loss))
+@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("masked", [False, True])
+def test_func_grad_is_the_gradient(text: str, masked: bool) -> None:
+    loss, (target, output) = losses.create(text), clouds()
+    extra = masks() if masked else []
+    found = func.grad(lambda side: loss(target, side, *extra).sum())(output)
+    torch.testing.assert_close(found, gradient(loss, target, output, *extra))
 
 
-@every_loss
-def test_directional_derivatives(loss: Loss) -> None:
-    wanted = gradient(loss).sum()
-    step = torch.ones_like(OUTPUT)
-    found = jvp(lambda output: loss(TARGET, output).sum(), (OUTPUT,), (step,))[1]
+@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("how", ["func.jvp", "forward_ad"])
+def test_forward_mode_is_the_gradient_along_a_direction(text: str, how: str) -> None:
+    loss, (target, output) = losses.create(text), clouds()
+    along = clouds(seed=1)[0]
+    if how == "func.jvp":
+        slope = func.jvp(lambda side: loss(target, side), (output,), (along,))[1]
+    else:
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(output, along)
+            slope = forward_ad.unpack_dual(loss(target, dual)).tangent
+    wanted = (gradient(loss, target, output) * along).sum((1, 2))
+    torch.testing.assert_close(slope, wanted)
+
+
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching", "sliced_wasserstein"])
+def test_hessian_is_that_of_double_backward(text: str) -> None:
+    loss, (target, output) = losses.create(text), clouds(1)
+    found = func.hessian(lambda side: loss(target, side).sum())(output)
+    wanted = torch.autograd.functional.hessian(lambda side: loss(target, side).sum(), output)
     torch.testing.assert_close(found, wanted)
-    with forward_ad.dual_level():
-        value = loss(TARGET, forward_ad.make_dual(OUTPUT, step)).sum()
-        torch.testing.assert_close(forward_ad.unpack_dual(value).tangent, wanted)
 
 
-@every_loss
-def test_hessian(loss: Loss) -> None:
-    output = OUTPUT[:1].clone()
-    found = hessian(lambda moved: loss(TARGET[:1], moved).sum())(output)
-    wanted = torch.autograd.functional.hessian(lambda moved: loss(TARGET[:1], moved).sum(), output)
+@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("masked", [False, True])
+def test_vmap_is_a_loop(text: str, masked: bool) -> None:
+    loss = losses.create(text)
+    sides = [side.view(2, 3, 5, 3) for side in clouds(6)]
+    sides += [mask.view(2, 3, 5) for mask in masks(6)] if masked else []
+    found = func.vmap(loss)(*sides)
+    wanted = torch.stack([loss(*(side[i] for side in sides)) for i in range(2)])
     torch.testing.assert_close(found, wanted)
 
 
-@every_loss
-@with_masks
-def test_vmap(loss: Loss, masked: bool) -> None:
-    given = (TARGET, OUTPUT, *masks(masked))
-    found = vmap(lambda *one: loss(*(part[None] for part in one))[0])(*given)
-    torch.testing.assert_close(found, loss(*given))
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching"])
+def test_one_target_for_many_outputs_and_a_gradient_for_each(text: str) -> None:
+    loss, (target, _) = losses.create(text), clouds(1)
+    outputs = clouds(4, seed=1)[0].unsqueeze(1)
+    each = func.vmap(func.grad(lambda side: loss(target, side).sum()))(outputs)
+    wanted = torch.stack([gradient(loss, target, output) for output in outputs])
+    torch.testing.assert_close(each, wanted)
 
 
-@every_loss
-def test_vmap_over_any_axis(loss: Loss) -> None:
-    # the axes of many losses stand behind those of the clouds
-    moved = [part.movedim(0, -1).contiguous() for part in (TARGET, OUTPUT)]
-    found = vmap(lambda *one: loss(*(part[None] for part in one))[0], in_dims=-1)(*moved)
-    torch.testing.assert_close(found, loss(TARGET, OUTPUT))
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching"])
+def test_a_jacobian_of_all_clouds_at_once(text: str) -> None:
+    loss, (target, output) = losses.create(text), clouds()
+    found = torch.autograd.functional.jacobian(
+        lambda side: loss(target, side), output, vectorize=True
+    )
+    wanted = func.jacrev(lambda side: loss(target, side))(output)
+    torch.testing.assert_close(found, wanted)
 
 
-@every_loss
-def test_vmap_of_one_side_and_of_gradients(loss: Loss) -> None:
-    found = vmap(lambda output: loss(TARGET[:1], output[None])[0])(OUTPUT)
-    torch.testing.assert_close(found, loss(TARGET[:1].expand_as(OUTPUT), OUTPUT))
-    each = vmap(grad(lambda output, target: loss(target[None], output[None])[0]))
-    torch.testing.assert_close(each(OUTPUT, TARGET), gradient(loss))
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching", "sliced_wasserstein"])
+def test_an_error_is_ours_also_where_it_is_mapped(text: str) -> None:
+    loss, (target, output), (mask, other) = losses.create(text), clouds(), masks()
+    mask[1] = False
+    with pytest.raises(ValueError, match="target_mask must leave a node in every cloud"):
+        func.grad(lambda side: loss(target, side, mask, other).sum())(output)
 
 
-@every_loss
-@with_masks
-def test_compiled_as_one_graph(loss: Loss, masked: bool) -> None:
-    torch._dynamo.reset()
-    given = (TARGET, OUTPUT, *masks(masked))
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(*given), loss(*given))
+# ------------------------------------------------------------------ recorders
 
 
-@every_loss
-@with_masks
-def test_exported_with_any_number_of_clouds(loss: Loss, masked: bool) -> None:
-    class Module(nn.Module):
-        def forward(self, *given: Any) -> Tensor:
-            return loss(*given)
-
-    given = (TARGET, OUTPUT, *masks(masked))
-    clouds = torch.export.Dim("clouds", min=2)
-    shapes = (tuple({0: clouds} for _ in given),)
-    exported = torch.export.export(Module(), given, dynamic_shapes=shapes).module()
-    fewer = [part[:3] for part in given]
-    torch.testing.assert_close(exported(*fewer), loss(*fewer))
-
-
-@every_loss
-@with_masks
-def test_traces_find_partners_anew(loss: Loss, masked: bool) -> None:
-    given, swapped = (TARGET, OUTPUT, *masks(masked)), (OUTPUT, TARGET, *masks(masked))
-
-    def traced(*parts: Tensor) -> Tensor:
-        return loss(*parts)
-
-    torch.testing.assert_close(make_fx(traced)(*given)(*swapped), loss(*swapped))
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching", "sliced_wasserstein"])
+@pytest.mark.parametrize("tracer", list(TRACERS))
+def test_what_was_recorded_finds_the_partners_anew(text: str, tracer: str) -> None:
+    loss, first, second = losses.create(text), clouds(seed=1), clouds(seed=2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jit.trace is deprecated, and says what it keeps
-        scripted = torch.jit.trace(traced, given, check_trace=False)
-    torch.testing.assert_close(scripted(*swapped), loss(*swapped))
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out
+        recorded = TRACERS[tracer](loss, tuple(first))
+    torch.testing.assert_close(recorded(*second), loss(*second))
 
 
-def test_a_trace_of_two_nodes_is_right_for_others() -> None:
-    first, other = torch.tensor([[[0.0], [10.0]]]), torch.tensor([[[1.0], [9.0]]])
-    traced = make_fx(partial(losses.third_axis_chamfer, backend="native"))(first, other)
-    assert traced(first.flip(1), other).tolist() == [4.0]
+def test_the_case_of_the_report() -> None:
+    loss = losses.create("third_axis(backend='native')")
+    target, output = torch.tensor([[[0.0], [10.0]]]), torch.tensor([[[1.0], [9.0]]])
+    assert make_fx(loss)(target, output)(target.flip(1), output).item() == 4
 
 
-@every_loss
-@with_masks
-def test_shapes_alone(loss: Loss, masked: bool) -> None:
-    found = loss(*(part.to("meta") for part in (TARGET, OUTPUT, *masks(masked))))
-    assert found.is_meta
-    assert found.shape == (4,)
-    assert found.dtype == torch.float64
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching", "sliced_wasserstein"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_graph_of_torch_compile(text: str, masked: bool) -> None:
+    loss, sides = losses.create(text), clouds() + (masks() if masked else [])
+    traced = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(traced(*sides), loss(*sides))
+    torch.testing.assert_close(gradient(traced, *sides), gradient(loss, *sides))
 
 
-@every_loss
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_an_output_of_autocast_is_compared_in_single_precision(
-    loss: Loss, half: torch.dtype
-) -> None:
-    target, output = TARGET.float(), OUTPUT.to(half).requires_grad_()
-    found = loss(target, output)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, loss(target, output.float()))
-    found.sum().backward()
-    assert output.grad is not None
-    assert output.grad.dtype == half
+@pytest.mark.parametrize("text", [*CHAMFERS, "matching", "sliced_wasserstein"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_exported_loss_takes_any_number_of_clouds(text: str, masked: bool) -> None:
+    loss = losses.create(text)
+    batch = torch.export.Dim("batch", min=2)
+    given = [*clouds(3), *(masks(3) if masked else [])]
+    exported = torch.export.export(loss, tuple(given), dynamic_shapes=[{0: batch}] * len(given))
+    other = [*clouds(7, seed=1), *(masks(7) if masked else [])]
+    torch.testing.assert_close(exported.module()(*other), loss(*other))
 
 
-@every_loss
-def test_halves_give_single_precision(loss: Loss) -> None:
-    # the square of 300 is infinite in half precision, that of 1e-4 is 0
-    for size in (300.0, 1e-4):
-        target = torch.zeros(1, 1, 3, dtype=torch.float16)
-        output = torch.tensor([[[size, 0.0, 0.0]]], dtype=torch.float16)
-        found = loss(target, output)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, loss(target.float(), output.float()))
-        assert 0 < float(found) < float("inf")
+# ------------------------------------------------------------------ shapes alone
 
 
-@every_loss
-@pytest.mark.parametrize("nodes", [0, 5])
-def test_no_clouds_have_no_losses(loss: Loss, nodes: int) -> None:
-    none = torch.zeros(0, nodes, 3, requires_grad=True)
-    found = loss(none, none)
-    assert found.shape == (0,)
-    found.sum().backward()
-
-
-@every_loss
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ([[[0.0, 0.0, 0.0]]], r"target must be a tensor .*, got list"),
-        (torch.zeros(1, 1, 3, dtype=torch.long), "target must hold floating-point numbers, got"),
-    ],
-)
-def test_what_is_no_cloud_is_refused(loss: Loss, target: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        loss(target, torch.zeros(1, 1, 3))
+@pytest.mark.parametrize("text", [*ALL])
+@pytest.mark.parametrize("masked", [False, True])
+def test_meta_tensors_give_shape_and_dtype(text: str, masked: bool) -> None:
+    sides = [side.to("meta") for side in clouds() + (masks() if masked else [])]
+    made = losses.create(text)(*sides)
+    assert (made.device.type, made.shape, made.dtype) == ("meta", (3,), torch.float64)

@@ -62,7 +62,7 @@ def test_negative_weights_are_refused(loss: Any, side: str) -> None:
     clouds = torch.rand(2, 2, 4, 3, generator=torch.Generator().manual_seed(0))
     weight = torch.ones(2, 4)
     weight[1, 2] = -0.5
-    with pytest.raises(ValueError, match=f"{side}_weight must be at least 0, got -0.5"):
+    with pytest.raises(ValueError, match=f"{side}_weight must be at least 0 everywhere, got -0.5"):
         loss(*clouds, **{f"{side}_weight": weight})
 
 

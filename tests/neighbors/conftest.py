@@ -14,11 +14,11 @@ import pytest
 @pytest.fixture
 def unsaid() -> Iterator[None]:
     """Lets warnings that are given once a process be given again."""
-    from gconvae.neighbors import search
+    from gconvae.neighbors import backends
 
-    search._say_once.cache_clear()
+    backends._say_once.cache_clear()
     yield
-    search._say_once.cache_clear()
+    backends._say_once.cache_clear()
 
 
 @pytest.fixture

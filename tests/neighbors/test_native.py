@@ -99,7 +99,7 @@ def test_sizes_of_clouds(size: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("scale", [1e-30, 1e20, 1e38])
 def test_squares_that_leave_the_range_of_numbers(scale: float, size: int) -> None:
     a, b = (scale * torch.randn(1, size, 3) for _ in range(2))
-    assert torch.equal(nearest(a, b), all_pairs(a, b))
+    assert torch.equal(nearest(a, b), all_pairs(a.double(), b.double()))
 
 
 @pytest.mark.parametrize("size", [40, 1000])

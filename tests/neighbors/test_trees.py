@@ -132,4 +132,4 @@ def test_candidates_whose_distance_overflows_are_kept_in_order(
     query, zero = torch.tensor([[-3e38]]), torch.tensor([0])  # all three overflow
     assert nearest(query, points, zero, batch).tolist() == [1]
     edges = knn_graph(points, 3, batch)
-    assert edges.t().tolist() == knn_graph_loop(points.double(), 3, batch, loop=False)
+    assert edges.t().tolist() == knn_graph_loop(points, 3, batch, loop=False)
