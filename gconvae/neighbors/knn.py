@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gconvae.clouds import pack
 from gconvae.neighbors import dense, trees
-from gconvae.neighbors.backends import check_norm, resolve_backend
+from gconvae.neighbors.backends import check_backend, check_norm, resolve_backend
+from gconvae.neighbors.operators import define, watched
 from gconvae.neighbors.packed import (
     Packing,
     check_masks,
@@ -70,12 +71,9 @@ def knn(
     check_norm(norm)
     check_pair(query, points, dim=2)
     batches = one_cloud(query, points, batch_query, batch_points)
-    packing = find_packing(query, points, *batches)
-    chosen = resolve_backend(backend, query.device, query.dtype, packing.longest, k, graph=True)
-    asked = min(k, packing.longest)
-    with torch.no_grad():
-        pair = searchable(query.detach(), points.detach())
-        index = dense.fit(search_packed(*pair, packing, asked, chosen, norm=norm), k)  # (P_q, K)
+    check_backend(backend)
+    search = torch.ops.gconvae.knn if watched(query, points) else _packed_indices
+    index = search(query.detach(), points.detach(), *batches, k, norm, backend)  # (P_q, K)
     return Neighbors(_distances(query, points, index, norm), index)
 
 
@@ -110,23 +108,17 @@ def knn_padded(
     """
     k = _checked_k(k)
     check_pair(query, points, dim=3)
-    check_masks(query, points, query_mask, points_mask)
-    every = query.new_ones(query.shape[:2], dtype=torch.bool)
-    asks = every if query_mask is None else query_mask
-    gives = points.new_ones(points.shape[:2], dtype=torch.bool)
-    gives = gives if points_mask is None else points_mask
-    asking, batch_query = pack(query, asks)
-    nodes, batch_points = pack(points, gives)
-    found = knn(asking, nodes, k, batch_query, batch_points, norm=norm, backend=backend)
-    place = gives.nonzero()[:, 1]  # (P_p,)
-    local = found.indices
-    if len(place):
-        local = torch.where(local >= 0, place[local.clamp(min=0)], -1)
-    shape = *query.shape[:2], k
-    indices = local.new_full(shape, -1)
-    indices[asks] = local
-    distances = query.new_full(shape, torch.inf).to(found.distances.dtype)
-    return Neighbors(distances.index_put((asks,), found.distances), indices)
+    check_norm(norm)
+    check_backend(backend)
+    search = torch.ops.gconvae.knn_padded if watched(query, points) else _padded_indices
+    masks = query_mask, points_mask
+    index = search(query.detach(), points.detach(), *masks, k, norm, backend)  # (B, N, K)
+    clouds, features = points.shape[0], points.shape[2]
+    if points.shape[1] == 0:
+        return Neighbors(query.new_full(index.shape, torch.inf), index)
+    rows = index.clamp(min=0).flatten(1).unsqueeze(-1).expand(-1, -1, features)
+    found = points.gather(1, rows).view(clouds, *index.shape[1:], features)  # (B, N, K, F)
+    return Neighbors(_gaps(query, found, index, norm), index)
 
 
 @torch.no_grad()
@@ -196,15 +188,75 @@ def _checked_k(k: Any) -> int:
     return k
 
 
+def _packed_indices(
+    query: Tensor,
+    points: Tensor,
+    batch_query: Tensor,
+    batch_points: Tensor,
+    k: int,
+    norm: int,
+    backend: str,
+) -> Tensor:
+    packing = find_packing(query, points, batch_query, batch_points)
+    chosen = resolve_backend(backend, query.device, query.dtype, packing.longest, k, graph=True)
+    asked = min(k, packing.longest)
+    found = search_packed(*searchable(query, points), packing, asked, chosen, norm=norm)
+    return dense.fit(found, k)
+
+
+def _padded_indices(
+    query: Tensor,
+    points: Tensor,
+    query_mask: Tensor | None,
+    points_mask: Tensor | None,
+    k: int,
+    norm: int,
+    backend: str,
+) -> Tensor:
+    check_masks(query, points, query_mask, points_mask)
+    asks, gives = (
+        side.new_ones(side.shape[:2], dtype=torch.bool) if mask is None else mask
+        for side, mask in ((query, query_mask), (points, points_mask))
+    )
+    asking, batch_query = pack(query, asks)
+    nodes, batch_points = pack(points, gives)
+    found = _packed_indices(asking, nodes, batch_query, batch_points, k, norm, backend)
+    index = found.new_full((*query.shape[:2], k), -1)
+    if len(nodes):
+        place = gives.nonzero()[:, 1]  # (P_p,), within its cloud
+        index[asks] = torch.where(found >= 0, place[found.clamp(min=0)], -1)
+    return index
+
+
 def _distances(query: Tensor, points: Tensor, index: Tensor, norm: int) -> Tensor:
     """Of each query to its neighbours, differentiable, shape (P_q, K)."""
-    query, points = searchable(query, points)
-    if len(points) == 0:
+    if points.shape[0] == 0:
         return query.new_full(index.shape, torch.inf)
-    missing = index < 0
-    found = points[index.clamp(min=0)]  # (P_q, K, F)
+    return _gaps(query, points[index.clamp(min=0)], index, norm)
+
+
+def _gaps(query: Tensor, found: Tensor, index: Tensor, norm: int) -> Tensor:
+    """Of queries (..., F) to what was found of each, (..., K, F); inf where nothing was."""
+    query, found = searchable(query, found)
     if norm == 1:
-        distance = (query.unsqueeze(1) - found).abs().sum(-1)
+        distance = (query.unsqueeze(-2) - found).abs().sum(-1)
     else:
-        distance = dense.squared_distance(query.unsqueeze(1), found)
-    return distance.masked_fill(missing, torch.inf)
+        distance = dense.squared_distance(query.unsqueeze(-2), found)
+    return distance.masked_fill(index < 0, torch.inf)
+
+
+define(
+    "knn",
+    "(Tensor query, Tensor points, Tensor of_query, Tensor of_points, int k, int norm, "
+    "str backend) -> Tensor",
+    _packed_indices,
+    lambda query, points, a, b, k, *_: query.new_empty(query.shape[0], k, dtype=torch.long),
+    clouds_first=False,
+)
+define(
+    "knn_padded",
+    "(Tensor query, Tensor points, Tensor? query_mask, Tensor? points_mask, int k, int norm, "
+    "str backend) -> Tensor",
+    _padded_indices,
+    lambda query, points, a, b, k, *_: query.new_empty(*query.shape[:2], k, dtype=torch.long),
+)

@@ -70,7 +70,7 @@ def nearest(
     """
     check_pair(query, points, dim=2)
     batch_query, batch_points = one_cloud(query, points, batch_query, batch_points)
-    if watched(query, points, batch_query, batch_points):
+    if watched(query, points):
         check_backend(backend)
         return torch.ops.gconvae.nearest(
             query.detach(), points.detach(), batch_query, batch_points, backend

@@ -64,3 +64,13 @@ def test_the_kernel_distance_is_the_unbiased_estimate_of_degree_four() -> None:
 
     wanted = within(x) + within(y) - 2 * kernel(x, y).mean()
     assert kernel_distance(x, y, degree=4) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_kernel_distance_in_batches_of_any_vectors(shift: float) -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 600, 3))
+    found = jets.kernel_median(first, second + shift, num_batches=20, batch_size=200)
+    whole = kernel_distance(first, second + shift, degree=4)
+    assert found.value == pytest.approx(whole, abs=3 * found.error)
+    assert (found.value > 5 * found.error) == (shift > 0)

@@ -33,12 +33,12 @@ def test_sided_distance_has_the_gradient_of_its_pair() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("squared", "wanted"), [(True, 1.0 + 0.5), (False, 1.0 + 0.5)])
+@pytest.mark.parametrize(("squared", "wanted"), [(True, 4.0 + 2.0), (False, 2.0 + 1.0)])
 def test_chamfer_is_a_mean_over_points_of_each_side(
     backend: str, squared: bool, wanted: float
 ) -> None:
     first = torch.tensor([[[0.0, 0.0, 0.0]]])
-    second = torch.tensor([[[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])
+    second = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
     options = {"point_reduction": "mean", "squared": squared, "backend": backend}
     found = third_axis_chamfer(first, second, precision_weight=0.5, **options)
     assert found.item() == wanted

@@ -9,6 +9,7 @@ import torch
 from generators import NODE_KINDS, nodes
 from oracles import knn_loop
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from gconvae import neighbors
 from gconvae.neighbors import knn, knn_padded, nearest
@@ -101,3 +102,26 @@ def test_half_precision_is_compared_in_float32() -> None:
     query, points = torch.zeros(1, 1).half(), torch.tensor([[300.0], [301.0]]).half()
     found = knn(query, points, 2, backend="dense")
     assert found.distances.tolist() == [[90000.0, 90601.0]]
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_neighbours_are_found_anew_where_calls_are_recorded_or_mapped(norm: int) -> None:
+    first, second = (made("random", 24, seed).view(2, 4, 3, 3)[0] for seed in (0, 1))
+
+    def search(query: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(knn_padded(query, first, 2, norm=norm))
+
+    wanted = search(second)
+    recorded = make_fx(search)(first + 1)(second)
+    assert torch.equal(recorded[1], wanted[1])
+    assert torch.equal(recorded[0], wanted[0])
+    mapped = torch.func.vmap(search)(torch.stack([first, second]))
+    assert torch.equal(mapped[1][1], wanted[1])
+    slope = torch.func.grad(lambda query: search(query)[0].sum())(second)
+    query = second.clone().requires_grad_()
+    torch.testing.assert_close(slope, torch.autograd.grad(search(query)[0].sum(), query)[0])
+
+    def packed(query: Tensor) -> Tensor:
+        return knn(query, first[0], 2, norm=norm).indices
+
+    assert torch.equal(make_fx(packed)(first[0] + 1)(second[0]), packed(second[0]))

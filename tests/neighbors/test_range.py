@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gconvae import neighbors
-from gconvae.neighbors import native, triton
+from gconvae.neighbors import dense, native, triton
 
 BACKENDS = ["torch-cluster", "dense", "native"]
 SCALES = [1e-44, 1e-38, 1e-30, 1e-22, 1e-16, 1.0, 1e18, 1e20, 1e30, 1e37]
@@ -109,3 +109,13 @@ def test_trees_alone_in_any_range() -> None:
 
 def test_the_library_for_a_cpu_was_tested() -> None:
     assert native.available()
+
+
+def test_a_recorded_dense_search_looks_at_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "recording", lambda nodes: True)
+    for scale in SCALES:
+        a, b = clouds(scale, 12)
+        mask = torch.ones(b.shape[:2], dtype=torch.bool)
+        mask[:, ::3] = False
+        found = dense.nearest_padded(a, b, mask)
+        assert torch.equal(found, in_double(a, b, mask))

@@ -7,7 +7,7 @@ from gconvae.metrics.jets.energy_flow import GRAPHS, PRIMES_OF_FOUR, energy_flow
 from gconvae.metrics.jets.energy_mover import cov_mmd, energy_movers_distances
 from gconvae.metrics.jets.momenta import four_momenta, mass, multiplicity, pt
 from gconvae.metrics.jets.particlenet import fpnd
-from gconvae.metrics.jets.physics_distances import fpd, kpd
+from gconvae.metrics.jets.physics_distances import fpd, kernel_median, kpd
 from gconvae.metrics.jets.substructure import n_subjettiness, subjettiness_ratios
 from gconvae.metrics.jets.wasserstein import BatchedW1, w1efp, w1m, w1p
 
@@ -24,6 +24,7 @@ __all__ = [
     "features",
     "fpd",
     "fpnd",
+    "kernel_median",
     "kpd",
     "load",
     "mass",

@@ -97,7 +97,24 @@ def kernel_median(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
 ) -> Estimate:
-    """Median over batches of the kernel distance of degree 4 between vectors (N, D) and (M, D)."""
+    """What :func:`kpd` does with polynomials, of any vectors: kernel distances in batches.
+
+    Args:
+        first: Vectors, shape (N, D).
+        second: Likewise, shape (M, D).
+        num_batches: As in :func:`kpd`.
+        batch_size: Likewise.
+        seed: Of the draws.
+    Returns:
+        Median of the kernel distances of degree 4, and half the width of the middle 68 % of them.
+    Raises:
+        ValueError: If there are fewer than 4 vectors, or a number is too small.
+    Example:
+        >>> vectors = np.random.default_rng(0).standard_normal((2, 300, 5))
+        >>> found = kernel_median(*vectors)
+        >>> abs(found.value) < 4 * found.error
+        True
+    """
     size = min(batch_size, len(first) // 2, len(second) // 2)
     if size < 2 or num_batches < 1:
         raise ValueError(

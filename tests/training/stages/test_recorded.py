@@ -26,7 +26,7 @@ from gconvae.training.stages.stepped import SteppedStage
 @pytest.fixture(autouse=True)
 def in_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the library does in C++ cannot be noted as an operation."""
-    monkeypatch.setattr("gconvae.losses.chamfer.native.available", lambda **given: False)
+    monkeypatch.setattr("gconvae.losses.terms.native.available", lambda **given: False)
 
 
 @pytest.fixture(autouse=True)
