@@ -49,8 +49,8 @@ def f_score(
         >>> f_score(real, real + torch.tensor([[[0.1, 0.0], [3.0, 0.0]]]), radius=0.2)  # 1/2, 1/2
         tensor([0.5000])
     """
-    if not 0 <= radius < math.inf:
-        raise ValueError(f"radius must be at least 0 and finite, got {radius}")
+    if isinstance(radius, bool) or not 0 <= radius < math.inf:
+        raise ValueError(f"radius must be at least 0 and finite, got {radius!r}")
     p = clouds.as_clouds(real, real_mask, name="real")
     q = clouds.as_clouds(generated, generated_mask, name="generated")
     if len(p.points) != len(q.points) or p.points.shape[-1] != q.points.shape[-1]:

@@ -526,7 +526,7 @@ NO_NODES = pyarrow.array([[]], pyarrow.list_(pyarrow.list_(pyarrow.float32())))
         ({"x": [[1.0, 2.0]], "y": [[1.0]]}, "y must have as many numbers as x"),
         ({"points": NO_NODES}, "at least one node"),
         ({"points": [[[1.0, 2.0]], []]}, "cloud 1 has none"),
-        ({"points": [[["a", "b"]]]}, "points must be lists of numbers, got string"),
+        ({"points": [[["a", "b"]]]}, "points must hold real numbers, got string"),
         ({"points": [[[1.0, 2.0]]], "labels": [None]}, "labels must be there for every cloud"),
     ],
 )

@@ -125,6 +125,8 @@ class Lists:
         if values.null_count:
             raise ValueError(f"{self.name} must have a number everywhere, got nulls")
         numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        if not len(numbers):  # empty lists have no type
+            numbers = numbers.astype(np.float32)
         if numbers.dtype == object or not width:
             raise ValueError(f"{self.name} must hold real numbers, got {values.type}")
         return numbers.reshape(-1, width)
