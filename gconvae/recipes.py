@@ -102,7 +102,7 @@ _RECIPES = {
         cost=Cost(network=0.4, prior=0.018, likelihood=0.1, joint=0.12),
     ),
     "digits": Recipe(
-        "all ten digits by one model, conditioned on the label, in more than an hour of one core",
+        "all ten digits by one model, conditioned on the label, in 80 minutes of one core",
         data={"digit": None},
         model={
             "model": "convae-flow",
