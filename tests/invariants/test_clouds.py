@@ -53,10 +53,8 @@ def test_the_order_of_nodes_does_not_depend_on_the_order_they_come_in(
 @cases
 @given(clouds(features=3))
 def test_the_order_is_that_of_pythons_sort(cloud: torch.Tensor) -> None:
-    schema = points("x y") if cloud.shape[-1] == 2 else None
-    if cloud.shape[-1] != 2:
-        return
-    found = sort_nodes(cloud, schema=schema)[0].tolist()
+    cloud = cloud[..., [0, -1]]  # two positions, also of clouds with one feature
+    found = sort_nodes(cloud, schema=points("x y"))[0].tolist()
     assert found == [
         sorted(nodes, key=lambda node: (node[1], node[0])) for nodes in cloud.tolist()
     ]
