@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gconvae.schema import CloudSchema, Feature, Tail
 
-__all__ = ["Pair", "cases", "clouds", "pairs", "random", "schemas"]
+__all__ = ["Pair", "cases", "clouds", "pairs", "random", "schemas", "wide_nodes"]
 
 cases = settings(
     max_examples=200,
@@ -55,6 +55,13 @@ def clouds(draw: st.DrawFn, most: int = 6, features: int = 4) -> Tensor:
     """Clouds in double precision, shape (B, N, F)."""
     shape = tuple(draw(st.integers(1, end)) for end in (3, most, features))
     return _nodes(shape, draw(st.sampled_from(KINDS)), draw(st.integers(0, 10**6)))
+
+
+@st.composite
+def wide_nodes(draw: st.DrawFn) -> Tensor:
+    """Nodes of one cloud in double precision, shape (n, F) with F up to 16."""
+    shape = 1, draw(st.integers(1, 8)), draw(st.integers(1, 16))
+    return _nodes(shape, draw(st.sampled_from(KINDS)), draw(st.integers(0, 10**6)))[0]
 
 
 @st.composite

@@ -9,6 +9,7 @@ from strategies import Pair, cases, clouds, pairs, random, schemas
 
 from gconvae import randomness
 from gconvae.clouds import as_clouds, from_data, in_order, pack, sort_nodes, to_data, unpack
+from gconvae.clouds.labels import as_labels
 from gconvae.scaling import FeatureScaling
 from gconvae.schema import CloudSchema, points
 
@@ -51,13 +52,27 @@ def test_the_order_of_nodes_does_not_depend_on_the_order_they_come_in(
 
 
 @cases
-@given(clouds(features=3))
-def test_the_order_is_that_of_pythons_sort(cloud: torch.Tensor) -> None:
-    cloud = cloud[..., [0, -1]]  # two positions, also of clouds with one feature
-    found = sort_nodes(cloud, schema=points("x y"))[0].tolist()
-    assert found == [
-        sorted(nodes, key=lambda node: (node[1], node[0])) for nodes in cloud.tolist()
-    ]
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=4),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_the_order_is_that_of_pythons_sort(nodes: list[list[tuple[int, int]]]) -> None:
+    given_nodes = torch.tensor(nodes, dtype=torch.float64)
+    wanted = [sorted(cloud, key=lambda node: (node[1], node[0])) for cloud in nodes]
+    found = sort_nodes(given_nodes, schema=points("x y"))[0]
+    assert torch.equal(found, torch.tensor(wanted, dtype=torch.float64))
+
+
+@cases
+@given(st.lists(st.integers(-300, 300), min_size=1, max_size=8), st.booleans())
+def test_labels_say_what_was_given(values: list[int], text: bool) -> None:
+    found = as_labels([str(value) for value in values] if text else values, len(values))
+    names = found.classes
+    said = [names[index] if names else str(index) for index in found.indices.tolist()]
+    assert said == [str(value) for value in values]
 
 
 @cases

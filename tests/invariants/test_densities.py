@@ -68,6 +68,22 @@ def test_a_cut_gaussian_integrates_to_1(seed: int, scale: float, mean: float) ->
 
 
 @cases
+@given(seeds, st.floats(0.02, 2.0), st.floats(0.0, 1.0))
+def test_draws_of_a_cut_gaussian_have_its_density(seed: int, scale: float, mean: float) -> None:
+    likelihood = GaussianLikelihood(num_features=1, lattice=None)
+    likelihood.scale.fill_(scale)
+    where = torch.full((1, 4000, 1), mean, dtype=torch.float64)
+    drawn = likelihood.draw(where, likelihood.noise((1, 4000, 1), random(seed))).flatten()
+    assert float(drawn.min()) >= 0
+    assert float(drawn.max()) <= 1
+    grid = (torch.arange(4000, dtype=torch.float64) + 0.5).view(1, -1, 1) / 4000
+    mass = likelihood.log_prob(grid, where).exp().view(10, -1).mean(1) / 10  # of tenths
+    found = torch.histc(drawn.double(), 10, 0, 1) / 4000
+    # five standard deviations of a share of 4,000
+    assert ((found - mass).abs() < 5 * (mass * (1 - mass).clamp(min=0) / 4000).sqrt() + 1e-3).all()
+
+
+@cases
 @given(seeds, st.integers(1, 4))
 def test_a_mixture_in_one_dimension_integrates_to_1(seed: int, components: int) -> None:
     prior = GaussianMixture(latent_dim=1, components=components)

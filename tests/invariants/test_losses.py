@@ -8,11 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import chamfer_loop
 from strategies import Pair, cases, pairs, random
 
 from gconvae.losses import (
     distance,
+    matched_intensity_chamfer,
     matching_loss,
+    sinkhorn_loss,
     sliced_wasserstein,
     third_axis_chamfer,
 )
@@ -32,6 +35,19 @@ def test_chamfer_is_that_of_a_loop(pair: Pair, backend: str) -> None:
         apart = ((p[m][:, None] - q[n][None]) ** 2).sum(-1)
         wanted.append(apart.min(1).values.sum() + apart.min(0).values.sum())
     close(third_axis_chamfer(*pair, backend=backend), torch.stack(wanted), 1e12)
+
+
+@cases
+@given(pairs(), st.floats(0, 5))
+def test_matched_intensities_are_those_of_a_loop(pair: Pair, weight: float) -> None:
+    if pair.target.shape[-1] == 1:  # a position and its intensity
+        pair = pair._replace(
+            target=pair.target.expand(-1, -1, 2), output=pair.output.expand(-1, -1, 2)
+        )
+    positions = pair.target.shape[-1] - 1
+    found = matched_intensity_chamfer(*pair, num_positions=positions, intensity_weight=weight)
+    wanted = chamfer_loop(*pair, search=positions, intensity_weight=weight)
+    close(found, torch.tensor(wanted, dtype=torch.float64), 1e12)
 
 
 @cases
@@ -92,11 +108,36 @@ def test_matching_is_never_below_chamfer_one_way_or_sliced(pair: Pair) -> None:
 
 
 @cases
-@given(pairs(equal=True), st.floats(-50, 50))
-def test_a_shift_of_both_sides_changes_nothing(pair: Pair, shift: float) -> None:
+@given(
+    pairs(equal=True),
+    st.sampled_from([third_axis_chamfer, matching_loss, sliced_wasserstein]),
+    st.integers(-50, 50),  # whole numbers, which leave lattices what they are
+)
+def test_a_shift_of_both_sides_changes_nothing(pair: Pair, loss: object, shift: int) -> None:
+    options = {"num_projections": 4} if loss is sliced_wasserstein else {}
     moved = pair._replace(target=pair.target + shift, output=pair.output + shift)
     size = float(pair.target.abs().max()) ** 2
-    close(matching_loss(*moved), matching_loss(*pair), size)
+    close(loss(*moved, **options), loss(*pair, **options), size)
+
+
+@cases
+@given(pairs(equal=True), st.integers(-5, 5))
+def test_sinkhorn_is_symmetric_0_on_itself_shifted_and_a_loop(pair: Pair, shift: int) -> None:
+    target, output, first, second = pair
+    target, output = target.remainder(10), output.remainder(10)
+    found = sinkhorn_loss(target, output, first, second)
+    same = {"rtol": 1e-6, "atol": 1e-6}
+    torch.testing.assert_close(found, sinkhorn_loss(output, target, second, first), **same)
+    own = sinkhorn_loss(target, target, first, first)
+    torch.testing.assert_close(own, torch.zeros_like(own), **same)
+    moved = sinkhorn_loss(target + shift, output + shift, first, second)
+    torch.testing.assert_close(moved, found, **same)
+    each = [
+        sinkhorn_loss(p[m].unsqueeze(0), q[n].unsqueeze(0))
+        for p, q, m, n in zip(target, output, first, second, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(each), **same)
+    assert (found >= -1e-6).all()
 
 
 @cases

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Pair, cases, pairs, random
+from oracles import knn_loop
+from strategies import Pair, cases, pairs, random, wide_nodes
 
 from gconvae.clouds import pack
 from gconvae.neighbors import knn_graph, knn_padded, nearest, nearest_both, nearest_padded
@@ -35,6 +37,25 @@ def loop(pair: Pair) -> torch.Tensor:
 def test_nearest_nodes_are_those_of_a_loop(pair: Pair, backend: str) -> None:
     target, output, first, second = pair  # in double precision, as the loop
     assert torch.equal(nearest_padded(target, output, first, second, backend=backend), loop(pair))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@cases
+@given(wide_nodes(), wide_nodes(), st.integers(0, 10**6), st.sampled_from(BACKENDS))
+def test_up_to_16_features_have_the_neighbours_of_a_loop(
+    dtype: torch.dtype, query: torch.Tensor, points: torch.Tensor, seed: int, backend: str
+) -> None:
+    features = min(query.shape[1], points.shape[1])
+    query, points = query[:, :features].to(dtype), points[:, :features].to(dtype)
+    # both clouds have nodes on both sides, where two can be had
+    of_query, of_points = [
+        torch.randint(0, 2, (count,), generator=random(seed)).sort().values
+        for count in (len(query), len(points))
+    ]
+    if not set(of_query.tolist()) <= set(of_points.tolist()):
+        of_query, of_points = torch.zeros_like(of_query), torch.zeros_like(of_points)
+    found = nearest(query, points, of_query, of_points, backend=backend)
+    assert found.tolist() == [row[0] for row in knn_loop(query, points, of_query, of_points, 1)]
 
 
 @cases
