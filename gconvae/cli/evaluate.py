@@ -32,7 +32,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "made",
         type=str,
-        help="run folder of gconvae train, pretrained:eights or :gluon, or file of clouds",
+        help="run folder of gconvae train, or pretrained:eights, :digits or :gluon, or a file "
+        "of clouds",
     )
     parser.add_argument(
         "--against",

@@ -30,7 +30,9 @@ def _parser() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument(
-        "run", type=str, help="run folder of gconvae train, or pretrained:eights, pretrained:gluon"
+        "run",
+        type=str,
+        help="run folder of gconvae train, or pretrained:eights, :digits or :gluon",
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(

@@ -84,6 +84,20 @@ def wait_less_awake() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
+def check_working_folder() -> None:
+    """Torch's matrix products end the process where the folder that it is in was deleted.
+
+    Raises:
+        FileNotFoundError: If there is no such folder any more.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            "the working directory must exist, got one that was deleted: change to another one"
+        ) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -100,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _plain_warnings(), _terminated_like_interrupted(ended):
             words = with_dashes(typed)
+            check_working_folder()
             check_command(words, COMMANDS)
             check_configs(words[1:])
             reader, recipe = parser(), None

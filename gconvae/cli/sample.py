@@ -35,7 +35,9 @@ def _parser() -> ArgumentParser:
         description="Draws new clouds from a trained model.", exit_on_error=False
     )
     parser.add_argument(
-        "run", type=str, help="run folder of gconvae train, or pretrained:eights, pretrained:gluon"
+        "run",
+        type=str,
+        help="run folder of gconvae train, or pretrained:eights, :digits or :gluon",
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_class_arguments(SampleOptions)

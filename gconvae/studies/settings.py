@@ -117,8 +117,13 @@ class Sweep:
         result = "all failed"
         if best is not None:
             result = f"best {in_words(best.options)}: {best.mean:.4g}"
-        count = f"{len(self.settings)} settings, {len(self.seeds)} seeds"
+        count = f"{_counted(len(self.settings), 'setting')}, {_counted(len(self.seeds), 'seed')}"
         return f"<Sweep of {count}, {self.metric}; {result}>"
+
+    def _over_seeds(self) -> str:
+        """What the values are."""
+        seeds = len(self.seeds)
+        return f"mean and error over {seeds} seeds" if seeds > 1 else "of one seed"
 
     def _repr_html_(self) -> str:
         """The table as notebooks show it, the best setting in bold."""
@@ -131,14 +136,13 @@ class Sweep:
                 value += f" ± {setting.error:.2g}"
             cells = [*(str(setting.options.get(name, "-")) for name in names), value]
             rows.append([Bold(cell) if setting is best else cell for cell in cells])
-        caption = f"On validation clouds, mean and error over {len(self.seeds)} seeds"
+        caption = f"On validation clouds, {self._over_seeds()}"
         return html_table([*names, self.metric], rows, caption=caption)
 
     def __str__(self) -> str:
         """A table, the best setting marked, if one has a value."""
         best = self._best()
-        head = f"{self.metric} on validation clouds, mean and error over {len(self.seeds)} seeds"
-        lines = [head]
+        lines = [f"{self.metric} on validation clouds, {self._over_seeds()}"]
         for setting in self.settings:
             value = setting.failure or f"{setting.mean:.4g}"
             if len(setting.values) > 1:
@@ -152,3 +156,7 @@ class Sweep:
 def in_words(options: Mapping[str, Any]) -> str:
     """Options as tables and names of folders have them."""
     return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -394,3 +394,16 @@ def test_threads_that_wait_soon_sleep_unless_somebody_says_otherwise(
     monkeypatch.delitem(sys.modules, "torch")
     wait_less_awake()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_a_deleted_working_directory_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["sample", "pretrained:eights", "--count", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the working directory must exist, got one that was deleted" in said

@@ -356,7 +356,7 @@ def test_a_sweep_is_one_line_for_a_debugger() -> None:
     assert repr(by_hand((0.1, 0.9), (0.4, 0.5))) == (
         "<Sweep of 2 settings, 2 seeds, intensity W1; best beta=1: 0.45>"
     )
-    assert repr(by_hand(())) == "<Sweep of 1 settings, 2 seeds, intensity W1; all failed>"
+    assert repr(by_hand(())) == "<Sweep of 1 setting, 2 seeds, intensity W1; all failed>"
     assert str(by_hand(())).splitlines()[1] == "beta=0   the loss is nan"
 
 
