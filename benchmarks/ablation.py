@@ -1,9 +1,9 @@
-"""What each part is worth: a likelihood alone, told latents, mean, both; and joint steps.
+"""What each part is worth: a likelihood alone, or on latents, mean, both; and joint steps.
 
 Run: python benchmarks/ablation.py [--digit 8|all] [--seeds 3] [--first 0] [--lines both ...]
-The lines of a seed share the network, its flow prior, and the budget; what the likelihood is told
-differs, and the temperatures that validation clouds choose for it. Started beside it with other
-seeds, a second process shares the work; stopped, it goes on when started again.
+The lines of a seed share the network, its flow prior, and the budget; what the likelihood is
+conditioned on differs, and the temperatures that validation clouds choose for it. Started beside
+it with other seeds, a second process shares the work; stopped, it goes on when started again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ from gconvae.studies.experiment import Experiment, Splits
 
 BOTH = ("mean", "latents")
 
-TOLD = {"alone": (), "latents": ("latents",), "mean": ("mean",), "both": BOTH, "joint": BOTH}
-"""What the likelihood of each line is told, beside the label."""
+CONDITION_ON = {
+    "alone": (),
+    "latents": ("latents",),
+    "mean": ("mean",),
+    "both": BOTH,
+    "joint": BOTH,
+}
+"""What the likelihood of each line is conditioned on, beside the label."""
 
 AT_ZERO = "zero"
 """The model of ``both`` with latents of 0."""
@@ -101,9 +107,14 @@ class ZeroPrior(Prior):
 
 def at_zero(model: gconvae.VAE) -> gconvae.VAE:
     """A model whose latents are 0 in its draws and in its likelihood."""
-    told = model.conditioning
+    conditioning = model.conditioning
     model.encoder = ZeroEncoder(model.prior.latent_dim)
-    given = model.prior.latent_dim, told.num_classes, told.ragged, len(told.names)
+    given = (
+        model.prior.latent_dim,
+        conditioning.num_classes,
+        conditioning.ragged,
+        len(conditioning.names),
+    )
     model.prior = ZeroPrior(*given)
     return model
 
@@ -113,12 +124,14 @@ def fitted(out: Path, digit: str, seed: int, line: str, splits: Splits) -> gconv
     folder, steps = out / f"{line}-{digit}-{seed}", STEPS[digit]
     if line == "joint":  # whose network is that of the others until the last stage
         if not (folder / "model.json").exists():
-            text = f"autoregressive(steps={steps - JOINT_STEPS}, told={TOLD[line]})"
+            text = (
+                f"autoregressive(steps={steps - JOINT_STEPS}, condition_on={CONDITION_ON[line]})"
+            )
             train(folder, digit, seed, text, JOINT_STEPS)
     elif not (folder / "model.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         base, began = gconvae.load(network(out, digit, seed)), time.perf_counter()
-        text = f"autoregressive(steps={steps}, told={TOLD[line]})"
+        text = f"autoregressive(steps={steps}, condition_on={CONDITION_ON[line]})"
         model = base.with_likelihood(text, splits.train, valid=splits.valid, seed=seed)
         gconvae.save(model, folder)
         print(f"{folder.name}: {time.perf_counter() - began:.0f} s", flush=True)
@@ -126,7 +139,7 @@ def fitted(out: Path, digit: str, seed: int, line: str, splits: Splits) -> gconv
 
 
 def fitted_at_zero(out: Path, digit: str, seed: int, splits: Splits) -> gconvae.VAE:
-    """The model that is told both, at z = 0."""
+    """The model that is conditioned on both, at z = 0."""
     return at_zero(fitted(out, digit, seed, "both", splits))
 
 
@@ -176,7 +189,9 @@ if __name__ == "__main__":
     parser.add_argument("--digit", default="8", choices=list(STEPS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--lines", nargs="+", default=list(TOLD), choices=list(TOLD))
+    parser.add_argument(
+        "--lines", nargs="+", default=list(CONDITION_ON), choices=list(CONDITION_ON)
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -106,12 +106,12 @@ class Autoencoder(nn.Module):
             raise ValueError("mask must be None for graphs, which have no masked nodes")
         else:
             clouds = as_clouds(points, mask, name=name)
-        given, wanted = clouds.points.shape[-1], self.schema.num_features
-        if given != wanted:
+        features, wanted = clouds.points.shape[-1], self.schema.num_features
+        if features != wanted:
             raise ValueError(
                 f"{name} must have {wanted} features a node like the model "
-                f"({', '.join(self.schema.names)}), got {given}; a new model takes them with "
-                f"num_features={given}"
+                f"({', '.join(self.schema.names)}), got {features}; a new model takes them with "
+                f"num_features={features}"
             )
         mask = clouds.mask.to(self.device)
         points, mask = sort_nodes(clouds.points.to(self.device), mask, self.schema)

@@ -104,8 +104,8 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def exact(*given: P.args, **named: P.kwargs) -> R:
+    def exact(*arguments: P.args, **named: P.kwargs) -> R:
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return function(*given, **named)
+            return function(*arguments, **named)
 
     return exact

@@ -64,9 +64,9 @@ class Recorder:
                 self._directly(tensors)
                 return
         held, graph = self._graphs[key]
-        for ours, given in zip(held, tensors, strict=True):
-            if ours is not None and given is not None:
-                ours.copy_(given, non_blocking=True)
+        for ours, theirs in zip(held, tensors, strict=True):
+            if ours is not None and theirs is not None:
+                ours.copy_(theirs, non_blocking=True)
         graph.replay()
 
     def _directly(self, tensors: tuple[Tensor | None, ...]) -> None:
@@ -83,9 +83,9 @@ class Recorder:
         held = [
             None if part is None else torch.empty_like(part, device=device) for part in tensors
         ]
-        for ours, given in zip(held, tensors, strict=True):
-            if ours is not None and given is not None:
-                ours.copy_(given)
+        for ours, theirs in zip(held, tensors, strict=True):
+            if ours is not None and theirs is not None:
+                ours.copy_(theirs)
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):

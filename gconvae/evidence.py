@@ -71,8 +71,8 @@ def log_likelihood(model: Inferable, clouds: Clouds, samples: int, seed: int) ->
     .. math:: \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x|z_k) \, p(z_k)}{q(z_k|x)}, \quad
         \text{error} = \frac{1}{\sqrt K} \frac{\operatorname{std} w}{\operatorname{mean} w}
 
-    A likelihood that is told neither the mean nor the latents is p(x) itself: then all terms are
-    alike, but for the places of values in the cells of a lattice.
+    A likelihood that is conditioned on neither the mean nor the latents is p(x) itself: then all
+    terms are alike, but for the places of values in the cells of a lattice.
 
     Args:
         model: What has a density.
@@ -115,7 +115,7 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
     points = nn.functional.pad(part.points, (0, 0, 0, missing))
     mask = nn.functional.pad(part.mask, (0, missing))
     whole = torch.arange(CHUNK, device=points.device) % len(points)  # a block, again and again
-    asked, found = model.likelihood.conditioned_on, []
+    asked, log_weights = model.likelihood.conditioned_on, []
     for k in range(samples):
         random = generator(seed, "log likelihood", epoch=number, step=k)
         noise = standard_noise((CHUNK, mean.shape[1]), random)[: len(mean)]
@@ -125,23 +125,23 @@ def _log_weights(model: Inferable, part: Clouds, samples: int, seed: int, number
         unit = model.decode_unit(z, part.labels, nodes, numbers, conditions=part.conditions)
         ends = model.scaling.low, model.scaling.high
         x = model.likelihood.dequantize(points[whole], random, *ends, mask[whole])[: len(z)]
-        told = model.conditioning.told(asked, z, part.labels, part.conditions)
-        log_x = _log_density(model, x, unit, mask, told)
+        known = model.conditioning.likelihood_context(asked, z, part.labels, part.conditions)
+        log_x = _log_density(model, x, unit, mask, known)
         if not (asked.mean or asked.latent_dim):
-            found.append(log_x)
+            log_weights.append(log_x)
             continue
         log_q = posterior.log_prob(z)
         log_p = model.prior.log_prob(z) if context is None else model.prior.log_prob(z, context)
-        found.append(log_x + log_p.double() - log_q.double())
-    return torch.stack(found)
+        log_weights.append(log_x + log_p.double() - log_q.double())
+    return torch.stack(log_weights)
 
 
 def _log_density(
-    model: Inferable, points: Tensor, mean: Tensor, mask: Tensor, told: Tensor | None
+    model: Inferable, points: Tensor, mean: Tensor, mask: Tensor, context: Tensor | None
 ) -> Tensor:
     """Log p(x|z) of clouds in data units, shape (b,)."""
     unit = model.scaling.to_unit(points).masked_fill(~mask.unsqueeze(-1), 0.0)
-    further = model.likelihood.further(told)
+    further = model.likelihood.further(context)
     nats = model.likelihood.cloud_log_prob(unit, mean, mask, **further).double()
     if model.likelihood.has_mass:
         return nats

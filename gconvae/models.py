@@ -94,7 +94,7 @@ def create(
         num_features: F; None = those of the schema, else 3.
         latent_dim: L.
         num_classes: Labels are 0 to ``num_classes - 1``; 0 = clouds have none.
-        ragged: Whether decoder and prior are told the number of nodes of a cloud.
+        ragged: Whether decoder and prior are conditioned on the number of nodes of a cloud.
         schema: What the features are, also of bare arrays that it is trained on; a data set says
             its own. None = :func:`gconvae.schema.usual` until a training.
         conditions: Names of the conditions of a cloud, such as a jet's mass, that decoder, prior
@@ -183,12 +183,12 @@ def describe(model: VAE) -> dict[str, Any]:
                 "or train with out=None"
             )
         described[kind] = {"name": term.name, "options": term.options}
-    told = model.conditioning
-    if told.names:
-        described["conditions"] = list(told.names)
+    conditioning = model.conditioning
+    if conditioning.names:
+        described["conditions"] = list(conditioning.names)
     return described | {
-        "num_classes": told.num_classes,
-        "ragged": told.ragged,
+        "num_classes": conditioning.num_classes,
+        "ragged": conditioning.ragged,
         "schema": model.schema.to_dict(),
     }
 
@@ -211,25 +211,25 @@ def compose(description: Mapping[str, Any], *, seed: int | None = None) -> VAE:
                 f"a model must hold {key} of type {kind.__name__}, got {description.get(key)!r}"
             )
     with initial_weights(seed or 0):
-        made = {
+        parts = {
             kind: registry.create(kind, description[kind]["name"], **description[kind]["options"])
             for kind in KINDS
         }
     schema = CloudSchema.from_dict(description["schema"])
     names = description.get("conditions") or ()
     names = checked_names(names) if names else ()
-    return _assemble(made, schema, description["num_classes"], description["ragged"], seed, names)
+    return _assemble(parts, schema, description["num_classes"], description["ragged"], seed, names)
 
 
 def _assemble(
-    made: Mapping[registry.Kind, nn.Module],
+    parts: Mapping[registry.Kind, nn.Module],
     schema: CloudSchema,
     num_classes: int,
     ragged: bool,
     initial_seed: int | None,
     conditions: Sequence[str],
 ) -> VAE:
-    prior, likelihood = made["prior"], made["likelihood"]
+    prior, likelihood = parts["prior"], parts["likelihood"]
     for kind, part, base in (
         ("prior", prior, Prior),
         ("likelihood", likelihood, Likelihood),
@@ -242,8 +242,8 @@ def _assemble(
     assert isinstance(likelihood, Likelihood)
     likelihood.set_schema(schema)
     return VAE(
-        made["encoder"],
-        made["decoder"],
+        parts["encoder"],
+        parts["decoder"],
         prior,
         FeatureScaling.of(schema),
         likelihood,
@@ -268,10 +268,10 @@ def _create(
         raise ValueError(f"{', '.join(own)} must be the same for all parts, got {kind} {text}")
     wanted = {**shape, **options} if kind in NETWORKS else shape
     taken = registry.accepted(kind, text)
-    given = {name: value for name, value in wanted.items() if name in taken}
-    if kind == "decoder" and "latent_dim" in given:
-        given["latent_dim"] += context  # a decoder gets the context with z
-    return registry.create(kind, text, **given)
+    accepted = {name: value for name, value in wanted.items() if name in taken}
+    if kind == "decoder" and "latent_dim" in accepted:
+        accepted["latent_dim"] += context  # a decoder gets the context with z
+    return registry.create(kind, text, **accepted)
 
 
 def _check_options(

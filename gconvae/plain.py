@@ -40,8 +40,8 @@ def closest(name: Any, known: Iterable[str]) -> str | None:
         ('gaussian', None)
     """
     names = {each.lower(): each for each in reversed([*known])}  # of two, the first one counts
-    found = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=CLOSENESS)
-    return names[found[0]] if found else None
+    matches = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=CLOSENESS)
+    return names[matches[0]] if matches else None
 
 
 def did_you_mean(name: Any, known: Iterable[str], before: str = "") -> str:
@@ -55,5 +55,5 @@ def did_you_mean(name: Any, known: Iterable[str], before: str = "") -> str:
         >>> f"got 'trian'{did_you_mean('trian', ['train', 'sample'])}"
         "got 'trian'; did you mean 'train'?"
     """
-    found = closest(name, known)
-    return "" if found is None else f"; did you mean {before + found!r}?"
+    match = closest(name, known)
+    return "" if match is None else f"; did you mean {before + match!r}?"

@@ -79,7 +79,7 @@ class Recipe:
         return TrainingOptions(**{**self.training, **others})
 
 
-_TOLD = "told=['mean', 'latents']"
+_CONDITION_ON = "condition_on=['mean', 'latents']"
 
 _RECIPES = {
     "slides": Recipe(
@@ -88,12 +88,18 @@ _RECIPES = {
     ),
     "convae-flow": Recipe(
         "the slides' network with a flow prior and an autoregressive likelihood; the best",
-        model={"model": "convae-flow", "likelihood": f"autoregressive(steps=5000, {_TOLD})"},
+        model={
+            "model": "convae-flow",
+            "likelihood": f"autoregressive(steps=5000, {_CONDITION_ON})",
+        },
         cost=Cost(network=0.4, prior=0.018, likelihood=0.1, joint=0.12),
     ),
     "convae-flow-quick": Recipe(
         "the same in shorter stages, for the main command",
-        model={"model": "convae-flow", "likelihood": f"autoregressive(steps=3000, {_TOLD})"},
+        model={
+            "model": "convae-flow",
+            "likelihood": f"autoregressive(steps=3000, {_CONDITION_ON})",
+        },
         training={
             "epochs": 30,
             "learning_rate": 2e-3,
@@ -107,7 +113,7 @@ _RECIPES = {
         model={
             "model": "convae-flow",
             "likelihood": "autoregressive(steps=30000, width=128, heads=4, augmented=0.3, "
-            f"{_TOLD})",
+            f"{_CONDITION_ON})",
             "labels": True,
             "hidden": 512,
         },

@@ -232,19 +232,19 @@ def create(kind: Kind, text: str, **options: Any) -> Any:
     twice = sorted(term.options.keys() & options.keys())
     if twice:
         raise ValueError(f"{kind} must get each option once, got {', '.join(twice)} twice")
-    given = term.options | options
+    arguments = term.options | options
     known = _options_of(part)
-    unknown = sorted(given.keys() - set(known))
+    unknown = sorted(arguments.keys() - set(known))
     if unknown:
         raise ValueError(
             f"options of {kind} {term.name} are {', '.join(known) or 'none'}, "
             f"got {', '.join(unknown)}{did_you_mean(unknown[0], known)}"
         )
     try:
-        return part(**given)
+        return part(**arguments)
     except _UNFIT as error:
         raise ValueError(
-            f"options of {kind} {term.name} must fit it, got {given}: {error}"
+            f"options of {kind} {term.name} must fit it, got {arguments}: {error}"
         ) from error
 
 
@@ -322,12 +322,12 @@ def _remember_options(part: type[Any]) -> None:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
-    def remembering(self: Any, *given: Any, **named: Any) -> None:
-        given = plain(given)
+    def remembering(self: Any, *positional: Any, **named: Any) -> None:
+        positional = plain(positional)
         named = {name: plain(value) for name, value in named.items()}
-        original(self, *given, **named)
+        original(self, *positional, **named)
         if type(self) is part:
-            bound = signature.bind(self, *given, **named)
+            bound = signature.bind(self, *positional, **named)
             bound.apply_defaults()
             options = {name: _json(bound.arguments[name]) for name in _options_of(part)}
             self.part_options = options

@@ -125,10 +125,10 @@ class FeatureScaling(nn.Module):
             tensor([-1.,  0.])
         """
         nodes = points.flatten(0, 1) if mask is None else points[mask]  # (P, F)
-        return cls.seen(schema, nodes.amin(0), nodes.amax(0), known=known)
+        return cls.of_range(schema, nodes.amin(0), nodes.amax(0), known=known)
 
     @classmethod
-    def seen(
+    def of_range(
         cls, schema: CloudSchema, low: Tensor, high: Tensor, *, known: bool = True
     ) -> FeatureScaling:
         """:meth:`fitted` to clouds of which lowest and highest values are known.
@@ -230,7 +230,7 @@ class FeatureScaling(nn.Module):
         )
         return torch.where(moved, held, points)
 
-    def held(self, points: Tensor) -> Tensor:
+    def clamped(self, points: Tensor) -> Tensor:
         """:meth:`hold` that looks at each value by itself and refuses none, for exported graphs.
 
         Args:
@@ -270,8 +270,8 @@ class FeatureScaling(nn.Module):
         """Ends of the ranges after the transforms of heavy tails, each (F,)."""
         return self._bent(self.low), self._bent(self.high)
 
-    def _load_from_state_dict(self, *given: Any, **further: Any) -> None:
-        super()._load_from_state_dict(*given, **further)
+    def _load_from_state_dict(self, *arguments: Any, **further: Any) -> None:
+        super()._load_from_state_dict(*arguments, **further)
         self.is_varied = bool((self.high > self.low).all())
 
     def _bent(self, values: Tensor, *, back: bool = False) -> Tensor:

@@ -49,7 +49,7 @@ class VAE(Autoencoder):
         ragged: Whether decoder and prior are conditioned on the number of nodes.
         initial_seed: Seed of the weights before any training, for the manifest; None = not known.
         schema: What the features are; training takes that of the clouds.
-        conditions: Names of the conditions of a cloud that all but the encoder are told too.
+        conditions: Names of the conditions of a cloud, which all but the encoder get.
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114
     Example:
@@ -169,15 +169,15 @@ class VAE(Autoencoder):
         Raises:
             ValueError: If ``num_samples`` is below 1, or no training cloud had that label.
         """
-        given = {"z": z, "seed": seed, "label": label, "conditions": conditions}
-        return self.returned(self.sample_clouds(num_samples, **given), as_data)
+        options = {"z": z, "seed": seed, "label": label, "conditions": conditions}
+        return self.returned(self.sample_clouds(num_samples, **options), as_data)
 
-    def sample_clouds(self, num_samples: int | None = None, **given: Any) -> Clouds:
+    def sample_clouds(self, num_samples: int | None = None, **options: Any) -> Clouds:
         """:meth:`sample`, with its z, seed, label and conditions, always as ``Clouds``."""
-        return joined(list(self.iter_samples(num_samples, **given)))
+        return joined(list(self.iter_samples(num_samples, **options)))
 
     def iter_samples(
-        self, num_samples: int | None = None, *, part: tuple[int, int] = (0, 1), **given: Any
+        self, num_samples: int | None = None, *, part: tuple[int, int] = (0, 1), **options: Any
     ) -> Iterator[Clouds]:
         """:meth:`sample_clouds` piece by piece: memory is bounded however many are asked for.
 
@@ -190,8 +190,8 @@ class VAE(Autoencoder):
             >>> [len(part.points) for part in model.iter_samples(600, seed=0)]
             [256, 256, 88]
         """
-        seed = given.pop("seed", 0)
-        count, asked = sampling.wanted(self, num_samples, **given)
+        seed = options.pop("seed", 0)
+        count, asked = sampling.checked_request(self, num_samples, **options)
         derive_seed(seed, "sample")  # what is no seed is refused now, not at the first piece
         return sampling.samples(self, count, seed, asked, part)
 

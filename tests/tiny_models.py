@@ -43,7 +43,9 @@ def with_sizes(model: VAE) -> VAE:
 
 def autoregressive(**options: Any) -> VAE:
     """A spline flow, and clouds of four nodes in a plane, drawn node by node on a lattice."""
-    likelihood = "autoregressive(width=8, heads=2, components=3, blocks=[1, 1], told=['latents'])"
+    likelihood = (
+        "autoregressive(width=8, heads=2, components=3, blocks=[1, 1], condition_on=['latents'])"
+    )
     given = {"prior": "nsf(transforms=1, hidden=[8], bins=4)", "likelihood": likelihood} | options
     model = models.create(
         "convae-flow",

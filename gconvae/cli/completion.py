@@ -42,5 +42,5 @@ def script(whole: ArgumentParser, shell: str) -> str:
         raise ModuleNotFoundError(
             'gconvae completion needs shtab: pip install "gconvae[completion]"', name=error.name
         ) from None
-    made: str = whole.get_completion_script(f"shtab-{shell}")
-    return made
+    text: str = whole.get_completion_script(f"shtab-{shell}")
+    return text

@@ -73,10 +73,10 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 
     if figure is not None:
         plots.check_path(figure)
-    made = Path(options.made).expanduser()
-    is_file = made.suffix in SUFFIXES
-    if is_file and not made.exists():
-        raise FileNotFoundError(f"made must be an existing file, got {made}")
+    source = Path(options.made).expanduser()
+    is_file = source.suffix in SUFFIXES
+    if is_file and not source.exists():
+        raise FileNotFoundError(f"made must be an existing file, got {source}")
     if "digit" in explicit and (not is_file or options.against is not None):
         raise ValueError("digit must be given with a file of clouds and without --against only")
     if drawn.label is not None and is_file:
@@ -84,25 +84,25 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     processes = Processes.started()
     with processes.joined():
         if is_file:
-            generated = datasets.from_file(made)
+            generated = datasets.from_file(source)
             samples = _real_clouds(options)
         else:
-            generated = _drawn(made, drawn, processes, options.quiet)
-            samples = _held_out(made, options.against)
+            generated = _drawn(source, drawn, processes, options.quiet)
+            samples = _held_out(source, options.against)
             if drawn.label is not None:
                 samples = {name: _of_label(part, drawn.label) for name, part in samples.items()}
         unlike = samples["real"].schema.difference(generated.schema)
         if unlike:
-            raise ValueError(f"{made} must be compared with clouds of the same kind, {unlike}")
+            raise ValueError(f"{source} must be compared with clouds of the same kind, {unlike}")
         sizes = ", ".join(f"{len(part)} {name}" for name, part in samples.items())
         groups = None if options.metrics is None else options.metrics.replace(" ", "").split(",")
 
-        def begun(record: logging.LogRecord) -> None:
+        def announce(record: logging.LogRecord) -> None:
             takes = duration.in_words(float(record.args[0]))  # type: ignore[index, arg-type]
             if takes and processes.rank == 0 and not options.quiet:
                 print(f"comparing {len(generated)} clouds, {takes} on one core", flush=True)
 
-        with heard_first("gconvae.metrics", begun):
+        with heard_first("gconvae.metrics", announce):
             report = metrics.compare(
                 samples.pop("real"),
                 generated,
@@ -114,7 +114,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
             )
     if processes.rank > 0:
         return  # of several processes, the first one writes
-    print(f"{made} against {_origin(options, made)}: {sizes} clouds\n{report}")
+    print(f"{source} against {_origin(options, source)}: {sizes} clouds\n{report}")
     if out is not None:
         report.save(out)
         print(f"report: {out}")
@@ -171,13 +171,13 @@ def _of_label(data: CloudDataset, label: int | str) -> CloudDataset:
     )
 
 
-def _origin(options: Namespace, made: Path) -> str:
+def _origin(options: Namespace, source: Path) -> str:
     """Where the real clouds come from, in words."""
     if options.against is not None:
         return str(options.against)
     return (
         f"bundled digit {options.digit}"
-        if made.suffix in SUFFIXES
+        if source.suffix in SUFFIXES
         else "held-out clouds of the run"
     )
 

@@ -96,7 +96,7 @@ def _written(model: VAE, file: Path, part: Part, options: Namespace) -> str:
     write(model, file, part)
     if not options.check:
         return ""
-    found = export.agreement(model, file, options.check)
-    if not found.is_good:
-        raise ValueError(f"{part} must agree with the model, got {found}; nothing was written")
-    return f"; {found}"
+    agreement = export.agreement(model, file, options.check)
+    if not agreement.is_good:
+        raise ValueError(f"{part} must agree with the model, got {agreement}; nothing was written")
+    return f"; {agreement}"

@@ -60,7 +60,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     processes = (os.cpu_count() or 1) if options.processes is None else options.processes
     takes = duration.in_words(options.count / RATES[kind] / max(1, processes))
 
-    def begun(_: Any) -> None:
+    def announce(_: Any) -> None:
         if takes and not options.quiet:
             print(
                 f"making {options.count} jets, at most {takes} on {processes} free cores",
@@ -68,7 +68,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
             )
 
     try:
-        with heard_first("gconvae.datasets.simulation", begun):
+        with heard_first("gconvae.datasets.simulation", announce):
             written = make_jets(
                 kind,
                 options.count,

@@ -41,14 +41,14 @@ METRICS = {
 
 
 def _models() -> dict[str, str]:
-    found = {}
+    descriptions = {}
     for name in ready_made.available():
         parts = ready_made.get(name)
-        found[name] = (
+        descriptions[name] = (
             f"encoder {parts.encoder}, decoder {parts.decoder}, "
             f"prior {parts.prior}, likelihood {parts.likelihood}"
         )
-    return found
+    return descriptions
 
 
 def _encoders() -> dict[str, str]:
@@ -88,15 +88,15 @@ def _recipes() -> dict[str, str]:
 def _pretrained() -> dict[str, str]:
     from gconvae.training import run_folder
 
-    found = {}
+    descriptions = {}
     for name in run_folder.pretrained():
         manifest = run_folder.read_manifest(run_folder.PRETRAINED + name)
         config, clouds = manifest["config"], manifest["train"]["clouds"]
         data = config["data"] or f"digit {json.dumps(config['digit'])}"
-        found[run_folder.PRETRAINED + name] = (
+        descriptions[run_folder.PRETRAINED + name] = (
             f"{config['model']}, trained on {clouds} clouds of {data}"
         )
-    return found
+    return descriptions
 
 
 LISTS: Mapping[str, tuple[str, Callable[[], Mapping[str, str]]]] = {

@@ -31,7 +31,7 @@ from gconvae.cli import (
     train,
 )
 from gconvae.cli.command import Command
-from gconvae.cli.messages import one_line, said
+from gconvae.cli.messages import error_message, one_line
 from gconvae.cli.words import (
     ANYWHERE,
     check_command,
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 import_parts(options.parts)
             return COMMANDS[parsed.command].run(options, explicit) or 0
     except WRONG_INPUT as error:
-        print(f"gconvae: error: {_said(error, typed, reader)}", file=sys.stderr)
+        print(f"gconvae: error: {_error_line(error, typed, reader)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         hint = f"; {error}" if str(error) else ""
@@ -222,16 +222,16 @@ def _follow_recipe(
     """
     if command.recipe is None:
         return None
-    found = chosen(words, ["recipe", "data", "digit", "model"])
-    usual = command.recipe(found.get("data"))
-    name = found.get("recipe") or usual
+    settings = chosen(words, ["recipe", "data", "digit", "model"])
+    usual = command.recipe(settings.get("data"))
+    name = settings.get("recipe") or usual
     recipe = recipes.get(name)
     subparser.set_defaults({"recipe": usual, **recipe.options})
-    if "digit" in found:  # which is asked for in the place of the recipe's data
+    if "digit" in settings:  # which is asked for in the place of the recipe's data
         subparser.set_defaults({"data": None})
     if set(words) & {*HELP}:  # elsewhere a recipe that is named is no default
         subparser.set_defaults({"recipe": name})
-        _show_parts(subparser, found.get("model") or recipe.model_options().model)
+        _show_parts(subparser, settings.get("model") or recipe.model_options().model)
     return name
 
 
@@ -248,14 +248,14 @@ def _command_first(words: Sequence[str]) -> list[str]:
     return [*words[first:], *words[:first]]
 
 
-def _said(error: BaseException, typed: Sequence[str], reader: Reader | None) -> str:
+def _error_line(error: BaseException, typed: Sequence[str], reader: Reader | None) -> str:
     """An error in one line, of a command's options if it got so far."""
     if reader is None or not typed or typed[0] not in reader.subparsers:
         return one_line(error)
     actions = reader.subparsers[typed[0]]._actions
     options = {action.dest for action in actions if action.option_strings}
     needed = {action.dest: str(action.help) for action in actions if not action.option_strings}
-    return said(error, typed, options, needed)
+    return error_message(error, typed, options, needed)
 
 
 @contextmanager

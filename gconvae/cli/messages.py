@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gconvae.cli.words import spelled
 from gconvae.plain import did_you_mean
 
-__all__ = ["one_line", "said", "with_options"]
+__all__ = ["one_line", "error_message", "with_options"]
 
 TYPES = {
     "<class 'int'>": "a whole number",
@@ -44,7 +44,7 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def said(
+def error_message(
     error: BaseException,
     words: Sequence[str],
     options: Collection[str],
@@ -106,10 +106,10 @@ def with_options(message: str, words: Sequence[str], options: Collection[str]) -
         >>> with_options("count of clouds", [], ["count"])
         'count of clouds'
     """
-    found = re.match(r"((?:\w+, )*(?:\w+ and )?\w+)( (?:must|needs)\b.*)", message)
-    if found is None:
+    match = re.match(r"((?:\w+, )*(?:\w+ and )?\w+)( (?:must|needs)\b.*)", message)
+    if match is None:
         return message
-    names, rule = found[1], found[2]
+    names, rule = match[1], match[2]
     if not set(re.findall(r"\w+", names)) - {"and"} <= set(options):
         return message
 
@@ -126,10 +126,10 @@ def with_options(message: str, words: Sequence[str], options: Collection[str]) -
 
 def _of_type(message: str) -> str:
     """A value of a wrong type, in the form of all other messages."""
-    found = re.match(r'Parser key "([\w.]+)": (.*)', message)
-    if found is None:
+    match = re.match(r'Parser key "([\w.]+)": (.*)', message)
+    if match is None:
         return message
-    name, rest = found[1].rpartition(".")[2], found[2]
+    name, rest = match[1].rpartition(".")[2], match[2]
     absent = re.match(r"File does not exist: '(.*)'", rest)
     if absent is not None:
         return f"{name} must be an existing file, got {absent[1]}"
@@ -154,10 +154,10 @@ def _missing(
     message: str, words: Sequence[str], options: Collection[str], positionals: Mapping[str, str]
 ) -> str | None:
     """A word that a command needs."""
-    found = re.search(r"the following arguments are required: ([\w.]+)", message)
-    if found is None:
+    match = re.search(r"the following arguments are required: ([\w.]+)", message)
+    if match is None:
         return None
-    name = found[1].rpartition(".")[2]
+    name = match[1].rpartition(".")[2]
     return f"{name.upper()} must be given: {positionals.get(name, name)}"
 
 
@@ -165,20 +165,20 @@ def _without_value(
     message: str, words: Sequence[str], options: Collection[str], positionals: Mapping[str, str]
 ) -> str | None:
     """An option at the end, or before another one."""
-    found = re.match(r"argument (?:-\w/)?--([\w-]+)\S*: expected one argument", message)
-    if found is None:
+    match = re.match(r"argument (?:-\w/)?--([\w-]+)\S*: expected one argument", message)
+    if match is None:
         return None
-    return f"{spelled(found[1].replace('-', '_'), words)} needs a value, got none"
+    return f"{spelled(match[1].replace('-', '_'), words)} needs a value, got none"
 
 
 def _surplus(
     message: str, words: Sequence[str], options: Collection[str], positionals: Mapping[str, str]
 ) -> str | None:
     """Words that no option takes."""
-    found = re.search(r"[Uu]nrecognized arguments: (.*)$", message)
-    if found is None:
+    match = re.search(r"[Uu]nrecognized arguments: (.*)$", message)
+    if match is None:
         return None
-    first = found[1].split()[0]
+    first = match[1].split()[0]
     name = first.partition("=")[0].replace("-", "_")
     if name in options:
         return f"gconvae {words[0]} got {first!r}; did you mean {spelled(name, [])}?"
@@ -191,9 +191,9 @@ def _unknown_key(
     message: str, words: Sequence[str], options: Collection[str], positionals: Mapping[str, str]
 ) -> str | None:
     """An entry of a config file that is no option."""
-    found = re.search(r"[Kk]ey ['\"]([\w.-]+)['\"] is not expected", message)
-    if found is None:
+    match = re.search(r"[Kk]ey ['\"]([\w.-]+)['\"] is not expected", message)
+    if match is None:
         return None
-    name = found[1].rpartition(".")[2]
+    name = match[1].rpartition(".")[2]
     hint = did_you_mean(name, options)
     return f"a config must hold options of gconvae {words[0]}, got {name!r}{hint}"

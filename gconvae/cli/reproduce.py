@@ -34,12 +34,12 @@ def _run(options: Namespace, explicit: Namespace) -> int:
     # of several processes, the first one says it
     is_first = Hardware("auto", begun.get("devices", 1), begun.get("num_nodes", 1)).rank == 0
 
-    def said(_: Any) -> None:
+    def announce(_: Any) -> None:
         takes = duration.in_words(_seconds(manifest, options.epochs))
         if takes and is_first and not options.quiet:
             print(f"training again, {takes}, as long as the run took", flush=True)
 
-    with heard_first("gconvae.training", said):
+    with heard_first("gconvae.training", announce):
         result = reproduce(options.run, epochs=options.epochs, progress=not options.quiet)
     if is_first:
         print(result)

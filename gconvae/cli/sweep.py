@@ -88,12 +88,12 @@ def _run(options: Namespace, explicit: Namespace) -> None:
     data, model = options_of(DataOptions, options), options_of(ModelOptions, options)
     experiment = Experiment(data, model, training)
 
-    def begun(_: Any) -> None:
+    def announce(_: Any) -> None:
         if not options.quiet:
-            print(_said(space, experiment, options), flush=True)
+            print(_summary(space, experiment, options), flush=True)
 
     try:
-        with heard_first("gconvae.training", begun):
+        with heard_first("gconvae.training", announce):
             result = sweep.sweep(
                 space,
                 experiment=experiment,
@@ -117,7 +117,7 @@ def _run(options: Namespace, explicit: Namespace) -> None:
 COMMAND = Command(_run, _parser, "train over options and seeds, and compare", lambda _: "slides")
 
 
-def _said(space: Mapping[str, Any], experiment: Experiment, options: Namespace) -> str:
+def _summary(space: Mapping[str, Any], experiment: Experiment, options: Namespace) -> str:
     """How many trainings there are in all, and what they will take."""
     lists = {name: values for name, values in space.items() if isinstance(values, list)}
     chosen = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]

@@ -89,13 +89,13 @@ def _run(options: Namespace, explicit: Namespace) -> None:
         "progress": not quiet,
     }
 
-    def begun(_: Any) -> None:
+    def announce(_: Any) -> None:
         if rank == 0 and not quiet:
             print(f"{said}, {takes}: {folder}" if takes else f"{said}: {folder}", flush=True)
 
     try:
         # not before fit has accepted the options and begun the folder
-        with heard_first("gconvae.training", begun):
+        with heard_first("gconvae.training", announce):
             try:
                 run = experiment.run(folder, resume=options.resume is not None, **asked)
             except FolderTakenError:
@@ -179,18 +179,18 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
         "reconstructed": model.reconstruct_clouds(test),
         "generated": model.sample_clouds(options.count, seed=options.seed),
     }
-    made = {
+    datasets_of = {
         name: datasets.from_points(*sample, schema=test.schema) for name, sample in samples.items()
     }
-    datasets.to_file(made["generated"], folder / "samples.npz")
+    datasets.to_file(datasets_of["generated"], folder / "samples.npz")
     groups = ["features", "jets"] if are_jets(test.schema) else ["features"]
     reports = {
         name: metrics.compare(test, sample, reference=valid, metrics=groups, seed=options.seed)
-        for name, sample in made.items()
+        for name, sample in datasets_of.items()
     }
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
-    samples = {"real": test.clouds} | {name: sample.clouds for name, sample in made.items()}
+    samples = {"real": test.clouds} | {name: sample.clouds for name, sample in datasets_of.items()}
     plots.save(plots.compare_grids(samples, rows=5, columns=5), folder / "clouds.png")
     if test.schema.picture.cell is not None:
         rasters = plots.compare_grids(samples, rows=5, columns=5, raster=True)
@@ -202,7 +202,7 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     plots.save(plots.loss_curves(run.history), folder / "losses.png")
     _print_result(run, reports)
     if model.conditioning.num_classes:
-        print(class_shares({"real": test, "generated": made["generated"]}), end="\n\n")
+        print(class_shares({"real": test, "generated": datasets_of["generated"]}), end="\n\n")
 
 
 def class_shares(samples: dict[str, CloudDataset]) -> str:
@@ -216,8 +216,8 @@ def class_shares(samples: dict[str, CloudDataset]) -> str:
     number = max(len(count) for count in counts.values())
     lines = [["class", *counts]]
     for label in range(number):
-        found = [c[label] / sum(c) if label < len(c) else 0.0 for c in counts.values()]
-        lines.append([schema.class_name(label), *(f"{100 * share:.1f} %" for share in found)])
+        shares = [c[label] / sum(c) if label < len(c) else 0.0 for c in counts.values()]
+        lines.append([schema.class_name(label), *(f"{100 * share:.1f} %" for share in shares)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "   ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
@@ -251,8 +251,10 @@ def draws_in_words(model: VAE) -> str:
         model: Trained.
     """
     steps = zip(model.schema.features, model.likelihood.step.tolist(), strict=True)
-    found = [f"{each.name} {_fraction(step)} {each.unit}".rstrip() for each, step in steps if step]
-    said = f"drawn on steps of {', '.join(found)}" if found else "drawn on no lattice"
+    in_words = [
+        f"{each.name} {_fraction(step)} {each.unit}".rstrip() for each, step in steps if step
+    ]
+    said = f"drawn on steps of {', '.join(in_words)}" if in_words else "drawn on no lattice"
     counts = zip(model.schema.names, model.likelihood.atoms.counts, strict=True)
     few = [f"{count:,} of {name}" for name, count in counts if count]
     said = f"{said}; values that there are: {', '.join(few)}" if few else said

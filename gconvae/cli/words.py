@@ -193,14 +193,14 @@ def chosen(words: Sequence[str], names: Collection[str]) -> dict[str, Any]:
         >>> chosen(["--epochs", "3", "--recipe=digits", "--help"], ["recipe", "data"])
         {'recipe': 'digits'}
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in pairs(words):
         if name == "config":
             settings = _settings(value)
-            found |= {key: settings[key] for key in names if settings.get(key) is not None}
+            values |= {key: settings[key] for key in names if settings.get(key) is not None}
         elif name in names:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -168,16 +168,16 @@ def _nodes(graph: Any, name: str) -> Tensor:
 
 def _labels(graphs: list[Any]) -> Any:
     """The label of each graph, all as numbers, texts or rows."""
-    given = [getattr(graph, "y", None) for graph in graphs]
-    if all(label is None for label in given):
+    targets = [getattr(graph, "y", None) for graph in graphs]
+    if all(label is None for label in targets):
         return None
-    without = sum(label is None for label in given)
+    without = sum(label is None for label in targets)
     if without:
         raise ValueError(
-            f"data must have a label y on every graph or on none, {without} of {len(given)} "
+            f"data must have a label y on every graph or on none, {without} of {len(targets)} "
             "have none"
         )
-    labels = [_label(label, f"data[{i}].y") for i, label in enumerate(given)]
+    labels = [_label(label, f"data[{i}].y") for i, label in enumerate(targets)]
     texts = sum(isinstance(label, str) for label in labels)
     if texts == len(labels):
         return labels
@@ -194,16 +194,18 @@ def _labels(graphs: list[Any]) -> Any:
 
 def _conditions(graphs: list[Any]) -> Tensor | None:
     """The conditions of each graph, shape (B, C), if they have any."""
-    given = [getattr(graph, "conditions", None) for graph in graphs]
-    if all(each is None for each in given):
+    conditions = [getattr(graph, "conditions", None) for graph in graphs]
+    if all(each is None for each in conditions):
         return None
-    without = sum(each is None for each in given)
+    without = sum(each is None for each in conditions)
     if without:
         raise ValueError(
-            f"data must have conditions on every graph or on none, {without} of {len(given)} "
+            f"data must have conditions on every graph or on none, {without} of {len(conditions)} "
             "have none"
         )
-    rows = [as_floats(each, f"data[{i}].conditions").reshape(-1) for i, each in enumerate(given)]
+    rows = [
+        as_floats(each, f"data[{i}].conditions").reshape(-1) for i, each in enumerate(conditions)
+    ]
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         raise ValueError(f"data must have as many conditions on every graph, got {lengths}")

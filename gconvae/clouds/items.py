@@ -82,7 +82,7 @@ def columns_of(data: Any, name: str) -> Columns:
     if not isinstance(items[0], tuple | list):
         return Columns(items)
     columns: list[list[Any]] = [list(column) for column in zip(*items, strict=True)]
-    found = Columns(columns[0])
+    result = Columns(columns[0])
     for column in columns[1:]:
         is_mask = np.ndim(column[0]) == 1 and getattr(column[0], "dtype", None) in (
             torch.bool,
@@ -90,9 +90,9 @@ def columns_of(data: Any, name: str) -> Columns:
         )
         if is_mask:
             mask = torch.stack([torch.as_tensor(row, device="cpu") for row in column])
-            found = found._replace(mask=mask)
+            result = result._replace(mask=mask)
         else:
             text = isinstance(column[0], str)
             labels = column if text else torch.from_numpy(np.array(column))
-            found = found._replace(labels=labels)
-    return found
+            result = result._replace(labels=labels)
+    return result

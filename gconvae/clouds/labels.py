@@ -62,8 +62,8 @@ def as_labels(labels: Any, num_clouds: int, schema: CloudSchema | None = None) -
         return Labels(torch.from_numpy(numbers), known)
     if numbers.min() >= 0 and numbers.max() < MOST_UNNAMED:
         return Labels(torch.from_numpy(numbers))
-    found, indices = np.unique(numbers, return_inverse=True)
-    return Labels(torch.from_numpy(indices.astype(np.int64)), tuple(str(n) for n in found))
+    distinct, indices = np.unique(numbers, return_inverse=True)
+    return Labels(torch.from_numpy(indices.astype(np.int64)), tuple(str(n) for n in distinct))
 
 
 def label_values(labels: Any, num_clouds: int) -> np.ndarray[Any, Any]:
@@ -104,13 +104,13 @@ def relabelled(
     if not own.classes or not wanted.classes or own.classes == wanted.classes:
         return labels
     there = [wanted.classes.index(c) if c in wanted.classes else -1 for c in own.classes]
-    found = torch.tensor(there, device=labels.device)[labels]
-    if (found < 0).any():
-        stranger = own.classes[int(labels[found < 0][0])]
+    renumbered = torch.tensor(there, device=labels.device)[labels]
+    if (renumbered < 0).any():
+        stranger = own.classes[int(labels[renumbered < 0][0])]
         raise ValueError(
             f"labels must be out of the classes {', '.join(wanted.classes)}, got {stranger!r}"
         )
-    return found
+    return renumbered
 
 
 def _array(labels: Any, num_clouds: int) -> np.ndarray[Any, Any]:
@@ -154,15 +154,15 @@ def _whole(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _named(values: np.ndarray[Any, Any], known: tuple[str, ...]) -> Labels:
-    found, indices = np.unique(values, return_inverse=True)
+    distinct, indices = np.unique(values, return_inverse=True)
     if not known:
         return Labels(
-            torch.from_numpy(indices.astype(np.int64)), tuple(str(name) for name in found)
+            torch.from_numpy(indices.astype(np.int64)), tuple(str(name) for name in distinct)
         )
-    strangers = [str(name) for name in found if name not in known]
+    strangers = [str(name) for name in distinct if name not in known]
     if strangers:
         raise ValueError(
             f"labels must be out of the classes {', '.join(known)}, got {strangers[0]!r}"
         )
-    places = np.array([known.index(name) for name in found], dtype=np.int64)
+    places = np.array([known.index(name) for name in distinct], dtype=np.int64)
     return Labels(torch.from_numpy(places[indices]), known)

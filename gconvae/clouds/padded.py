@@ -80,8 +80,8 @@ class Clouds(_Tensors):
 
     def _replace(self, **changes: Any) -> Clouds:  # what stands beside the tuple stays too
         beside = {"schema": self.schema, "conditions": self.conditions}
-        given = {**self._asdict(), **beside, **changes}
-        return Clouds(**given)
+        values = {**self._asdict(), **beside, **changes}
+        return Clouds(**values)
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (*self, self.schema, self.conditions)

@@ -76,10 +76,10 @@ def as_clouds(
     _check_nodes(points, mask, name)
     # multiplying would keep NaN in masked places
     points = points.masked_fill(~mask.unsqueeze(-1), 0.0)
-    found = as_labels(labels, num_clouds, schema)
-    if found.classes and schema is not None:
-        schema = schema.with_classes(found.classes)
-    indices = None if found.indices is None else found.indices.to(points.device)
+    class_labels = as_labels(labels, num_clouds, schema)
+    if class_labels.classes and schema is not None:
+        schema = schema.with_classes(class_labels.classes)
+    indices = None if class_labels.indices is None else class_labels.indices.to(points.device)
     known = as_conditions(conditions, num_clouds)
     known = None if known is None else known.to(points.device)
     if schema is not None:

@@ -1,10 +1,10 @@
-"""What a cloud is given beside z: its label, its number of nodes, its conditions; who is told."""
+"""What is known of a cloud beside z: its label, its number of nodes, its conditions."""
 
 from __future__ import annotations
 
+from gconvae.conditioning.conditioned_on import MEAN_ALONE, ConditionedOn, conditioned_on
 from gconvae.conditioning.conditions import Conditions, Row, checked_names, chosen_conditions
 from gconvae.conditioning.context import Conditioning, Drawn
-from gconvae.conditioning.told import MEAN_ALONE, Told, told_of
 
 __all__ = [
     "MEAN_ALONE",
@@ -12,8 +12,8 @@ __all__ = [
     "Conditions",
     "Drawn",
     "Row",
-    "Told",
+    "ConditionedOn",
     "checked_names",
     "chosen_conditions",
-    "told_of",
+    "conditioned_on",
 ]

@@ -155,8 +155,8 @@ class Conditions(nn.Module):
         else:
             chosen = self._near(conditions.cpu(), level, first, last)
         drawn = rows[chosen]  # (B, 2 + C)
-        made = drawn[:, 2:] if conditions is None else conditions.cpu()
-        return Row(drawn[:, 0].long(), drawn[:, 1].long(), made.float())
+        own = drawn[:, 2:] if conditions is None else conditions.cpu()
+        return Row(drawn[:, 0].long(), drawn[:, 1].long(), own.float())
 
     def _near(self, conditions: Tensor, level: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """A row out of the nearest ones of each cloud, shape (B,)."""
@@ -189,9 +189,9 @@ def copied_to_cpu(conditions: Conditions) -> Conditions:
     """The module itself on a CPU, else a copy there."""
     if conditions.rows.device.type == "cpu":
         return conditions
-    made = Conditions(conditions.names)
-    made.load_state_dict({name: each.cpu() for name, each in conditions.state_dict().items()})
-    return made.to(conditions.rows.dtype)
+    copied = Conditions(conditions.names)
+    copied.load_state_dict({name: each.cpu() for name, each in conditions.state_dict().items()})
+    return copied.to(conditions.rows.dtype)
 
 
 def chosen_conditions(

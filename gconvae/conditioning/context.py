@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gconvae.clouds import Clouds, as_conditions, as_tensor
+from gconvae.conditioning.conditioned_on import ConditionedOn
 from gconvae.conditioning.conditions import Conditions
-from gconvae.conditioning.told import Told
 from gconvae.cuda_graphs import recording
 from gconvae.registry import check_counts
 
@@ -239,10 +239,14 @@ class Conditioning(nn.Module):
         device = self.counts.device
         return torch.cat([c.to(device) for c in columns], dim=1) if columns else None  # (B, C)
 
-    def told(
-        self, wanted: Told, z: Tensor, labels: Tensor | None = None, conditions: Any = None
+    def likelihood_context(
+        self,
+        wanted: ConditionedOn,
+        z: Tensor,
+        labels: Tensor | None = None,
+        conditions: Any = None,
     ) -> Tensor | None:
-        """What a likelihood is told beside the mean: latents, label, conditions.
+        """What a likelihood is conditioned on beside the mean: latents, label, conditions.
 
         Args:
             wanted: What it asks for.
@@ -252,17 +256,17 @@ class Conditioning(nn.Module):
         Returns:
             Shape (B, C); None where C is 0.
         """
-        told = [z] if wanted.latent_dim else []
+        parts = [z] if wanted.latent_dim else []
         if wanted.num_classes or wanted.num_conditions:
             context = self.context(z.shape[0], labels, None, conditions)
             assert context is not None
             # how many nodes there are is in a mask
             ends = [self.num_classes, self.num_classes + int(self.ragged)]
             label, _, condition = context.to(z).tensor_split(ends, dim=1)
-            told += [label] * bool(wanted.num_classes) + [condition] * bool(wanted.num_conditions)
-        return torch.cat(told, dim=1) if told else None
+            parts += [label] * bool(wanted.num_classes) + [condition] * bool(wanted.num_conditions)
+        return torch.cat(parts, dim=1) if parts else None
 
-    def check_told(self, wanted: Told, latent_dim: int) -> None:
+    def check_likelihood(self, wanted: ConditionedOn, latent_dim: int) -> None:
         """Refuses a likelihood that asks for what there is not.
 
         Args:
@@ -357,10 +361,10 @@ class Conditioning(nn.Module):
 
     def _by_name(self, conditions: Mapping[str, Any], num_clouds: int, name: str) -> Tensor:
         """A column for each name, shape (B, C)."""
-        asked, given = ", ".join(self.names), ", ".join(map(str, conditions))
+        asked, received = ", ".join(self.names), ", ".join(map(str, conditions))
         if set(conditions) != set(self.names):
             raise ValueError(
-                f"{name} must be given for {asked}, got some for {given or 'nothing'}"
+                f"{name} must be given for {asked}, got some for {received or 'nothing'}"
             )
         columns = []
         for wanted in self.names:

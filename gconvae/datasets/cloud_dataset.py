@@ -155,17 +155,17 @@ def _changed(
         *kept, rows = from_data(graphs)
         return as_clouds(*kept, name="the filtered clouds", schema=schema, conditions=rows)
     *changed, rows = from_data([transform(graph) for graph in graphs])
-    made = as_clouds(*changed, name="transformed clouds", conditions=rows)
-    nodes = made.points[made.mask]  # (P, F)
+    transformed = as_clouds(*changed, name="transformed clouds", conditions=rows)
+    nodes = transformed.points[transformed.mask]  # (P, F)
     inferred = schemas.from_numbers(nodes.numpy())
     if schema is not None and schema.num_features == inferred.num_features:
         inferred = _called_alike(inferred, schema)
-    count = 0 if made.conditions is None else made.conditions.shape[1]
+    count = 0 if transformed.conditions is None else transformed.conditions.shape[1]
     known = () if schema is None else schema.conditions
     inferred = inferred.replace(conditions=known if len(known) == count else ())
     inferred = inferred.with_conditions(count)
-    points, mask = sort_nodes(made.points, made.mask, inferred)
-    return Clouds(points, mask, made.labels, inferred, made.conditions)
+    points, mask = sort_nodes(transformed.points, transformed.mask, inferred)
+    return Clouds(points, mask, transformed.labels, inferred, transformed.conditions)
 
 
 def _called_alike(inferred: CloudSchema, original: CloudSchema) -> CloudSchema:

@@ -75,8 +75,8 @@ class CloudFile(Dataset["Data"]):
         known = known_schema(self._source, schema)
         classes = () if known is None else known.classes
         self._label_names = LabelNames(self._source, classes)
-        found = _found_schema(self._source, known).with_classes(self._label_names.classes)
-        self._schema = found.with_conditions(layout.num_conditions)
+        inferred = _inferred_schema(self._source, known).with_classes(self._label_names.classes)
+        self._schema = inferred.with_conditions(layout.num_conditions)
 
     @property
     def path(self) -> Path:
@@ -222,20 +222,20 @@ def _check_features(source: Source, schema: CloudSchema | None) -> None:
         )
 
 
-def _found_schema(source: Source, known: CloudSchema | None) -> CloudSchema:
+def _inferred_schema(source: Source, known: CloudSchema | None) -> CloudSchema:
     """The known schema or that of a sample, which is also looked at for what is doubtful."""
     layout = source.layout
     is_single = layout.dtype.kind == "f" and layout.dtype.itemsize <= 4
     if known is not None and layout.has_mask and is_single:
         return known  # nothing would be learned from numbers
     sample = source.rows(_spread_rows(layout.num_clouds, _cloud_bytes(source)))
-    found = from_points(
+    dataset = from_points(
         *(sample.points, sample.mask),
         schema=known,
         name=f"points of {source.path}",
         conditions=sample.conditions,
     )
-    return with_names(found.schema, layout.names) if known is None else found.schema
+    return with_names(dataset.schema, layout.names) if known is None else dataset.schema
 
 
 def known_schema(source: Source, schema: CloudSchema | None) -> CloudSchema | None:

@@ -65,11 +65,11 @@ def from_points(
         _warn_of_transposed(clouds, name)
     if not was_masked and clouds.is_full:
         _warn_of_padding(clouds, name)
-    found = as_labels(labels, clouds.num_clouds, schema)
+    class_labels = as_labels(labels, clouds.num_clouds, schema)
     rows = None if clouds.conditions is None else clouds.conditions.cpu()
     schema = _schema_of(clouds, schema).with_conditions(0 if rows is None else rows.shape[1])
-    if found.classes:
-        schema = schema.with_classes(found.classes)
+    if class_labels.classes:
+        schema = schema.with_classes(class_labels.classes)
     kept = clouds.points.detach().cpu()
     if not any(feature.offset for feature in schema.features):
         with np.errstate(over="ignore"):
@@ -79,7 +79,7 @@ def from_points(
                 f"{name} must be finite in float32, got {clouds.points.abs().max():g}"
             )
     kept, real = sort_nodes(kept, clouds.mask.cpu(), schema)
-    indices = None if found.indices is None else found.indices.cpu()
+    indices = None if class_labels.indices is None else class_labels.indices.cpu()
     return CloudDataset(Clouds(kept, real, indices, schema, rows))
 
 
@@ -93,11 +93,11 @@ def _schema_of(clouds: Clouds, schema: CloudSchema | None) -> CloudSchema:
         return schema
     if any(feature.offset for feature in schema.features):
         return schema
-    found = schemas.with_offsets(schema, nodes)
-    if found != schema:
-        for sentence in schemas.findings(found):
+    inferred = schemas.with_offsets(schema, nodes)
+    if inferred != schema:
+        for sentence in schemas.findings(inferred):
             warnings.warn(sentence, stacklevel=3)
-    return found
+    return inferred
 
 
 def _warn_of_transposed(clouds: Clouds, name: str) -> None:

@@ -57,11 +57,13 @@ class LabelNames:
                 stranger = values[self._numbers[places] != values][0]
                 raise ValueError(f"labels must be those of the opened file, got {stranger}")
             return torch.from_numpy(places)
-        found = as_labels(labels, len(labels), schema)
-        if found.classes != schema.classes:
-            raise ValueError(f"labels must be 0 to {MOST_UNNAMED - 1}, got {found.classes[-1]}")
-        assert found.indices is not None
-        return found.indices
+        class_labels = as_labels(labels, len(labels), schema)
+        if class_labels.classes != schema.classes:
+            raise ValueError(
+                f"labels must be 0 to {MOST_UNNAMED - 1}, got {class_labels.classes[-1]}"
+            )
+        assert class_labels.indices is not None
+        return class_labels.indices
 
 
 def clouds_of_rows(

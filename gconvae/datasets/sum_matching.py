@@ -49,32 +49,34 @@ def matched_sums(generated: Any, real: Any, *, schema: CloudSchema | None = None
         >>> round(moved.points[..., 2].sum(1).mean().item(), 2)  # 0.87, not 0.78
         0.87
     """
-    made, seen = as_sample(generated, "generated"), as_sample(real, "real")
-    known = [schema, made.schema, seen.schema]
+    drawn, seen = as_sample(generated, "generated"), as_sample(real, "real")
+    known = [schema, drawn.schema, seen.schema]
     schema = next((each for each in known if each is not None), None)
     if schema is None or not schema.weight:
         raise ValueError("schema must name the weight of a node, got one without")
     column, positions = schema.index(schema.weight), schema.num_positions
-    for name, sample in (("generated", made), ("real", seen)):
+    for name, sample in (("generated", drawn), ("real", seen)):
         if sample.points.shape[-1] != schema.num_features:
             raise ValueError(
                 f"{name} must have {schema.num_features} features a node "
                 f"({', '.join(schema.names)}), got {sample.points.shape[-1]}"
             )
-    made, seen = (_unwound(sample, schema.features[:positions]) for sample in (made, seen))
-    wanted, found = (
+    drawn, seen = (_unwound(sample, schema.features[:positions]) for sample in (drawn, seen))
+    real_sums, drawn_sums = (
         _sums(seen, column, positions, "real"),
-        _sums(made, column, positions, "generated"),
+        _sums(drawn, column, positions, "generated"),
     )
-    target = np.stack([_of_rank(wanted[:, k], found[:, k]) for k in range(1 + positions)], axis=1)
-    points = made.points.double().clone()
-    scale = torch.from_numpy(target[:, 0] / found[:, 0])  # (B,)
-    shift = torch.from_numpy(target[:, 1:] - found[:, 1:])  # (B, D)
+    target = np.stack(
+        [_of_rank(real_sums[:, k], drawn_sums[:, k]) for k in range(1 + positions)], axis=1
+    )
+    points = drawn.points.double().clone()
+    scale = torch.from_numpy(target[:, 0] / drawn_sums[:, 0])  # (B,)
+    shift = torch.from_numpy(target[:, 1:] - drawn_sums[:, 1:])  # (B, D)
     points[..., column] *= scale[:, None]
     points[..., :positions] += shift[:, None]
-    points = points.masked_fill(~made.mask.unsqueeze(-1), 0.0).to(made.points)
-    conditions = () if made.schema is None else made.schema.conditions
-    return made._replace(points=points, schema=schema.replace(conditions=conditions))
+    points = points.masked_fill(~drawn.mask.unsqueeze(-1), 0.0).to(drawn.points)
+    conditions = () if drawn.schema is None else drawn.schema.conditions
+    return drawn._replace(points=points, schema=schema.replace(conditions=conditions))
 
 
 def _unwound(sample: Clouds, positions: Sequence[Feature]) -> Clouds:
@@ -99,8 +101,10 @@ def _sums(sample: Clouds, column: int, positions: int, name: str) -> Array:
     return sums
 
 
-def _of_rank(wanted: Array, found: Array) -> Array:
+def _of_rank(real: Array, generated: Array) -> Array:
     """Real values at the ranks of generated ones."""
-    ranks = np.empty(len(found))
-    ranks[np.argsort(found, kind="stable")] = (np.arange(len(found)) + 0.5) / len(found)
-    return np.quantile(wanted, ranks, method="hazen")  # the k-th of n has the rank (k - 0.5) / n
+    ranks = np.empty(len(generated))
+    ranks[np.argsort(generated, kind="stable")] = (np.arange(len(generated)) + 0.5) / len(
+        generated
+    )
+    return np.quantile(real, ranks, method="hazen")  # the k-th of n has the rank (k - 0.5) / n

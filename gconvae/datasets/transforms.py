@@ -53,8 +53,8 @@ def affine(
     as not. Intensities and other features stay.
 
     Such clouds are not of the distribution that is to be learned: a digit is not mirrored. So a
-    model that learns from them has to be told the changes, and is later asked for clouds without
-    any. It then shares what it learns among all, and nothing leaks into what it draws.
+    model that learns from them has to be conditioned on the changes, and is later asked for clouds
+    without any. It then shares what it learns among all, and nothing leaks into what it draws.
 
     Args:
         points: Clouds, the first two features positions of one scale, shape (B, N, F).

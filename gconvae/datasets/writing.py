@@ -138,14 +138,14 @@ class _CheckedParts:
 
     def _indices(self, labels: Any, num_clouds: int) -> NDArray[Any]:
         known = () if self.schema is None else self.schema.classes
-        found = as_labels(labels, num_clouds, self.schema)
-        if found.classes != known:  # the next part may have other ones
+        class_labels = as_labels(labels, num_clouds, self.schema)
+        if class_labels.classes != known:  # the next part may have other ones
             raise ValueError(
                 f"labels of parts must be 0 to {MOST_UNNAMED - 1}, or of classes that the schema "
-                f"names, got {', '.join(found.classes[:3])}"
+                f"names, got {', '.join(class_labels.classes[:3])}"
             )
-        assert found.indices is not None
-        return found.indices.cpu().numpy()
+        assert class_labels.indices is not None
+        return class_labels.indices.cpu().numpy()
 
     def _check_kinds(self, arrays: Arrays) -> None:
         kinds = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -94,8 +96,9 @@ def model_card(
     """A model's README for the hub, with the front matter that the hub reads.
 
     It says how to load the model, the schema of its clouds, the training data, settings, seed and
-    command, metrics with error bars beside the real-against-real baseline, licence and versions. A
-    model alone does not know how it was trained; a run or a run folder does.
+    command, metrics with error bars beside the real-against-real baseline (in the front matter
+    too, as ``model-index``), licence and versions. A model alone does not know how it was
+    trained; a run or a run folder does.
 
     Args:
         source: A model, a :class:`gconvae.Run`, or whatever :func:`gconvae.load` takes.
@@ -122,7 +125,7 @@ def model_card(
     config = known.manifest.get("config", {})
     stated = license or _license_of(config)
     sections = [
-        _front_matter(stated),
+        _front_matter(stated, folder, known),
         f"# {markdown_text(folder)}\n\n{_summary(known.model)}",
         f"## Use\n\n{_use(known.model, name)}",
         f"## Schema\n\n{_schema(known.model.schema)}",
@@ -138,21 +141,54 @@ def model_card(
 
 def _reports(folder: Path) -> dict[str, Report]:
     """Reports that lie in a run folder."""
-    found = sorted(folder.glob("report_*.json"))
-    return {path.stem.removeprefix("report_"): Report.load(path) for path in found}
+    reports = sorted(folder.glob("report_*.json"))
+    return {path.stem.removeprefix("report_"): Report.load(path) for path in reports}
 
 
-def _front_matter(license: str | None) -> str:
+def _front_matter(license: str | None, folder: str, known: Source) -> str:
     lines = ["library_name: gconvae", "pipeline_tag: other", "tags:"]
     lines += [f"- {tag}" for tag in ("gconvae", "point-cloud", "variational-autoencoder")]
+    results = _results(known)
+    if results:  # JSON is YAML
+        lines.append(f"model-index: {json.dumps([{'name': folder, 'results': results}])}")
     stated = [] if license is None else [f"license: {license}"]
     return "\n".join(["---", *stated, *lines, "---"])
 
 
+def _results(known: Source) -> list[dict[str, Any]]:
+    """Figures of generated clouds in the form of the hub's ``model-index``."""
+    name, split = (
+        ("generated", "test") if "generated" in known.reports else ("valid", "validation")
+    )
+    rows = known.reports[name].rows if name in known.reports else ()
+    metrics = [
+        {
+            "type": row.metric,
+            "name": f"{row.name} {row.metric}{f' ({row.unit})' if row.unit else ''}",
+            "value": row.value,
+            "args": {"error": row.error, "real_against_real": row.floor, "real_95": row.floor_95},
+        }
+        for row in rows
+        if all(map(math.isfinite, (row.value, row.error, row.floor, row.floor_95)))
+    ]
+    if not metrics:
+        return []
+    config = known.manifest.get("config", {})
+    kind = {"digits": "superpixel digits", "jets": "jets", None: "custom clouds"}[_bundled(config)]
+    detail = {"digits": config.get("digit"), "jets": config.get("data"), None: None}[
+        _bundled(config)
+    ]
+    dataset = {"type": "point clouds", "name": kind, "split": split}
+    if detail is not None:
+        dataset["config"] = str(detail)
+    task = {"type": "other", "name": "generation of point clouds"}
+    return [{"task": task, "dataset": dataset, "metrics": metrics}]
+
+
 def _summary(model: VAE) -> str:
-    schema, told = model.schema, model.conditioning
+    schema, conditioning = model.schema, model.conditioning
     kind = f" ({markdown_text(schema.name)})" if schema.name else ""
-    nodes = f"{'up to ' * told.ragged}{told.num_points} nodes"
+    nodes = f"{'up to ' * conditioning.ragged}{conditioning.num_points} nodes"
     numbers = sum(parameter.numel() for parameter in model.parameters())
     return (
         f"A variational autoencoder that generates sparse clouds{kind} of {nodes} with "
@@ -162,14 +198,14 @@ def _summary(model: VAE) -> str:
 
 
 def _use(model: VAE, name: str) -> str:
-    told = model.conditioning
-    shape = f"(1000, {told.num_points}, {model.schema.num_features})"
+    conditioning = model.conditioning
+    shape = f"(1000, {conditioning.num_points}, {model.schema.num_features})"
     calls = [
         "import gconvae",
         f'model = gconvae.load("hf:{name}")',
         f"clouds = model.sample_clouds(1000, seed=0)  # points {shape}, mask, in data units",
     ]
-    if told.num_classes:
+    if conditioning.num_classes:
         calls.append("of_one_class = model.sample_clouds(1000, seed=0, label=0)")
     install = _fenced('pip install "gconvae[hub]"', "shell")
     return f"{install}\n\n{_fenced(chr(10).join(calls), 'python')}"

@@ -69,11 +69,11 @@ def agreement(
     inputs = noise_of(model, count, seed)
     drawn = model.sample_clouds(count, seed=seed)
     if read_metadata(file)["part"] == "sampler":
-        (found,) = run_file(file, inputs)
+        (outputs,) = run_file(file, inputs)
         scaling = model.scaling
         width = (scaling.high - scaling.low).cpu().numpy()
         width = np.where(width > 0, width, 1.0)
-        apart = np.abs(found - drawn.points.cpu().numpy()) / width
+        apart = np.abs(outputs - drawn.points.cpu().numpy()) / width
         is_discrete = model.likelihood.rounds or model.likelihood.has_mass
     else:
         clouds = {"points": drawn.points.cpu().numpy()}
@@ -105,9 +105,9 @@ def run_file(file: str | os.PathLike[str], inputs: dict[str, Any]) -> list[Any]:
     if path.suffix == ".pt2":
         program = torch.export.load(path).module()
         with torch.no_grad():
-            made = program(*map(torch.from_numpy, inputs.values()))
-        made = [made] if isinstance(made, torch.Tensor) else made
-        return [each.numpy() for each in made]
+            tensors = program(*map(torch.from_numpy, inputs.values()))
+        tensors = [tensors] if isinstance(tensors, torch.Tensor) else tensors
+        return [each.numpy() for each in tensors]
     runtime = runtime_package()
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs: list[Any] = session.run(None, inputs)

@@ -51,14 +51,14 @@ def scan(
     first, second = len(carried), len(carried) + len(sequences)
 
     def flat(*parts: Tensor) -> list[Tensor]:
-        given = list(parts)
-        after, results = body(given[:first], given[first:second], given[second:])
+        copies = list(parts)
+        after, results = body(copies[:first], copies[first:second], copies[second:])
         return [*after, *results]
 
     # of its own: a loop refuses tensors that lie in the same memory, as views of a parameter do
-    given = [[each.clone() for each in some] for some in (carried, sequences, constants)]
-    made = scan_op(flat, given[0], given[1], tuple(given[2]))
-    return list(made[:first]), list(made[first:])
+    copies = [[each.clone() for each in some] for some in (carried, sequences, constants)]
+    outputs = scan_op(flat, copies[0], copies[1], tuple(copies[2]))
+    return list(outputs[:first]), list(outputs[first:])
 
 
 def tensors_of(one: object) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def described(part: Encoder | Sampler) -> dict[str, Any]:
         part: Encoder or sampler.
     """
     model = part.model
-    schema, told = model.schema, model.conditioning
+    schema, conditioning = model.schema, model.conditioning
     ends = [model.scaling.leave(end).tolist() for end in (model.scaling.low, model.scaling.high)]
     features = [
         {"name": feature.name, "unit": feature.unit, "low": low, "high": high}
@@ -47,16 +47,16 @@ def described(part: Encoder | Sampler) -> dict[str, Any]:
         "part": "encoder" if isinstance(part, Encoder) else "sampler",
         "inputs": [port.described() for port in part.inputs],
         "outputs": [port.described() for port in part.outputs],
-        "num_points": told.num_points,
+        "num_points": conditioning.num_points,
         "features": features,
         "node_order": order,
         "schema": schema.to_dict(),
     }
-    if told.num_classes:
-        names = list(map(str, schema.classes)) or list(map(str, range(told.num_classes)))
+    if conditioning.num_classes:
+        names = list(map(str, schema.classes)) or list(map(str, range(conditioning.num_classes)))
         content["classes"] = names
-    if told.num_classes or not told.always_full:
-        content["counts"] = told.counts.long().tolist()
+    if conditioning.num_classes or not conditioning.always_full:
+        content["counts"] = conditioning.counts.long().tolist()
     return content
 
 
@@ -80,11 +80,11 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"file must exist, {path} does not")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"file must be at most {LARGEST:,} bytes, got {path} with more")
-    found = _of_archive(path) if zipfile.is_zipfile(path) else _of_onnx(path)
-    if found is None:
+    text = _of_archive(path) if zipfile.is_zipfile(path) else _of_onnx(path)
+    if text is None:
         raise ValueError(f"file must be exported by gconvae, got {path} without its metadata")
     try:
-        content = json_text.parsed(found)
+        content = json_text.parsed(text)
     except ValueError as error:
         raise ValueError(
             f"file must hold metadata as gconvae writes it, {path} does not: {error}"
@@ -100,14 +100,14 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
 def _of_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [each for each in archive.infolist() if each.filename.split("/")[-1] == KEY]
-            if not found:
+            entries = [each for each in archive.infolist() if each.filename.split("/")[-1] == KEY]
+            if not entries:
                 return None
-            if len(found) > 1 or found[0].file_size > json_text.LARGEST:
+            if len(entries) > 1 or entries[0].file_size > json_text.LARGEST:
                 raise ValueError(
                     f"it must hold {KEY} once, of at most {json_text.LARGEST:,} bytes"
                 )
-            return archive.read(found[0]).decode()
+            return archive.read(entries[0]).decode()
     except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error,
             zipfile.BadZipFile) as error:  # fmt: skip
         raise ValueError(f"file must be a whole .pt2, got {path}: {error}") from None

@@ -33,10 +33,10 @@ def parsed(name: str) -> Repository:
         >>> parsed("me/eights@v1")
         Repository(name='me/eights', revision='v1')
     """
-    found = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if found is None or "--" in found[1] or ".." in name:
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None or "--" in match[1] or ".." in name:
         raise ValueError(
             'a model of the hub must be named "user/name", when loaded "hf:user/name" or '
             f'"hf:user/name@revision", got {name!r}'
         )
-    return Repository(found[1], found[2])
+    return Repository(match[1], match[2])

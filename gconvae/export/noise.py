@@ -34,19 +34,19 @@ def noise_of(model: VAE, count: int, seed: int = 0) -> dict[str, Any]:
         raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
     inputs, _ = sampler_ports(model)
     names = {port.name for port in inputs}
-    given, numbers = random_numbers(model, count, seed)
+    ports, numbers = random_numbers(model, count, seed)
     latent = numbers.latent
     assert latent is not None
-    found = {
+    arrays = {
         "latent_noise": latent[:, 1:] if "component_noise" in names else latent,
         "component_noise": latent[:, :1],
         "node_noise": numbers.node,
         "likelihood_noise": numbers.likelihood,
-        "label": given.labels,
-        "mask": given.mask,
-        "conditions": given.conditions,
+        "label": ports.labels,
+        "mask": ports.mask,
+        "conditions": ports.conditions,
     }
-    wanted = {port.name: (found[port.name], getattr(torch, port.dtype)) for port in inputs}
+    wanted = {port.name: (arrays[port.name], getattr(torch, port.dtype)) for port in inputs}
     return {
         name: each.to(dtype).contiguous().numpy()
         for name, (each, dtype) in wanted.items()

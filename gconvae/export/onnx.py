@@ -73,7 +73,7 @@ def _translated(part: Encoder | Sampler) -> Any:
     """The ONNX model of a part."""
     program = traced(part)
     with torch.no_grad(), quiet(), named_error(part, "ONNX"):
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             (),
             dynamo=True,
@@ -83,8 +83,8 @@ def _translated(part: Encoder | Sampler) -> Any:
             output_names=[port.name for port in part.outputs],
             custom_translation_table=_translations(),
         )
-        assert made is not None
-        proto = made.model_proto
+        assert exported is not None
+        proto = exported.model_proto
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     return proto

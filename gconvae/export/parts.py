@@ -53,16 +53,16 @@ class Sampler(nn.Module):
         self.kind = kind_of(model, 1)
         self._prepare()
 
-    def forward(self, *given: Tensor) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor:
         """Clouds, shape (B, N, F)."""
-        named = dict(zip((port.name for port in self.inputs), given, strict=True))
-        model, told = self.model, self.model.conditioning
+        named = dict(zip((port.name for port in self.inputs), tensors, strict=True))
+        model, conditioning = self.model, self.model.conditioning
         labels, mask = named.get("label"), named.get("mask")
         conditions = named.get("conditions")
         numbers = named["latent_noise"]
         if "component_noise" in named:
             numbers = torch.cat([named["component_noise"], numbers], dim=1)
-        context = told.context(numbers.shape[0], labels, mask, conditions)
+        context = conditioning.context(numbers.shape[0], labels, mask, conditions)
         context = None if context is None else context.to(model.scaling.low)
         z = self.prior(numbers, context).to(model.scaling.low.dtype)
         noise = named.get("likelihood_noise", numbers[:, :0])
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         """Mean and log-variance, shape (B, L) each."""
         model = self.model
         points, mask = sort_nodes(points, mask, model.schema)
-        points = model.scaling.held(model.scaling.enter(points).to(model.scaling.low))
+        points = model.scaling.clamped(model.scaling.enter(points).to(model.scaling.low))
         scaled = model.scaling.scale(points).masked_fill(~mask.unsqueeze(-1), 0.0)
         posterior = as_posterior(self.encoder(scaled, mask), self.encoder)
         return posterior.mean, 2 * posterior.stddev.log()

@@ -55,8 +55,8 @@ class Port(NamedTuple):
 
 def sampler_ports(model: VAE) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Inputs and outputs of the sampler of a model."""
-    told, random = model.conditioning, torch.Generator().manual_seed(0)
-    nodes, features = told.num_points, model.schema.num_features
+    conditioning, random = model.conditioning, torch.Generator().manual_seed(0)
+    nodes, features = conditioning.num_points, model.schema.num_features
     real = _name(model.scaling.low.dtype)
     inputs: list[Port] = []
     shape: tuple[int | str, ...]
@@ -75,15 +75,15 @@ def sampler_ports(model: VAE) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         drawn = UNIFORM if is_uniform else NORMAL
         shape = (BATCH, *noise.shape[1:])
         inputs.append(Port("likelihood_noise", shape, dtype, "noise of the likelihood", drawn))
-    if told.num_classes:
-        names = ", ".join(map(str, model.schema.classes)) or f"0 to {told.num_classes - 1}"
+    if conditioning.num_classes:
+        names = ", ".join(map(str, model.schema.classes)) or f"0 to {conditioning.num_classes - 1}"
         inputs.append(Port("label", (BATCH,), "int64", f"number of the class: {names}"))
     mask = Port("mask", (BATCH, nodes), "bool", "True for the first n nodes, which are real")
-    if not told.always_full:
+    if not conditioning.always_full:
         inputs.append(mask)
-    if told.names:
-        meaning = f"data units: {', '.join(told.names)}"
-        inputs.append(Port("conditions", (BATCH, len(told.names)), "float32", meaning))
+    if conditioning.names:
+        meaning = f"data units: {', '.join(conditioning.names)}"
+        inputs.append(Port("conditions", (BATCH, len(conditioning.names)), "float32", meaning))
     dtype = "float64" if any(model.scaling.offsets) else real
     meaning = "clouds in data units, in canonical node order; masked nodes are 0"
     outputs = [Port("points", (BATCH, nodes, features), dtype, meaning)]

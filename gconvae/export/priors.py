@@ -96,29 +96,29 @@ class FlowDraw(nn.Module):
 
     def forward(self, noise: Tensor, context: Tensor | None) -> Tensor:
         """Of normal numbers (B, L): latents (B, L)."""
-        found, context = noise.double(), None if context is None else context.double()
+        latents, context = noise.double(), None if context is None else context.double()
         steps = list(zip(self.transform.transforms, self.orders, strict=True))
         for step, order in reversed(steps):
-            found = _undone(step, order, found, context)
-        return (found * self.scale + self.location).to(self.dtype)
+            latents = _undone(step, order, latents, context)
+        return (latents * self.scale + self.location).to(self.dtype)
 
 
-def _undone(step: Any, order: list[int], made: Tensor, context: Tensor | None) -> Tensor:
+def _undone(step: Any, order: list[int], target: Tensor, context: Tensor | None) -> Tensor:
     """The inverse of a transformation of zuko, shape (B, L), a latent a round."""
     from zuko.utils import unpack
 
     *hidden, last = step.hyper
     weight = (last.mask * last.weight).unflatten(0, (-1, step.total))[order]  # (L, P, H)
     bias = last.bias.unflatten(0, (-1, step.total))[order]  # (L, P)
-    here = torch.eye(len(order), dtype=torch.bool, device=made.device)[order]  # (L, L)
+    here = torch.eye(len(order), dtype=torch.bool, device=target.device)[order]  # (L, L)
     dense = [layer for layer in hidden if _is_dense(layer)]
     own = [each for layer in dense for each in (layer.mask * layer.weight, layer.bias)]
 
     def body(
         carried: list[Tensor], slices: list[Tensor], constants: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        (found,), (weight, bias, wanted, here) = carried, slices
-        seen, rest = torch.cat([found, *constants[len(own) :]], -1), iter(constants)
+        (solved,), (weight, bias, wanted, here) = carried, slices
+        seen, rest = torch.cat([solved, *constants[len(own) :]], -1), iter(constants)
         for layer in hidden:
             if _is_dense(layer):
                 seen = nn.functional.linear(seen, next(rest), next(rest))
@@ -127,12 +127,12 @@ def _undone(step: Any, order: list[int], made: Tensor, context: Tensor | None) -
         raw = nn.functional.linear(seen, weight, bias).unsqueeze(1)  # (B, 1, P)
         parameters = unpack(raw, step.shapes)
         latent = step.univariate(*parameters).inv(wanted.unsqueeze(1))  # (B, 1)
-        return [torch.where(here, latent, found)], []
+        return [torch.where(here, latent, solved)], []
 
-    sequences = [weight, bias, made.transpose(0, 1)[order], here]
+    sequences = [weight, bias, target.transpose(0, 1)[order], here]
     further = [] if context is None else [context]
-    (found,), _ = scan(body, [torch.zeros_like(made)], sequences, [*own, *further])
-    return found
+    (solved,), _ = scan(body, [torch.zeros_like(target)], sequences, [*own, *further])
+    return solved
 
 
 def _is_sequential(step: Any) -> bool:

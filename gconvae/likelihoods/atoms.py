@@ -71,10 +71,12 @@ class Atoms(nn.Module):
         """
         nodes = points[mask]
         columns = zip(nodes.unbind(1), wanted, strict=True)
-        found = [_repeated(values) if is_wanted else values[:0] for values, is_wanted in columns]
-        most = max(map(len, found))
-        table = points.new_full((len(found), most), torch.inf)
-        for row, values in zip(table, found, strict=True):
+        repeated = [
+            _repeated(values) if is_wanted else values[:0] for values, is_wanted in columns
+        ]
+        most = max(map(len, repeated))
+        table = points.new_full((len(repeated), most), torch.inf)
+        for row, values in zip(table, repeated, strict=True):
             row[: len(values)] = values
         self.values = table.to(self.values)
         self._look()
@@ -116,11 +118,11 @@ class Atoms(nn.Module):
         self.columns = tuple(column for column, count in enumerate(self.counts) if count)
         self._found = tuple(count for count in self.counts if count)
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, *arguments: Any) -> None:
         # models of before have none, and others as many as they found
         saved = state.setdefault(f"{prefix}values", self.values[:, :0])
         self.values = saved.new_empty(saved.shape).to(self.values)
-        super()._load_from_state_dict(state, prefix, *given)
+        super()._load_from_state_dict(state, prefix, *arguments)
         self._look()
 
 

@@ -1,4 +1,4 @@
-"""Random changes of the clouds that a likelihood learns from, told and untold ones."""
+"""Random changes of the clouds that a likelihood learns from; it is conditioned on some."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def augmented(
         mask: True where a node is real, shape (B, N).
         centre: Of the first two positions, shape (2,).
         random: The only source of random numbers.
-        changes: Those that make other clouds, of which a learner is told.
+        changes: Those that make other clouds, which the learner is conditioned on.
         symmetries: Those that make clouds as likely as before, of which nobody needs to know; all
             clouds get them, mirrored or not as often as not.
         share: Of the clouds that get ``changes``.
     Returns:
-        Clouds, shape (B, N, F), and the changes that are told, shape (B, 6).
+        Clouds, shape (B, N, F), and the changes to condition on, shape (B, 6).
     Example:
         >>> unit, mask = torch.rand(8, 5, 3), torch.ones(8, 5, dtype=torch.bool)
         >>> random, middle = torch.Generator().manual_seed(0), torch.tensor([0.5, 0.5])
         >>> options = {"share": 0.9, "symmetries": ["mirror"]}
-        >>> mirrored, told = augmented(unit, mask, middle, random, **options)
-        >>> told.any().item(), torch.equal((mirrored - 0.5).abs(), (unit - 0.5).abs())
+        >>> mirrored, changed = augmented(unit, mask, middle, random, **options)
+        >>> changed.any().item(), torch.equal((mirrored - 0.5).abs(), (unit - 0.5).abs())
         (False, True)
     """
-    told = unit.new_zeros(len(unit), transforms.NUM_CHANGES)
+    changed = unit.new_zeros(len(unit), transforms.NUM_CHANGES)
     if symmetries:
         unit = transforms.affine(unit, centre, random, share=1.0, kinds=symmetries).points
     if changes:
-        unit, told = transforms.affine(unit, centre, random, share=share, kinds=changes)
+        unit, changed = transforms.affine(unit, centre, random, share=share, kinds=changes)
     if symmetries or changes:
         unit = unit.clamp(0, 1).masked_fill(~mask.unsqueeze(-1), 0.0)
-    return unit, told
+    return unit, changed
 
 
 def share_at(first: float, done: float) -> float:

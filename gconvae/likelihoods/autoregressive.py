@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gconvae.conditioning import told_of
+from gconvae.conditioning import conditioned_on
 from gconvae.cuda_graphs import recording
 from gconvae.datasets import transforms
 from gconvae.likelihoods.augmentation import augmented, share_at
@@ -59,9 +59,9 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
     feature on no lattice has 4,096 cells that hold similar numbers of training nodes, and nothing
     beyond them; a draw lies anywhere in its cell.
 
-    The network is told the mean, whose nodes are put in the same order: all of them shift every
-    place, and the i-th one the i-th place. It is told the latents, if ``told`` says so, and labels
-    and conditions y, where the model has some.
+    The network is conditioned on the mean, whose nodes are put in the same order: all of them
+    shift every place, and the i-th one the i-th place. Latents enter too, if ``condition_on`` says
+    so, and labels and conditions y, where the model has some.
 
     In training, clouds are changed at random (:func:`gconvae.datasets.affine`) and the network is
     conditioned on how, so that some thousand clouds are enough and draws are unchanged ones.
@@ -87,10 +87,11 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
             hedges with wide ones, below 1 / ``components``; 0.003 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.
         weighted: Whether the schema names a feature that weighs nodes. What they add up to is then
-            written before them (:class:`Totals`), each is told how much is missing
+            written before them (:class:`Totals`), each knows how much is missing
             (:class:`RunningSums`), and may lie by one before (:class:`NearNodes`); F at least 2.
-        told: Some of ``"mean"`` and ``"latents"``: what of a model it is told.
-        latent_dim, num_classes, num_conditions: Of the model; labels and conditions are told.
+        condition_on: Some of ``"mean"`` and ``"latents"``: what of a model it is conditioned on.
+        latent_dim, num_classes, num_conditions: Of the model; labels and conditions enter
+            where it has some.
     Attributes:
         order: In which features and nodes are written.
     Raises:
@@ -133,12 +134,12 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
         least_share: float = 0.0,
         average: float = 0.999,
         weighted: bool = False,
-        told: Sequence[str] = ("mean",),
+        condition_on: Sequence[str] = ("mean",),
         latent_dim: int = 10,
         num_classes: int = 0,
         num_conditions: int = 0,
     ) -> None:
-        known = told_of(told, latent_dim, num_classes, num_conditions)
+        known = conditioned_on(condition_on, latent_dim, num_classes, num_conditions)
         super().__init__(num_features, lattice)
         self.conditioned_on = known
         check_counts(num_points=num_points, width=width, heads=heads, components=components)
@@ -228,22 +229,23 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             noise: From :meth:`noise`, shape (B, N F + T, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
-            context: From :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
+            context: From :meth:`gconvae.conditioning.Conditioning.likelihood_context`, shape
+                (B, C), or None.
         Returns:
             In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a feature
             that has one, else anywhere in the cell of a place.
         """
         self._check_nodes(mean)
         mask, places = _all_real(mean) if mask is None else mask, self._places(mean)
-        told = self.order.of_nodes(self._place(mean, places), mask, places.steps)[0]
+        mean_in_order = self.order.of_nodes(self._place(mean, places), mask, places.steps)[0]
         noise, of_totals = noise.tensor_split([mean[0].numel()], dim=1)
         noise = noise.unflatten(1, mean.shape[1:])  # (B, N, F, 3)
         of_nodes = self.order.written(noise.to(mean), dim=2).flatten(1, 2)
         uniform = torch.cat([of_nodes, of_totals.to(mean)], dim=1)
-        given = told, self._condition(mask, None, context), uniform, places
+        arguments = mean_in_order, self._condition(mask, None, context), uniform, places
         heat = temperatures(self.temperature, self.num_features)
         heat = [heat[column] for column in self.order.columns]
-        drawn = self.network.draw(*given, heat, self.least_share)
+        drawn = self.network.draw(*arguments, heat, self.least_share)
         drawn = self.order.of_nodes(drawn, mask, places.steps)[0]  # a network may err in it
         nodes, steps = self.order.in_columns(places.values(drawn)), self.lattice_steps
         nodes = spread_in_cells(nodes, noise[..., 0], steps, self._continuous())
@@ -341,15 +343,17 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
         """Of nodes on the lattice, in order, shape (B, N, F); of totals; and that order."""
         places = self._places(unit)
         place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
-        told, its_order = self.order.of_nodes(self._place(mean, places), mask, places.steps)
+        mean_in_order, its_order = self.order.of_nodes(
+            self._place(mean, places), mask, places.steps
+        )
         real, condition = mask.gather(1, order), self._condition(mask, changes, context)
         # nodes that there are not teach nothing
         known = self.order.written(self.cells(mean)).masked_fill(~mask.unsqueeze(-1), 0.0)
         free = in_order(known, its_order) if mean.requires_grad else None
-        log_mass, total = self.network(place, real, told, condition, places, free)
+        log_mass, total = self.network(place, real, mean_in_order, condition, places, free)
         # what is no number has no place, and must not pass for a cloud
-        given = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
-        broken = 0 * given.sum((1, 2), keepdim=True)
+        nodes = (unit + mean).masked_fill(~mask.unsqueeze(-1), 0.0)
+        broken = 0 * nodes.sum((1, 2), keepdim=True)
         return self.order.in_columns(log_mass) + broken, total, order
 
     def _places(self, like: Tensor) -> Places:
@@ -366,27 +370,27 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
     def _amounts(self, steps: Sequence[int]) -> list[Tensor]:
         """What each place is in data units, feature by feature in the order of drawing."""
         assert self.units is not None
-        found = []
+        amounts = []
         for column, count in zip(self.order.columns, steps, strict=True):
             place = torch.arange(count + 1, device=self.cells.knots.device) / count
             unit = self.cells.back(place.unsqueeze(1).expand(-1, self.num_features))
-            found.append(self.units.unscale(unit)[:, column])
-        return found
+            amounts.append(self.units.unscale(unit)[:, column])
+        return amounts
 
     def _place(self, unit: Tensor, places: Places) -> Tensor:
         """Numbers in [0, 1], shape (B, N, F), as places of the features in order of drawing."""
         return places.of(self.order.written(self.cells(unit)))
 
     def _condition(self, mask: Tensor, changes: Tensor | None, context: Tensor | None) -> Tensor:
-        """What was changed, the share of the places that are taken, and what is told, (B, K)."""
+        """What was changed, the share of the places that are taken, and the context, (B, K)."""
         if changes is None:
             changes = self.centre.new_zeros(mask.shape[0], transforms.NUM_CHANGES)
         taken = mask.sum(1, keepdim=True).to(changes) / self.num_points
-        told = [each.to(changes) for each in self.further(context).values()]
-        return torch.cat([changes, taken, *told], dim=1)
+        parts = [each.to(changes) for each in self.further(context).values()]
+        return torch.cat([changes, taken, *parts], dim=1)
 
-    def _load_from_state_dict(self, *given: Any, **further: Any) -> None:
-        super()._load_from_state_dict(*given, **further)
+    def _load_from_state_dict(self, *arguments: Any, **further: Any) -> None:
+        super()._load_from_state_dict(*arguments, **further)
         self._known_places = None
 
     def _check_nodes(self, mean: Tensor) -> None:

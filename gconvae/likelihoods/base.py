@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gconvae.conditioning import MEAN_ALONE, Told
+from gconvae.conditioning import MEAN_ALONE, ConditionedOn
 from gconvae.cuda_graphs import recording
 from gconvae.likelihoods.atoms import Atoms
 from gconvae.likelihoods.lattice import STEPS, checked_step, fractions, lattice_step, rounded
@@ -57,9 +57,10 @@ class Likelihood(nn.Module, ABC):
     has_mass: ClassVar[bool] = False
     """Whether :meth:`cloud_log_prob` is that of a place on a lattice, not a density."""
 
-    conditioned_on: Told = MEAN_ALONE
+    conditioned_on: ConditionedOn = MEAN_ALONE
     """What stands behind the bar. Where that is more than the mean, methods that take a mean take
-    ``context`` too, shape (B, C), from :meth:`gconvae.conditioning.Conditioning.told`."""
+    ``context`` too, shape (B, C), from
+    :meth:`gconvae.conditioning.Conditioning.likelihood_context`."""
 
     blocks_together: ClassVar[int] = 1
     """Blocks of 256 clouds that are drawn at a time on a CPU, at most: several where a draw is
@@ -80,10 +81,10 @@ class Likelihood(nn.Module, ABC):
         self.register_buffer("are_fractions", torch.zeros(num_features, dtype=torch.bool))
         self.atoms = Atoms(num_features)
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, *arguments: Any) -> None:
         # models of before have none
         state.setdefault(f"{prefix}are_fractions", torch.zeros_like(self.are_fractions))
-        super()._load_from_state_dict(state, prefix, *given)
+        super()._load_from_state_dict(state, prefix, *arguments)
 
     @abstractmethod
     def noise(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
@@ -111,7 +112,7 @@ class Likelihood(nn.Module, ABC):
             noise: From :meth:`noise`, on the device of ``mean``.
             mask: True for the first n nodes of each cloud, which are the real ones, of the result
                 too, shape (B, N); None = all.
-            context: What it is told beside the mean, shape (B, C); None where C is 0.
+            context: What it is conditioned on beside the mean, shape (B, C); None where C is 0.
         Returns:
             In [0, 1], shape (B, N, F).
         """
@@ -187,7 +188,7 @@ class Likelihood(nn.Module, ABC):
         """
 
     def further(self, context: Tensor | None) -> dict[str, Tensor]:
-        """What goes to a method beside the mean: nothing where the mean is all that is told.
+        """What goes to a method beside the mean: nothing if that is all it is conditioned on.
 
         So a likelihood that knows of no context need not take one.
         """
@@ -195,8 +196,8 @@ class Likelihood(nn.Module, ABC):
             return {}
         wanted = self.conditioned_on.context_dim
         if context is None or context.dim() != 2 or context.shape[1] != wanted:
-            given = "None" if context is None else tuple(context.shape)
-            raise ValueError(f"context must have shape (clouds, {wanted}), got {given}")
+            shape = "None" if context is None else tuple(context.shape)
+            raise ValueError(f"context must have shape (clouds, {wanted}), got {shape}")
         return {"context": context} if wanted else {}
 
     def set_schema(self, schema: CloudSchema) -> None:
@@ -304,8 +305,8 @@ class Likelihood(nn.Module, ABC):
         self._check_features(points, "points")
         if not recording(points) and not self.rounds:
             return points
-        given = self.step.to(points), self.are_fractions.to(points.device), low, high
-        return self.atoms.nearest(rounded(points, *given))
+        lattice = self.step.to(points), self.are_fractions.to(points.device), low, high
+        return self.atoms.nearest(rounded(points, *lattice))
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -96,8 +96,8 @@ class Digits(nn.Module):
         coarse = discretized_logistic.log_prob(number, mixture, steps, bounded)
         if most is not None:
             end = (most.flatten() // FINE) / steps[0]
-            given = end, mixture[0], steps[0], places.steps[0] == CONTINUOUS_STEPS
-            below = discretized_logistic.log_cumulative(*given)
+            arguments = end, mixture[0], steps[0], places.steps[0] == CONTINUOUS_STEPS
+            below = discretized_logistic.log_cumulative(*arguments)
             coarse = torch.cat([(coarse[0] - below).unsqueeze(0), coarse[1:]])
         coarse = coarse.masked_fill(places.single.unsqueeze(1), 0.0)  # a lattice of one cell
         return (mass + coarse).unflatten(1, place.shape[:2]).permute(1, 2, 0)
@@ -167,8 +167,8 @@ class Drawing:
             spared = 0
             if further is not None:
                 mixture, spared = _joined(mixture, further), further.shape[1] // 3
-            given = mixture, self.cells, random, temperature, end, least, spared
-            cell = discretized_logistic.sample(*given, self.bounded)
+            arguments = mixture, self.cells, random, temperature, end, least, spared
+            cell = discretized_logistic.sample(*arguments, self.bounded)
         else:
             cell = torch.zeros(state.shape[0], dtype=torch.long, device=state.device)
         added = self.by_cell.index_select(0, cell)  # (B, W + 16)

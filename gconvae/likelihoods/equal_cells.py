@@ -176,11 +176,11 @@ class EqualCells(nn.Module):
         ends = (self.edges < 1).sum(1).tolist()
         self.listed = {feature: count + 1 for feature, count in enumerate(ends) if count}
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, *arguments: Any) -> None:
         for name in ("edges", "heights"):  # models of before have none
             saved = state.setdefault(prefix + name, getattr(self, name)[:, :0])
             setattr(self, name, torch.empty_like(saved).to(self.knots))
-        super()._load_from_state_dict(state, prefix, *given)
+        super()._load_from_state_dict(state, prefix, *arguments)
         self._look()
 
 
@@ -204,8 +204,8 @@ def _along(values: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
 
 def _piece(values: Tensor, knots: Tensor) -> Tensor:
     """The piece of the map in which each value lies."""
-    found = torch.searchsorted(knots, values.contiguous(), right=True) - 1
-    return found.clamp(0, len(knots) - 2)
+    index = torch.searchsorted(knots, values.contiguous(), right=True) - 1
+    return index.clamp(0, len(knots) - 2)
 
 
 def _smallest(knots: Tensor) -> float:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gconvae.conditioning import told_of
+from gconvae.conditioning import conditioned_on
 from gconvae.likelihoods.base import LearnedLikelihood
 from gconvae.likelihoods.runge_kutta import METHODS, integrate
 from gconvae.likelihoods.velocity import Context, VelocityNetwork
@@ -67,10 +67,11 @@ class FlowMatchingLikelihood(LearnedLikelihood):
             with steps of one length.
         spread: :math:`\sigma`, in standard deviations of each feature.
         temperature: Factor of :math:`\sigma` in draws, 1 = as it was fitted.
-        told: ``("mean",)``, or ``("mean", "latents")``: what of a model it is told.
+        condition_on: ``("mean",)``, or ``("mean", "latents")``: what of a model it is conditioned
+            on.
         latent_dim: L of the model.
-        num_classes: Labels that it is told; 0 = none.
-        num_conditions: Conditions that it is told.
+        num_classes: Labels that it is conditioned on; 0 = none.
+        num_conditions: Likewise.
     Attributes:
         centre: Means of the features over training nodes, shape (F,).
         scale: Their standard deviations, likewise.
@@ -109,14 +110,16 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         solver: str = "heun3",
         spread: float = 0.5,
         temperature: float = 1.0,
-        told: Sequence[str] = ("mean",),
+        condition_on: Sequence[str] = ("mean",),
         latent_dim: int = 10,
         num_classes: int = 0,
         num_conditions: int = 0,
     ) -> None:
-        known = told_of(told, latent_dim, num_classes, num_conditions)
+        known = conditioned_on(condition_on, latent_dim, num_classes, num_conditions)
         if not known.mean:
-            raise ValueError(f"told must name the mean, about which noise lies, got {told!r}")
+            raise ValueError(
+                f"condition_on must name the mean, about which noise lies, got {condition_on!r}"
+            )
         super().__init__(num_features, lattice)
         self.conditioned_on = known
         check_counts(num_points=num_points, width=width, heads=heads, layers=layers)
@@ -154,17 +157,18 @@ class FlowMatchingLikelihood(LearnedLikelihood):
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             noise: From :meth:`noise`, of the same shape.
             mask: True for real nodes, shape (B, N); None = all.
-            context: From :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
+            context: From :meth:`gconvae.conditioning.Conditioning.likelihood_context`, shape
+                (B, C), or None.
         Returns:
             In [0, 1], node i from the noise around node i of the mean, masked ones 0, shape
             (B, N, F).
         """
         self._check_features(mean, "mean")
         mask = _all_real(mean) if mask is None else mask
-        middle, told = self._conditions(mean, mask, context)
+        middle, condition = self._conditions(mean, mask, context)
         start = self.temperature * noise.to(mean).masked_fill(~mask.unsqueeze(-1), 0.0)
         moved = integrate(
-            lambda x, t: self.network(x, x.new_full((len(x),), t), told),
+            lambda x, t: self.network(x, x.new_full((len(x),), t), condition),
             start,
             self.evaluations,
             self.solver,
@@ -280,12 +284,12 @@ class FlowMatchingLikelihood(LearnedLikelihood):
     ) -> Tensor:
         """Of velocities at one time a cloud, shape (B,)."""
         masked = ~mask.unsqueeze(-1)
-        middle, told = self._conditions(mean, mask, context)
+        middle, condition = self._conditions(mean, mask, context)
         begin = noise.masked_fill(masked, 0.0)
         nodes = _partners(middle + self.spread * begin, self._standard(unit, mask), mask)
         end = (nodes - middle) / self.spread
         place = torch.lerp(begin, end, time.view(-1, 1, 1))
-        error = self.network(place, time, told) - (end - begin)
+        error = self.network(place, time, condition) - (end - begin)
         return error.square().masked_fill(masked, 0.0).sum((1, 2))
 
     def _log_density(
@@ -295,12 +299,12 @@ class FlowMatchingLikelihood(LearnedLikelihood):
         masked = ~mask.unsqueeze(-1)
         with torch.inference_mode(False), torch.no_grad():  # what derivatives are taken through
             context = None if context is None else context.clone()
-            middle, told = self._conditions(mean.clone(), mask.clone(), context)
+            middle, condition = self._conditions(mean.clone(), mask.clone(), context)
         end = (self._standard(value, mask) - middle) / self.spread
 
         def velocity(state: Tensor, time: float) -> Tensor:
             place = state[..., : self.num_features]
-            return torch.cat(_velocity_and_slopes(self.network, place, time, told), dim=-1)
+            return torch.cat(_velocity_and_slopes(self.network, place, time, condition), dim=-1)
 
         state = torch.cat([end, torch.zeros_like(end)], dim=-1)
         state = integrate(velocity, state, self.evaluations, self.solver, backward=True)
@@ -312,11 +316,11 @@ class FlowMatchingLikelihood(LearnedLikelihood):
     def _conditions(
         self, mean: Tensor, mask: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Context]:
-        """The standardized mean, and what the network makes of all that it is told."""
+        """The standardized mean, and what the network makes of all that it is conditioned on."""
         middle = self._standard(mean, mask)
         taken = mask.sum(1, keepdim=True).to(mean) / self.num_points
-        told = [each.to(mean) for each in self.further(context).values()]
-        return middle, self.network.context(middle, mask, torch.cat([taken, *told], dim=1))
+        parts = [each.to(mean) for each in self.further(context).values()]
+        return middle, self.network.context(middle, mask, torch.cat([taken, *parts], dim=1))
 
     def _standard(self, unit: Tensor, mask: Tensor) -> Tensor:
         """Features with mean 0 and variance 1, masked nodes 0."""

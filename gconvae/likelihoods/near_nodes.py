@@ -40,8 +40,8 @@ class NearNodes(nn.Module):
         width: W, numbers that are known of a node.
     Example:
         >>> near, places = NearNodes(2, 8), Places([64, 64], torch.zeros(1))
-        >>> place, told = torch.tensor([[[3, 20], [64, 0], [0, 1]]]), torch.randn(1, 2, 8)
-        >>> near(torch.randn(2, 1, 3, 8), told, place, places).shape
+        >>> place, written = torch.tensor([[[3, 20], [64, 0], [0, 1]]]), torch.randn(1, 2, 8)
+        >>> near(torch.randn(2, 1, 3, 8), written, place, places).shape
         torch.Size([2, 3, 6])
     """
 
@@ -55,12 +55,14 @@ class NearNodes(nn.Module):
                 assert isinstance(layer, nn.Linear)
                 layer.bias[-1] = LOG_SCALE
 
-    def forward(self, state: Tensor, told: Tensor, place: Tensor, places: Places) -> Tensor | None:
+    def forward(
+        self, state: Tensor, written: Tensor, place: Tensor, places: Places
+    ) -> Tensor | None:
         """Components of all nodes at once.
 
         Args:
             state: What is known of nodes before each feature, shape (F, B, N, W).
-            told: What each node but the last has said, shape (B, N - 1, W).
+            written: What each node but the last has said, shape (B, N - 1, W).
             place: Shape (B, N, F).
             places: The lattices.
         Returns:
@@ -73,20 +75,20 @@ class NearNodes(nn.Module):
         numbers = _coarse(place, places)  # (B, N, F)
         later = state.new_full((nodes, nodes - 1), -math.inf).triu()
         apart = state.new_zeros(clouds, nodes, nodes - 1)
-        found = [state.new_zeros(clouds, nodes, 3 * (nodes - 1))]
-        found[0][..., : nodes - 1] = -math.inf
+        features = [state.new_zeros(clouds, nodes, 3 * (nodes - 1))]
+        features[0][..., : nodes - 1] = -math.inf
         for number in range(self.drawn_near):
             known = nn.functional.layer_norm(state[number + 1], state.shape[-1:])
             asked = self.query[number](known)
-            keys, spread = self.key[number](told).split([MATCHED, 1], dim=-1)  # (B, N - 1, ...)
+            keys, spread = self.key[number](written).split([MATCHED, 1], dim=-1)  # (B, N - 1, ...)
             query, rate, own = asked.split([MATCHED, 1, 1], dim=-1)  # (B, N, ...)
             scores = query @ keys.transpose(1, 2) / math.sqrt(MATCHED) - _rate(rate) * apart
             mean = numbers[:, :-1, number + 1]  # (B, N - 1)
             log_scale = own + spread.transpose(1, 2)  # (B, N, N - 1)
             parts = [scores + later, mean.unsqueeze(1).expand_as(log_scale), log_scale]
-            found.append(torch.cat(parts, dim=-1))
+            features.append(torch.cat(parts, dim=-1))
             apart = apart + (numbers[..., number + 1].unsqueeze(2) - mean.unsqueeze(1)).abs()
-        return torch.stack(found).flatten(1, 2)
+        return torch.stack(features).flatten(1, 2)
 
 
 class NearDrawing:
@@ -95,7 +97,7 @@ class NearDrawing:
     Args:
         near: Which are drawn with; its weights must not change meanwhile.
         places: The lattices.
-        like: What all nodes are told, shape (B, N, W).
+        like: What all nodes have in common, shape (B, N, W).
     """
 
     def __init__(self, near: NearNodes, places: Places, like: Tensor) -> None:
@@ -143,10 +145,10 @@ class NearDrawing:
             apart = (mean.unsqueeze(1) - self.means[feature - 1][:, : self.count]).abs()
             self.apart = apart if self.apart is None else self.apart + apart
 
-    def ended(self, told: Tensor) -> None:
+    def ended(self, written: Tensor) -> None:
         """Takes what the node has said, shape (B, W); the next one follows."""
         for number, layer in enumerate(self.near.key):
-            key = layer(told)
+            key = layer(written)
             self.keys[number][:, self.count] = key[:, :MATCHED]
             self.spreads[number][:, self.count] = key[:, MATCHED]
         self.count += 1

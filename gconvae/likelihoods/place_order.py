@@ -55,8 +55,8 @@ class WritingOrder(NamedTuple):
     def in_columns(self, written: Tensor) -> Tensor:
         """Features as they are written, shape (B, N, F), in their columns again."""
         every = written.unbind(-1)
-        found = [every[self.columns.index(column)] for column in range(len(every))]
-        return torch.stack(found, dim=-1)
+        columns = [every[self.columns.index(column)] for column in range(len(every))]
+        return torch.stack(columns, dim=-1)
 
     def of_nodes(self, place: Tensor, mask: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Nodes in order, masked ones last and 0, shape (B, N, F); and their numbers, (B, N).

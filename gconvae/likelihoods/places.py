@@ -129,15 +129,15 @@ class Places:
 
     def highest(self, column: int, most: Tensor) -> Tensor:
         """The last place of a feature that is not above a number in data units, else the first."""
-        found: Tensor = (
+        place: Tensor = (
             torch.searchsorted(self._amounts_of(column), most.contiguous(), right=True) - 1
         )
-        return found.clamp(min=0)
+        return place.clamp(min=0)
 
     def lowest(self, column: int, least: Tensor) -> Tensor:
         """The first place of a feature that is not below a number in data units, else the last."""
-        found: Tensor = torch.searchsorted(self._amounts_of(column), least.contiguous())
-        return found.clamp(max=self.steps[column])
+        place: Tensor = torch.searchsorted(self._amounts_of(column), least.contiguous())
+        return place.clamp(max=self.steps[column])
 
     def seen_along(self, place: Tensor, free: Tensor | None) -> Tensor:
         """Waves of places, through which a gradient flows to the numbers that they are.

@@ -38,7 +38,7 @@ class RunningSums(nn.Module):
     Args:
         num_points: N, the most nodes of a cloud.
         num_features: F.
-        width: W, numbers that a node is told.
+        width: W, numbers that a node gets.
     Attributes:
         weight: Column of w.
     Example:
@@ -47,7 +47,7 @@ class RunningSums(nn.Module):
         >>> so_far = sums.totals(nodes)
         >>> so_far[0, 1]
         tensor([0.7500, 0.0500, 0.0000, 0.0050, 0.0600])
-        >>> sums(sums.told(so_far, so_far[:, -1:], nodes), slice(2)).shape
+        >>> sums(sums.summary(so_far, so_far[:, -1:], nodes), slice(2)).shape
         torch.Size([1, 2, 8])
     """
 
@@ -80,8 +80,8 @@ class RunningSums(nn.Module):
         """Sums up to and with each node, shape (B, N, F) to (B, N, 2 F - 1)."""
         return self.terms(nodes).cumsum(1)
 
-    def told(self, totals: Tensor, whole: Tensor, nodes: Tensor) -> Tensor:
-        """All that a node is told of the nodes up to one, shape (..., F) to (..., M).
+    def summary(self, totals: Tensor, whole: Tensor, nodes: Tensor) -> Tensor:
+        """What a node is conditioned on of the nodes up to one, shape (..., F) to (..., M).
 
         Args:
             totals: From :meth:`totals` of the node before, shape (..., 2 F - 1).
@@ -102,8 +102,8 @@ class RunningSums(nn.Module):
         """
         return left[..., 1:] / self._divisor(nodes[..., self.weight : self.weight + 1])
 
-    def told_of_own(self, left: Tensor, nodes: Tensor, place: int | slice) -> dict[int, Tensor]:
-        """What a node is told before each feature behind w, by number, shapes (..., W).
+    def own_features(self, left: Tensor, nodes: Tensor, place: int | slice) -> dict[int, Tensor]:
+        """What a node is conditioned on before each feature behind w, by number, shapes (..., W).
 
         Arguments as those of :meth:`needed` and :meth:`forward`.
         """
@@ -126,28 +126,28 @@ class RunningSums(nn.Module):
         self.mean[0, 0] = so_far[:, 0, 0].mean()  # by which the rest is told
         left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
         pairs = [
-            (self.told(so_far, whole, nodes), self.mean, self.spread),
+            (self.summary(so_far, whole, nodes), self.mean, self.spread),
             (self.needed(left, nodes), self.own_mean, self.own_spread),
         ]
-        for told, mean, spread in pairs:
-            least = SMALLEST_SPREAD * told[mask].abs().amax(0)
+        for sums, mean, spread in pairs:
+            least = SMALLEST_SPREAD * sums[mask].abs().amax(0)
             for place in range(nodes.shape[1]):
-                known = told[mask[:, place], place]  # (b, M)
+                known = sums[mask[:, place], place]  # (b, M)
                 if len(known) > 1:
                     mean[place] = known.mean(0).to(mean)
-                    found = torch.maximum(known.std(0), least).to(spread)
-                    spread[place] = torch.where(found > 0, found, 1.0)
+                    scale = torch.maximum(known.std(0), least).to(spread)
+                    spread[place] = torch.where(scale > 0, scale, 1.0)
 
-    def forward(self, told: Tensor, place: int | slice) -> Tensor:
-        """What a node is told of the sums up to it.
+    def forward(self, summary: Tensor, place: int | slice) -> Tensor:
+        """What a node is conditioned on of the sums up to it.
 
         Args:
-            told: From :meth:`told` of the nodes at ``place``, shape (..., M).
+            summary: From :meth:`summary` of the nodes at ``place``, shape (..., M).
             place: Their numbers in the cloud.
         Returns:
             Shape (..., W).
         """
-        standard = (told - self.mean[place]) / self.spread[place]
+        standard = (summary - self.mean[place]) / self.spread[place]
         return self.outer(nn.functional.gelu(self.inner(standard.clamp(-BOUND, BOUND))))
 
     def _divisor(self, weight: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ USUAL = 0.9
 """A likelihood is maximal for a distribution that is rather too wide."""
 
 
-def temperatures(given: float | Sequence[float] | None, num_features: int) -> list[float]:
+def temperatures(temperature: float | Sequence[float] | None, num_features: int) -> list[float]:
     """One a feature.
 
     Args:
-        given: One for all, or one each; None = :data:`USUAL` for all.
+        temperature: One for all, or one each; None = :data:`USUAL` for all.
         num_features: F.
     Raises:
         ValueError: If they are not F, or one is not above 0 and finite.
@@ -26,8 +26,12 @@ def temperatures(given: float | Sequence[float] | None, num_features: int) -> li
         >>> temperatures(None, 3), temperatures([0.9, 1, 0.9], 3)
         ([0.9, 0.9, 0.9], [0.9, 1.0, 0.9])
     """
-    given = USUAL if given is None else plain(given)
-    each = list(given) if isinstance(given, list | tuple) else [given] * num_features
+    temperature = USUAL if temperature is None else plain(temperature)
+    each = (
+        list(temperature)
+        if isinstance(temperature, list | tuple)
+        else [temperature] * num_features
+    )
     if len(each) != num_features:
         raise ValueError(f"temperature must be one number or {num_features}, got {each}")
     for one in each:

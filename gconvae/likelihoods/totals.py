@@ -74,7 +74,7 @@ class Totals(nn.Module):
         )
         self.values = nn.ModuleList(Value(seen, width) for _ in range(self.number - 1))
         self.digits = Digits(self.number, width, components, octaves)
-        self.told = two_layers(self.number * seen, width)
+        self.context = two_layers(self.number * seen, width)
         self._known_places: Places | None = None
 
     def of_sums(self, sums: Tensor) -> Tensor:
@@ -172,9 +172,9 @@ class Totals(nn.Module):
         return torch.stack(drawn, dim=1)
 
     def forward(self, place: Tensor) -> Tensor:
-        """What all nodes are told of the totals, shape (B, T) to (B, W)."""
+        """What all nodes are conditioned on of the totals, shape (B, T) to (B, W)."""
         places = self._places(self.low)
-        return self.told(places.seen(place)[..., : places.waves].flatten(1))
+        return self.context(places.seen(place)[..., : places.waves].flatten(1))
 
     def _unit(self, totals: Tensor) -> Tensor:
         width = torch.where(self.width > 0, self.width, 1.0)

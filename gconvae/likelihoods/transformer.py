@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gconvae.conditioning import MEAN_ALONE, Told
+from gconvae.conditioning import MEAN_ALONE, ConditionedOn
 from gconvae.datasets import transforms
 from gconvae.likelihoods.digits import Digits, Drawing
 from gconvae.likelihoods.near_nodes import NearDrawing, NearNodes
@@ -35,11 +35,11 @@ class NodeTransformer(nn.Module):
         blocks: Attention blocks before each feature of a node.
         components: Of the mixture of each feature.
         octaves: Waves by which it sees a number, see :class:`Places`.
-        weighted: Whether a feature weighs the nodes, which are then told what those before them
+        weighted: Whether a feature weighs the nodes, which then know what those before them
             add up to, see :class:`RunningSums`, and what all of them do, see :class:`Totals`; and
             may lie near those before them, see :class:`NearNodes`. If the weight is the first
             feature and never negative, no node weighs more than what is left, see :class:`Room`.
-        told: What it is told of a cloud.
+        conditioned_on: What of a cloud it is conditioned on.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class NodeTransformer(nn.Module):
         components: int,
         octaves: int = OCTAVES,
         weighted: bool = False,
-        told: Told = MEAN_ALONE,
+        conditioned_on: ConditionedOn = MEAN_ALONE,
     ) -> None:
         super().__init__()
         self.descending = False  # whether the first feature of no node is above that of the last
@@ -60,9 +60,9 @@ class NodeTransformer(nn.Module):
         self.node, self.node_out = nn.Linear(num_features * seen, width), nn.Linear(width, width)
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.places = nn.Parameter(0.02 * torch.randn(num_points, width))
-        self.told = two_layers(transforms.NUM_CHANGES + 1 + told.context_dim, width)
-        self.mean = two_layers(num_points * num_features, width) if told.mean else None
-        self.counterpart = nn.Linear(num_features * seen, width) if told.mean else None
+        self.context = two_layers(transforms.NUM_CHANGES + 1 + conditioned_on.context_dim, width)
+        self.mean = two_layers(num_points * num_features, width) if conditioned_on.mean else None
+        self.counterpart = nn.Linear(num_features * seen, width) if conditioned_on.mean else None
         self.blocks = nn.ModuleList(
             nn.Sequential(*(CausalBlock(width, heads) for _ in range(number))) for number in blocks
         )
@@ -111,8 +111,8 @@ class NodeTransformer(nn.Module):
         """
         seen = places.seen(place)  # (B, N, F, waves + 16)
         nodes = seen[:, :-1, :, : places.waves].flatten(2)
-        before = self._told_on(self.node(nodes))  # (B, N - 1, W)
-        known = self._known(mean, condition, places, free)
+        before = self._node_output(self.node(nodes))  # (B, N - 1, W)
+        known = self._cloud_state(mean, condition, places, free)
         log_mass, own, most = known.new_zeros(len(known)), {}, self._most(place, places)
         if self.sums is not None and self.totals is not None:
             amounts = places.amounts(place)
@@ -121,10 +121,10 @@ class NodeTransformer(nn.Module):
             known = known + self.totals(totals)
             whole = self.totals.sums(self.totals.amounts(totals)).unsqueeze(1)
             so_far = self.sums.totals(amounts)
-            told = self.sums.told(so_far[:, :-1], whole, amounts[:, :-1])
-            before = before + self.sums(told, slice(told.shape[1]))
+            sums = self.sums.summary(so_far[:, :-1], whole, amounts[:, :-1])
+            before = before + self.sums(sums, slice(sums.shape[1]))
             left = whole - nn.functional.pad(so_far[:, :-1], (0, 0, 1, 0))
-            own = self.sums.told_of_own(left, amounts, slice(amounts.shape[1]))
+            own = self.sums.own_features(left, amounts, slice(amounts.shape[1]))
             if self.sums.weight == 0 and places.first_adds_up:
                 taken = whole[..., 0] - left[..., 0]  # by the nodes before
                 most = _smaller(most, weight_left(self.totals, totals, taken, places))
@@ -167,7 +167,7 @@ class NodeTransformer(nn.Module):
             Places, shape (B, N, F).
         """
         features = range(len(self.blocks))
-        known, whole, room = self._known(mean, condition, places), None, None
+        known, whole, room = self._cloud_state(mean, condition, places), None, None
         of_nodes, of_totals = uniform.tensor_split([mean.shape[1] * len(features)], dim=1)
         if self.sums is not None and self.totals is not None and self.reach is not None:
             totals = self.totals.draw(known, of_totals, least_share)
@@ -217,14 +217,14 @@ class NodeTransformer(nn.Module):
                 if self.sums is not None and whole is not None and feature == self.sums.weight:
                     columns = drawn[-1 - feature :] + [unknown] * (len(features) - 1 - feature)
                     node_so_far = places.amounts(torch.stack(columns, dim=-1))
-                    own = self.sums.told_of_own(whole - total, node_so_far, i)
+                    own = self.sums.own_features(whole - total, node_so_far, i)
                 if feature + 1 in own:
                     hidden = hidden + own[feature + 1]
-            hidden = self._told_on(node)
+            hidden = self._node_output(node)
             if self.sums is not None and whole is not None:
                 node = places.amounts(torch.stack(drawn[-len(features) :], dim=-1))
                 total = total + self.sums.terms(node)
-                hidden = hidden + self.sums(self.sums.told(total, whole, node), i)
+                hidden = hidden + self.sums(self.sums.summary(total, whole, node), i)
             if near is not None:
                 near.ended(hidden)
             if room is not None:
@@ -233,7 +233,7 @@ class NodeTransformer(nn.Module):
 
     def shift(self, mean: Tensor, condition: Tensor, places: Places) -> Tensor:
         """What each place knows beside the nodes, where these have no weight, (B, N, W)."""
-        return self._shift(self._known(mean, condition, places), mean, places)
+        return self._shift(self._cloud_state(mean, condition, places), mean, places)
 
     def added(self, feature: int, places: Places) -> Tensor:
         """What each place of a feature adds to the next node and to its own, (S + 1, W or 2 W)."""
@@ -242,7 +242,7 @@ class NodeTransformer(nn.Module):
         own = [layer(every) for layer in self.values[feature : feature + 1]]  # the last has none
         return torch.cat([every[:, : places.waves] @ weight.T, *own], dim=1)
 
-    def _told_on(self, node: Tensor) -> Tensor:
+    def _node_output(self, node: Tensor) -> Tensor:
         """What the place behind a node knows of it."""
         return self.node_out(nn.functional.gelu(node))
 
@@ -258,14 +258,14 @@ class NodeTransformer(nn.Module):
         assert self.sums is not None
         return self.sums.terms(amounts).masked_fill(~mask.unsqueeze(-1), 0.0).sum(1)
 
-    def _known(
+    def _cloud_state(
         self, mean: Tensor, condition: Tensor, places: Places, free: Tensor | None = None
     ) -> Tensor:
         """What is known of a cloud before anything is written, shape (B, W)."""
-        told: Tensor = self.told(condition)
+        state: Tensor = self.context(condition)
         if self.mean is None:
-            return told
-        return self.mean(2 * places.values_along(mean, free).flatten(1) - 1) + told
+            return state
+        return self.mean(2 * places.values_along(mean, free).flatten(1) - 1) + state
 
     def _shift(
         self, known: Tensor, mean: Tensor, places: Places, free: Tensor | None = None

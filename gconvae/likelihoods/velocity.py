@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gconvae.conditioning import MEAN_ALONE, Told
+from gconvae.conditioning import MEAN_ALONE, ConditionedOn
 from gconvae.nn.equivariant import SetLayer
 from gconvae.registry import check_counts
 
@@ -16,7 +16,7 @@ __all__ = ["Context", "VelocityNetwork"]
 
 WAVES = 5
 """Waves by which a number of a node is seen beside the number itself, each half as long as the
-one before: nodes that lie close to each other are told apart by the short ones."""
+one before: nodes that lie close to each other differ in the short ones."""
 
 LONGEST = 8.0
 """Length of the longest wave of a feature, in standard deviations of it."""
@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
     Attributes:
         mean: The nodes of the mean, shape (B, N, F).
-        nodes: What is told to each node by its own node of the mean, shape (B, N, W).
+        nodes: What each node gets from its own node of the mean, shape (B, N, W).
         cloud: Of the whole mean, shape (B, W).
         real: 1 where a node is real and 0 elsewhere, shape (B, 1, N).
     """
@@ -48,7 +48,7 @@ class VelocityNetwork(nn.Module):
         h = E_t\left(A \, [x_i, \gamma(\hat x_i + \sigma x_i)] + c_i(\hat x), \; u\right)
 
     with x about the mean in units of the noise, :math:`\gamma` a number and its waves, and u what
-    all nodes are told: of the mean, the number of nodes and the time. Waves are of where a node
+    all nodes get: of the mean, the number of nodes and the time. Waves are of where a node
     is, not of how far from its node of the mean: distances between nodes make a cloud.
 
     Two stacks of :class:`~gconvae.nn.equivariant.SetLayer`: one reads the mean, once for each
@@ -63,7 +63,7 @@ class VelocityNetwork(nn.Module):
         heads: Attention heads, a divisor of ``width``.
         layers: Of the stack of the moving nodes.
         mean_layers: Of the stack of the mean.
-        told: What it is told of a cloud; the mean always.
+        conditioned_on: What of a cloud it is conditioned on; the mean always.
     Example:
         >>> network, mean = VelocityNetwork(3, width=8), torch.randn(4, 5, 3)
         >>> context = network.context(mean, torch.ones(4, 5, dtype=torch.bool), torch.ones(4, 1))
@@ -79,16 +79,19 @@ class VelocityNetwork(nn.Module):
         heads: int = 2,
         layers: int = 3,
         mean_layers: int = 2,
-        told: Told = MEAN_ALONE,
+        conditioned_on: ConditionedOn = MEAN_ALONE,
     ) -> None:
         super().__init__()
         check_counts(num_features=num_features, layers=layers, mean_layers=mean_layers)
         self.spread, seen = spread, num_features * (1 + 2 * WAVES)
-        self.mean, self.taken = nn.Linear(seen, width), nn.Linear(1 + told.context_dim, width)
+        self.mean, self.taken = (
+            nn.Linear(seen, width),
+            nn.Linear(1 + conditioned_on.context_dim, width),
+        )
         self.of_mean = nn.ModuleList(SetLayer(width, heads) for _ in range(mean_layers))
         self.counterpart, self.whole = nn.Linear(width, width), nn.Linear(width, width)
         self.time = nn.Linear(1 + 2 * TIME_WAVES, width)
-        self.told = nn.Linear(width, width)
+        self.condition = nn.Linear(width, width)
         self.node = nn.Linear(num_features + seen, width)
         self.of_nodes = nn.ModuleList(SetLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -102,14 +105,14 @@ class VelocityNetwork(nn.Module):
         Args:
             mean: Its nodes in standardized features, masked ones 0, shape (B, N, F).
             mask: True where a node is real, shape (B, N).
-            taken: Share of the places that are taken, and what else is told, shape (B, 1 + C).
+            taken: Share of the places that are taken, and the context, shape (B, 1 + C).
         """
         real = mask.unsqueeze(1).to(mean)  # (B, 1, N)
-        nodes, told = self.mean(_seen(mean)), self.taken(taken)
+        nodes, condition = self.mean(_features(mean)), self.taken(taken)
         for layer in self.of_mean:
-            nodes = layer(nodes, told, real)
+            nodes = layer(nodes, condition, real)
         whole = (real @ nodes).squeeze(1) / real.sum(2)  # (B, W)
-        return Context(mean, self.counterpart(nodes), told + self.whole(whole), real)
+        return Context(mean, self.counterpart(nodes), condition + self.whole(whole), real)
 
     def forward(self, place: Tensor, time: Tensor, context: Context) -> Tensor:
         """The velocities at one time a cloud.
@@ -122,15 +125,15 @@ class VelocityNetwork(nn.Module):
             Shape (B, N, F); those of masked nodes mean nothing and influence nothing.
         """
         moment = _waves(time.unsqueeze(1), TIME_WAVES, math.pi)  # (B, 1 + 2 waves)
-        told = self.told(nn.functional.gelu(context.cloud + self.time(moment)))
+        condition = self.condition(nn.functional.gelu(context.cloud + self.time(moment)))
         where = torch.add(context.mean, place, alpha=self.spread)
-        nodes = self.node(torch.cat([place, _seen(where)], dim=-1)) + context.nodes
+        nodes = self.node(torch.cat([place, _features(where)], dim=-1)) + context.nodes
         for layer in self.of_nodes:
-            nodes = layer(nodes, told, context.real)
+            nodes = layer(nodes, condition, context.real)
         return self.velocity(self.norm(nodes))
 
 
-def _seen(nodes: Tensor) -> Tensor:
+def _features(nodes: Tensor) -> Tensor:
     """Features and their waves, shape (B, N, F) to (B, N, F (1 + 2 waves))."""
     return _waves(nodes, WAVES, 2 * math.pi / LONGEST)
 

@@ -52,17 +52,17 @@ def create(text: str, **options: Any) -> nn.Module:
     """
     terms = registry.parse(text)
     taken: set[str] = {"backend", "num_positions"}
-    made = []
+    losses = []
     for term in terms:
         takes = registry.accepted("loss", term.name)
         taken |= takes
         open_ones = {key: options[key] for key in takes & options.keys() - term.options.keys()}
-        made.append(registry.create("loss", term.name, **term.options, **open_ones))
+        losses.append(registry.create("loss", term.name, **term.options, **open_ones))
     unknown = sorted(options.keys() - taken)
     if unknown:
         raise ValueError(f"options must be taken by a term of {text!r}, got {', '.join(unknown)}")
     weights = [term.weight for term in terms]
-    return made[0] if weights == [1.0] else WeightedSum(made, weights)
+    return losses[0] if weights == [1.0] else WeightedSum(losses, weights)
 
 
 class WeightedSum(nn.Module):
@@ -96,8 +96,8 @@ class WeightedSum(nn.Module):
     @property
     def backend(self) -> str | None:
         """Neighbour search of the terms that search; None if there is none, or not one."""
-        found = {getattr(loss, "backend", None) for loss in self.losses} - {None}
-        return found.pop() if len(found) == 1 else None
+        backends = {getattr(loss, "backend", None) for loss in self.losses} - {None}
+        return backends.pop() if len(backends) == 1 else None
 
     @property
     def recordable(self) -> bool:

@@ -164,5 +164,5 @@ def kl_monte_carlo(
             dtype=mean.dtype,
         ).to(mean.device)
     z = mean + posterior.base_dist.stddev * noise  # (S, B, L)
-    given = () if context is None else (context.expand(len(noise), *context.shape),)
-    return (posterior.log_prob(z) - prior.log_prob(z, *given)).mean(0)
+    arguments = () if context is None else (context.expand(len(noise), *context.shape),)
+    return (posterior.log_prob(z) - prior.log_prob(z, *arguments)).mean(0)

@@ -51,8 +51,8 @@ def nearest_terms(
     if norm == 1 or watched(target, output):
         # the search alone is ours, and whoever looks has the rest
         sides = target[..., :searched], output[..., :searched]
-        found = nearest_both(*sides, *masks, backend=backend, norm=norm)
-        terms = _both_ways(target, output, found, searched, weight, norm)
+        indices = nearest_both(*sides, *masks, backend=backend, norm=norm)
+        terms = _both_ways(target, output, indices, searched, weight, norm)
     else:
         terms = _eager_terms(target, output, *masks, searched, weight, backend)
     if norm == 2 and not squared:
@@ -74,17 +74,17 @@ def _eager_terms(
     if chosen == "native":
         return native.chamfer_terms(target, output, target_mask, output_mask, searched, weight)
     sides = target[..., :searched], output[..., :searched]
-    found = nearest_both(*sides, target_mask, output_mask, backend=chosen)
+    indices = nearest_both(*sides, target_mask, output_mask, backend=chosen)
     # the same bits whatever the search
     if target.device.type == "cpu" and native.available(dtype=target.dtype):
-        return native.matched_terms(target, output, *found, searched, weight)
-    return _both_ways(target, output, found, searched, weight, 2)
+        return native.matched_terms(target, output, *indices, searched, weight)
+    return _both_ways(target, output, indices, searched, weight, 2)
 
 
 def _both_ways(
     target: Tensor,
     output: Tensor,
-    found: tuple[Tensor, Tensor],
+    indices: tuple[Tensor, Tensor],
     searched: int,
     weight: float,
     norm: int,
@@ -98,7 +98,7 @@ def _both_ways(
             return terms
         return terms + weight * squared_distance(a[..., searched:], matched[..., searched:])
 
-    return one_way(target, output, found[0]), one_way(output, target, found[1])
+    return one_way(target, output, indices[0]), one_way(output, target, indices[1])
 
 
 def _root(squares: Tensor) -> Tensor:

@@ -30,10 +30,10 @@ def read_weights(folder: Traversable, name: str) -> dict[str, Tensor]:
         ValueError: If the file is not the one of its card.
     """
     content = folder.joinpath(f"{name}.safetensors").read_bytes()
-    found, wanted = hashlib.sha256(content).hexdigest(), read_card(folder, name)["sha256"]
-    if found != wanted:
+    digest, wanted = hashlib.sha256(content).hexdigest(), read_card(folder, name)["sha256"]
+    if digest != wanted:
         raise ValueError(
-            f"{name}.safetensors must have the SHA-256 {wanted} of its card, got {found}: "
+            f"{name}.safetensors must have the SHA-256 {wanted} of its card, got {digest}: "
             "the file is damaged, install gconvae again"
         )
     return load(content)

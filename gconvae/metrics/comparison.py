@@ -164,15 +164,15 @@ def compare(
         >>> round(report.row("x").value, 2), round(report.row("y").floor, 2)
         (1.0, 0.01)
     """
-    given = {"real": real, "generated": generated}
+    both = {"real": real, "generated": generated}
     further = {"reference": reference, "training": training}
-    given |= {name: sample for name, sample in further.items() if sample is not None}
+    both |= {name: sample for name, sample in further.items() if sample is not None}
     seed, num_splits, num_bootstrap = map(plain, (seed, num_splits, num_bootstrap))
     _check_numbers(seed=(seed, 0), num_splits=(num_splits, 2), num_bootstrap=(num_bootstrap, 2))
     groups = _checked_groups(metrics)
     whole = {
         name: opened(sample, name, schema, np.random.default_rng([seed, 5, i]))
-        for i, (name, sample) in enumerate(given.items())
+        for i, (name, sample) in enumerate(both.items())
     }
     samples = {name: sample.looked_at for name, sample in whole.items()}
     _check_samples(samples, schema)
@@ -195,12 +195,12 @@ def compare(
     dealt = groups[processes.rank :: processes.size]
     parts = [part for group in dealt for part in PARTS[group]]
     expected = {part.name: part.seconds(comparison) for part in parts}
-    made = (_group_of(group, comparison, metrics is not None) for group in dealt)
+    rows_of_groups = (_group_of(group, comparison, metrics is not None) for group in dealt)
     _LOGGER.info("a comparison of about %.0f s of one core", sum(expected.values()))
     with comparison.progress.over(expected):
-        found = processes.everywhere(made)
-    rows = [row for group in found for row in group.rows]
-    left_out = {name: reason for group in found for name, reason in group.left_out.items()}
+        results = processes.everywhere(rows_of_groups)
+    rows = [row for group in results for row in group.rows]
+    left_out = {name: reason for group in results for name, reason in group.left_out.items()}
     return Report(
         rows=tuple(rows),
         num_clouds=comparison.num_clouds,
@@ -230,16 +230,16 @@ def _group_of(group: str, comparison: Comparison, is_named: bool) -> _Group:
     problems: dict[str, Exception] = {}
     for part in PARTS[group]:
         try:
-            found = _rows_of(part, comparison)
+            group_rows = _rows_of(part, comparison)
         except _PROBLEMS as error:
             problems[part.name] = error
             continue
-        finite = [row for row in found if _is_finite(row)]
+        finite = [row for row in group_rows if _is_finite(row)]
         rows += finite
         if not finite:
             problems[part.name] = UnfitError(TOO_LARGE)
         else:  # one feature takes no other down
-            lost = [row for row in found if row not in finite]
+            lost = [row for row in group_rows if row not in finite]
             left_out |= {f"{row.name} {row.metric}": TOO_LARGE for row in lost}
     if is_named and len(problems) == len(PARTS[group]):
         first = next(iter(problems.values()))

@@ -154,8 +154,8 @@ def cross_matrix(
     number = len(columns.sizes)
     spans = [range(i + 1 if second is None else 0, number) for i in range(len(rows.sizes))]
     matrix = np.zeros((len(spans), number), dtype=np.float32)
-    found = rows_of(rows, columns, spans, measures[distance], threads)
-    for i, (span, values) in enumerate(zip(spans, found, strict=True)):
+    computed = rows_of(rows, columns, spans, measures[distance], threads)
+    for i, (span, values) in enumerate(zip(spans, computed, strict=True)):
         matrix[i, span.start : span.stop] = values
     return matrix + matrix.T if second is None else matrix
 
@@ -181,21 +181,21 @@ def rows_of(
 
     def row(i: int) -> NDArray[np.float32]:
         nodes, span = rows.cloud(i), spans[i]
-        found = [
+        values = [
             measure(nodes, columns.nodes[low:high], columns.bounds[part] - low)
             for part in chunks(columns.bounds, span, CHUNK_ENTRIES // len(nodes))
             for low, high in ((columns.bounds[part.start], columns.bounds[part.stop]),)
         ]
         with np.errstate(over="ignore"):  # of a thread, so not the caller's
-            return np.concatenate(found, axis=-1, dtype=np.float32, casting="same_kind")
+            return np.concatenate(values, axis=-1, dtype=np.float32, casting="same_kind")
 
     filled = [i for i, span in enumerate(spans) if len(span)]
     empty: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
     # scipy searches without holding the interpreter's lock
     with ThreadPoolExecutor(workers or torch.get_num_threads()) as pool:
-        found = pool.map(row, filled)
+        values = pool.map(row, filled)
         for span in spans:
-            yield next(found) if len(span) else empty
+            yield next(values) if len(span) else empty
 
 
 def chunks(bounds: NDArray[np.intp], span: range, limit: int) -> Iterator[slice]:

@@ -186,8 +186,8 @@ def kernel_distances(
     sizes = np.array([first.shape[1], second.shape[1]])
     within = within / (sizes * (sizes - 1))[:, None]
     between = (summed[0] * counts[1]).sum(-1) / sizes.prod()
-    found: Array = within.sum(0) - 2.0 * between
-    return found
+    squared: Array = within.sum(0) - 2.0 * between
+    return squared
 
 
 def classifier_auc(first: Any, second: Any, *, seed: int = 0) -> Estimate:

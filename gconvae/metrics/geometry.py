@@ -163,8 +163,8 @@ def tailed(values: NDArray[np.float64], tail: Tail) -> NDArray[np.float64]:
     """
     size = np.abs(values)
     is_log = tail.kind == "log"
-    found: NDArray[np.float64] = np.log1p(size / tail.scale) if is_log else size**tail.scale
-    return np.sign(values) * found
+    scaled: NDArray[np.float64] = np.log1p(size / tail.scale) if is_log else size**tail.scale
+    return np.sign(values) * scaled
 
 
 def _bent_values(values: NDArray[np.float64], feature: Feature) -> NDArray[np.float64]:

@@ -83,8 +83,8 @@ def copy_test(
     """
     from scipy.stats import ks_2samp
 
-    given = {"training": training, "generated": generated, "real": real}
-    near = _nearest(given, schema, embedding, seed)
+    samples = {"training": training, "generated": generated, "real": real}
+    near = _nearest(samples, schema, embedding, seed)
     return CopyTest(**near, p_value=float(ks_2samp(near["generated"], near["real"]).pvalue))
 
 
@@ -109,12 +109,12 @@ def nearest_distances(
     Raises:
         ValueError: As :func:`copy_test`.
     """
-    given = {"training": training, "sample": sample}
-    return _nearest(given, schema, embedding, seed)["sample"]
+    samples = {"training": training, "sample": sample}
+    return _nearest(samples, schema, embedding, seed)["sample"]
 
 
 def _nearest(
-    given: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     schema: CloudSchema | None,
     embedder: Embedder | None,
     seed: int,
@@ -122,12 +122,12 @@ def _nearest(
     """Distances of the clouds of all samples to the first one's."""
     from scipy.spatial import KDTree
 
-    samples = {name: as_sample(sample, name, schema) for name, sample in given.items()}
+    samples = {name: as_sample(sample, name, schema) for name, sample in inputs.items()}
     check_alike(samples, schema)
     common = resolved(samples) if schema is None else schema
     samples = wrapped(samples, common)
     training = samples.pop("training")
-    embedding = vectors.known(embedder, common, training.points[training.mask])
+    embedding = vectors.user_embedding(embedder, common, training.points[training.mask])
     if embedding is None:
         embedding = vectors.trained(training, common, seed)
     tree = KDTree(embedding.embed(training))

@@ -104,7 +104,7 @@ def near_matrix(
         draws: The draws that the matrix is for.
         missing_cost: Cost of a node without a partner.
         workers: Threads that share the rows; None = as many as torch uses.
-        advance: Is told of the shares of the work that are done.
+        advance: Hears of the shares of the work that are done.
     Returns:
         Shape (P, P), symmetric, zeros on the diagonal.
     """
@@ -158,10 +158,10 @@ def _match(
     def row(i: int) -> tuple[Index, Array]:
         columns = np.flatnonzero(wanted[i])
         nodes, bounds = clouds.subset(columns)
-        found = assignment.distances(
+        distances = assignment.distances(
             clouds.cloud(i), nodes, bounds[:-1], missing_cost=missing_cost
         )
-        return columns, found
+        return columns, distances
 
     # scipy searches without holding the interpreter's lock
     with ThreadPoolExecutor(workers or torch.get_num_threads()) as pool:

@@ -82,10 +82,10 @@ class NeighborLists:
         is_short = ~inside.any(1) | (distances[:, -1] == smallest[:, 0])
         is_holder = np.zeros(len(self._matrix), dtype=bool)
         is_holder[listed[inside & (distances == smallest) & ~is_short[:, None]]] = True
-        found = smallest[:, 0]
+        lengths = smallest[:, 0]
         if is_short.any():
-            rest = self._matrix[np.ix_(clouds[is_short], members)].astype(found.dtype)
+            rest = self._matrix[np.ix_(clouds[is_short], members)].astype(lengths.dtype)
             rest[np.isnan(rest) | (clouds[is_short, None] == members)] = np.inf
-            found[is_short] = rest.min(1)
-            is_holder[members[(rest == found[is_short, None]).any(0)]] = True
-        return Nearest(found, is_holder.nonzero()[0])
+            lengths[is_short] = rest.min(1)
+            is_holder[members[(rest == lengths[is_short, None]).any(0)]] = True
+        return Nearest(lengths, is_holder.nonzero()[0])

@@ -46,11 +46,11 @@ class Sample(NamedTuple):
                 yield self.whole.subset(slice(first, first + PIECE))
 
 
-def opened(given: Any, name: str, schema: CloudSchema | None, rng: np.random.Generator) -> Sample:
+def opened(file: Any, name: str, schema: CloudSchema | None, rng: np.random.Generator) -> Sample:
     """Reads what a comparison looks at of a sample.
 
     Args:
-        given: Clouds in any form of :func:`gconvae.clouds.as_sample`, or readable ones, of which
+        file: Clouds in any form of :func:`gconvae.clouds.as_sample`, or readable ones, of which
             no others are read or checked.
         name: What messages call them.
         schema: What the features are, if they do not say it.
@@ -58,15 +58,15 @@ def opened(given: Any, name: str, schema: CloudSchema | None, rng: np.random.Gen
     Raises:
         ValueError: If they are not valid clouds.
     """
-    if isinstance(given, ReadableClouds):
-        number, own = len(given), given.schema
+    if isinstance(file, ReadableClouds):
+        number, own = len(file), file.schema
         if number == 0:
             raise ValueError(f"{name} must hold at least one cloud and one node, got no cloud")
-        read = given.take(_rows(number, rng))
+        read = file.take(_rows(number, rng))
         common = schema if own is None else own
         clouds = as_clouds(read.points, read.mask, name=name, schema=common)
-        return Sample(number, clouds, given, name)
-    clouds = as_sample(given, name, schema)
+        return Sample(number, clouds, file, name)
+    clouds = as_sample(file, name, schema)
     number = clouds.num_clouds
     is_small = number <= MOST_READ
     looked_at = clouds if is_small else clouds.subset(_rows(number, rng))

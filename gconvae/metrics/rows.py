@@ -140,9 +140,9 @@ def estimated_row(
     share: float = 1.0,
 ) -> Row:
     """Row of a metric that brings its own error: of the first pair, the others are the floor."""
-    found = [estimate(*pair) for pair in c.progress.followed(pairs, share / len(pairs))]
-    value, error = found[0]
-    floor = np.array([estimate.value for estimate in found[1:]])
+    estimates = [estimate(*pair) for pair in c.progress.followed(pairs, share / len(pairs))]
+    value, error = estimates[0]
+    floor = np.array([estimate.value for estimate in estimates[1:]])
     return floor_row(label, value, error, floor, num_clouds=len(pairs[0][0]))
 
 

@@ -66,7 +66,7 @@ class Comparison:
         seed: Of all draws.
         num_splits: Splits behind each floor.
         num_bootstrap: Resamplings behind each error.
-        progress: Is told of the work that is done.
+        progress: Hears of the work that is done.
     """
 
     samples: Mapping[str, Clouds]
@@ -157,7 +157,10 @@ class Comparison:
     def judged(self) -> Judged:
         """What rows of an embedding are of."""
         real = self.cut.subset(slice(0, 2 * self.size))
-        judged, embedding = self, vectors.known(self.embedder, self.schema, real.points[real.mask])
+        judged, embedding = (
+            self,
+            vectors.user_embedding(self.embedder, self.schema, real.points[real.mask]),
+        )
         if embedding is None:
             if "training" in self.samples:
                 known = self.samples["training"]

@@ -40,7 +40,7 @@ def set_distances(
         draws: What the matrices are for.
         factors: Of the features, shape (F,).
         missing_cost: Cost of a node without a partner.
-        progress: Is told of the work that is done.
+        progress: Hears of the work that is done.
     Returns:
         Shape (3 size, 3 size) each, symmetric with zeros on the diagonal.
     """
@@ -50,9 +50,9 @@ def set_distances(
     both[:, np.arange(number), np.arange(number)] = 0.0
     total = sum(map(len, spans))
     measure = partial(chamfer_and_bound, missing_cost=missing_cost)
-    for i, found in enumerate(rows_of(nodes, nodes, spans, measure)):
+    for i, row in enumerate(rows_of(nodes, nodes, spans, measure)):
         if len(spans[i]):
-            both[:, i, spans[i].start : spans[i].stop] = found
+            both[:, i, spans[i].start : spans[i].stop] = row
             progress.advance(0.4 * len(spans[i]) / total)
     chamfer, bounds = np.minimum(both, both.transpose(0, 2, 1))
     matching = near_matrix(

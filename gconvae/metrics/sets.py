@@ -183,19 +183,19 @@ def resample(
         )
     to_first, to_second = _neighbor_lists(matrix, first, second)
     has_gaps = bool(np.isnan(matrix).any())
-    found = []
+    draws = []
     for a, b in zip(first, second, strict=True):
         both = np.concatenate([a, b])
         if has_gaps or len(np.unique(both)) < len(both):  # lists know no cloud beside itself
-            found.append(_drawn(matrix, a, b))
+            draws.append(_drawn(matrix, a, b))
             continue
         near_a, near_b = to_first.nearest(both, a), to_second.nearest(both, b)
         own = np.concatenate([near_a.distances[: len(a)], near_b.distances[len(a) :]])
         other = np.concatenate([near_b.distances[: len(a)], near_a.distances[len(a) :]])
         coverage = len(to_first.nearest(b, a).holders) / len(a)
         distance = float(other[: len(a)].mean(dtype=np.float64))
-        found.append(Values(coverage, distance, _share_of_own(own, other)))
-    return np.array(found)
+        draws.append(Values(coverage, distance, _share_of_own(own, other)))
+    return np.array(draws)
 
 
 def _share_of_own(own: NDArray[Any], other: NDArray[Any]) -> float:
@@ -217,8 +217,8 @@ def _neighbor_lists(
     return lists, lists if np.array_equal(*columns) else NeighborLists(matrix, columns[1])
 
 
-def _matrix(given: ArrayLike, name: str) -> NDArray[Any]:
-    matrix = np.asarray(given)
+def _matrix(distances: ArrayLike, name: str) -> NDArray[Any]:
+    matrix = np.asarray(distances)
     if matrix.ndim != 2 or matrix.size == 0 or matrix.dtype.kind not in "fiu":
         raise ValueError(
             f"{name} must be a matrix of numbers, got {matrix.dtype} of shape {matrix.shape}"

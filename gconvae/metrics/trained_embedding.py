@@ -89,8 +89,8 @@ def trained_embedding(real: Clouds, schema: CloudSchema, seed: int = 0) -> Embed
 
     def embedding(clouds: Clouds) -> Array:
         with _alone():
-            found = network.vectors(scale(clouds), clouds.mask.cpu().numpy())
-        return (found - mean) / spread
+            outputs = network.vectors(scale(clouds), clouds.mask.cpu().numpy())
+        return (outputs - mean) / spread
 
     return embedding
 
@@ -176,8 +176,8 @@ class _Network:
     @torch.no_grad()
     def vectors(self, nodes: Array, mask: NDArray[np.bool_]) -> Array:
         pieces = [slice(first, first + CHUNK) for first in range(0, len(nodes), CHUNK)]
-        found = [self.embed(_tensor(nodes[piece]), _tensor(mask[piece])) for piece in pieces]
-        values: Array = torch.cat(found).double().numpy()
+        embedded = [self.embed(_tensor(nodes[piece]), _tensor(mask[piece])) for piece in pieces]
+        values: Array = torch.cat(embedded).double().numpy()
         return values
 
     def _linear(self, layer: int, values: Tensor) -> Tensor:
@@ -280,15 +280,15 @@ _DAMAGES: tuple[Damage, ...] = (_swapped, _jittered, _permuted, _stretched, _shi
 
 def _strengths(nodes: Array, low: float, high: float, rng: np.random.Generator) -> Array:
     """One number a cloud, evenly spread in its logarithm, shape (B, 1, 1)."""
-    found: Array = np.exp(rng.uniform(np.log(low), np.log(high), (len(nodes), 1, 1)))
-    return found
+    strengths: Array = np.exp(rng.uniform(np.log(low), np.log(high), (len(nodes), 1, 1)))
+    return strengths
 
 
 def _one_feature(nodes: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
     """One of the features of each cloud, shape (B, 1, F)."""
     chosen = rng.integers(nodes.shape[-1], size=(len(nodes), 1, 1))
-    found: NDArray[np.bool_] = np.arange(nodes.shape[-1]) == chosen
-    return found
+    is_chosen: NDArray[np.bool_] = np.arange(nodes.shape[-1]) == chosen
+    return is_chosen
 
 
 def _tensor(values: NDArray[np.generic]) -> Tensor:

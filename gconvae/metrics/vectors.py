@@ -17,7 +17,7 @@ from gconvae.metrics.resampling import Array
 from gconvae.metrics.trained_embedding import trained_embedding
 from gconvae.schema import CloudSchema
 
-__all__ = ["EMBEDDINGS", "Embedder", "Embedding", "known", "trained"]
+__all__ = ["EMBEDDINGS", "Embedder", "Embedding", "user_embedding", "trained"]
 
 EMBEDDINGS = OWN, BUNDLED, TRAINED = "own embedding", "embedding", "trained embedding"
 """What the rows of an embedding are called."""
@@ -38,7 +38,9 @@ class Embedding(NamedTuple):
     embed: Callable[[Clouds], Array]
 
 
-def known(embedder: Embedder | None, schema: CloudSchema, nodes: Tensor) -> Embedding | None:
+def user_embedding(
+    embedder: Embedder | None, schema: CloudSchema, nodes: Tensor
+) -> Embedding | None:
     """The caller's embedding, else that of a bundled classifier which knows the clouds.
 
     Args:
@@ -70,15 +72,17 @@ def _own_vectors(embedder: Embedder, sample: Clouds) -> Array:
     """What the caller's function makes of clouds, checked, shape (B, E)."""
     try:
         with torch.no_grad():
-            found = embedder(sample.points, sample.mask)
+            outputs = embedder(sample.points, sample.mask)
     except Exception as error:  # whatever it raises is its own
         raise ValueError(f"embedding raised {type(error).__name__}: {error}") from error
     try:
-        found = found.detach().cpu().double().numpy() if isinstance(found, Tensor) else found
-        vectors = np.asarray(found, dtype=np.float64)
+        outputs = (
+            outputs.detach().cpu().double().numpy() if isinstance(outputs, Tensor) else outputs
+        )
+        vectors = np.asarray(outputs, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"embedding must return numbers, got {type(found).__name__}: {error}"
+            f"embedding must return numbers, got {type(outputs).__name__}: {error}"
         ) from error
     if vectors.ndim != 2 or len(vectors) != sample.num_clouds or not vectors.shape[1]:
         raise ValueError(

@@ -108,14 +108,14 @@ def nearest_packed(
     """
     query, points = _features_apart(query), _features_apart(points)
     step = max(1, CHUNK_ENTRIES // packing.longest)
-    found = []
+    indices = []
     for first in range(0, len(query), step):
         rows = slice(first, first + step)
         start, count = packing.starts[cloud[rows]], packing.counts[cloud[rows]]
         own_column = None if own is None else own[rows] - start
         local = _chunk(query[rows], points, start, count, k, own_column, norm)  # (T, k)
-        found.append(torch.where(local < 0, local, local + start.unsqueeze(1)))
-    return torch.cat(found)
+        indices.append(torch.where(local < 0, local, local + start.unsqueeze(1)))
+    return torch.cat(indices)
 
 
 def in_order(distance: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,10 +139,10 @@ def _nearest_of_all(query: Tensor, points: Tensor, absent: Tensor | None, norm: 
     nearest, index = distance.min(-1)  # the first one; three times argmin's speed
     if norm == 1:  # sums without squares leave the range only with the nodes themselves
         return index
-    return _asked_again(query, points, absent, nearest, index)
+    return _in_double_precision(query, points, absent, nearest, index)
 
 
-def _asked_again(
+def _in_double_precision(
     query: Tensor, points: Tensor, absent: Tensor | None, nearest: Tensor, index: Tensor
 ) -> Tensor:
     """The index (B, N), in float64 where the nearest distance has left the range of float32."""
@@ -153,8 +153,8 @@ def _asked_again(
         low, high = nearest.aminmax()
         if low >= SMALLEST and high < largest:
             return index
-    found = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
-    doubtful = ~((nearest >= SMALLEST) & (nearest < largest)) & (found != query).any(-1)
+    gathered = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+    doubtful = ~((nearest >= SMALLEST) & (nearest < largest)) & (gathered != query).any(-1)
     if not looked_at:  # in a recorded step nothing may depend on a value
         again = _pair_distance(query.double().unsqueeze(2), points.double().unsqueeze(1))
         if absent is not None:
@@ -192,7 +192,7 @@ def _chunk(
     if fewest == most and own_column is None:
         local = _smallest(distance, min(k, most))
         if norm == 2:
-            local = _all_asked_again(query, candidates, None, distance, local)
+            local = _all_in_double_precision(query, candidates, None, distance, local)
         return fit(local, k)
     absent = column >= count.unsqueeze(1)  # (T, M)
     if own_column is not None:
@@ -200,11 +200,11 @@ def _chunk(
     _hide(distance, absent)
     local = _smallest(distance, min(k, most))
     if norm == 2:
-        local = _all_asked_again(query, candidates, absent, distance, local)
+        local = _all_in_double_precision(query, candidates, absent, distance, local)
     return fit(local.masked_fill_(absent.gather(1, local), -1), k)
 
 
-def _all_asked_again(
+def _all_in_double_precision(
     query: Tensor, candidates: Tensor, absent: Tensor | None, distance: Tensor, local: Tensor
 ) -> Tensor:
     """The places (T, k), in float64 where a distance has left the range of float32."""
@@ -218,8 +218,8 @@ def _all_asked_again(
     if len(rows) == 0:
         return local
     of_all = candidates.dim() == 2
-    found = candidates[local[rows]] if of_all else candidates[rows.unsqueeze(1), local[rows]]
-    others = doubtful[rows] & (found != query[rows].unsqueeze(1)).any(-1)  # (T, k)
+    nearest = candidates[local[rows]] if of_all else candidates[rows.unsqueeze(1), local[rows]]
+    others = doubtful[rows] & (nearest != query[rows].unsqueeze(1)).any(-1)  # (T, k)
     rows = rows[others.any(1)]
     again = _pair_distance(
         query[rows].double().unsqueeze(1), (candidates if of_all else candidates[rows]).double()

@@ -117,8 +117,8 @@ def knn_padded(
     if points.shape[1] == 0:
         return Neighbors(query.new_full(index.shape, torch.inf), index)
     rows = index.clamp(min=0).flatten(1).unsqueeze(-1).expand(-1, -1, features)
-    found = points.gather(1, rows).view(clouds, *index.shape[1:], features)  # (B, N, K, F)
-    return Neighbors(_gaps(query, found, index, norm), index)
+    neighbors = points.gather(1, rows).view(clouds, *index.shape[1:], features)  # (B, N, K, F)
+    return Neighbors(_gaps(query, neighbors, index, norm), index)
 
 
 @torch.no_grad()
@@ -200,8 +200,8 @@ def _packed_indices(
     packing = find_packing(query, points, batch_query, batch_points)
     chosen = resolve_backend(backend, query.device, query.dtype, packing.longest, k, graph=True)
     asked = min(k, packing.longest)
-    found = search_packed(*searchable(query, points), packing, asked, chosen, norm=norm)
-    return dense.fit(found, k)
+    indices = search_packed(*searchable(query, points), packing, asked, chosen, norm=norm)
+    return dense.fit(indices, k)
 
 
 def _padded_indices(
@@ -220,11 +220,11 @@ def _padded_indices(
     )
     asking, batch_query = pack(query, asks)
     nodes, batch_points = pack(points, gives)
-    found = _packed_indices(asking, nodes, batch_query, batch_points, k, norm, backend)
-    index = found.new_full((*query.shape[:2], k), -1)
+    indices = _packed_indices(asking, nodes, batch_query, batch_points, k, norm, backend)
+    index = indices.new_full((*query.shape[:2], k), -1)
     if len(nodes):
         place = gives.nonzero()[:, 1]  # (P_p,), within its cloud
-        index[asks] = torch.where(found >= 0, place[found.clamp(min=0)], -1)
+        index[asks] = torch.where(indices >= 0, place[indices.clamp(min=0)], -1)
     return index
 
 
@@ -235,13 +235,13 @@ def _distances(query: Tensor, points: Tensor, index: Tensor, norm: int) -> Tenso
     return _gaps(query, points[index.clamp(min=0)], index, norm)
 
 
-def _gaps(query: Tensor, found: Tensor, index: Tensor, norm: int) -> Tensor:
+def _gaps(query: Tensor, neighbors: Tensor, index: Tensor, norm: int) -> Tensor:
     """Of queries (..., F) to what was found of each, (..., K, F); inf where nothing was."""
-    query, found = searchable(query, found)
+    query, neighbors = searchable(query, neighbors)
     if norm == 1:
-        distance = (query.unsqueeze(-2) - found).abs().sum(-1)
+        distance = (query.unsqueeze(-2) - neighbors).abs().sum(-1)
     else:
-        distance = dense.squared_distance(query.unsqueeze(-2), found)
+        distance = dense.squared_distance(query.unsqueeze(-2), neighbors)
     return distance.masked_fill(index < 0, torch.inf)
 
 

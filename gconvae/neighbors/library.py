@@ -96,8 +96,8 @@ def _compiler() -> str | None:
     """Path of the compiler to use."""
     wanted = os.environ.get("CXX")
     names = COMPILERS if not wanted else (wanted,)
-    found = (shutil.which(name) for name in names)
-    return next((path for path in found if path is not None), None)
+    compilers = (shutil.which(name) for name in names)
+    return next((path for path in compilers if path is not None), None)
 
 
 def _built(compiler: str, dtype: torch.dtype) -> Path:
@@ -146,12 +146,12 @@ def _is_own(status: os.stat_result) -> bool:
 
 def _compile(command: Sequence[str], folder: Path, key: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch) / "nearest.so"
-        whole = [*command, str(SOURCE), "-o", str(made)]
+        library = Path(scratch) / "nearest.so"
+        whole = [*command, str(SOURCE), "-o", str(library)]
         subprocess.run(whole, check=True, capture_output=True, text=True, timeout=PATIENCE)
-        made.chmod(0o700)
-        path = folder / f"nearest-{key}-{_digest(made.read_bytes())}.so"
-        made.replace(path)
+        library.chmod(0o700)
+        path = folder / f"nearest-{key}-{_digest(library.read_bytes())}.so"
+        library.replace(path)
     return path
 
 
@@ -177,8 +177,10 @@ def _cpu() -> str:
     """What a library for this CPU must not be mistaken for, in a home that machines share."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))]
-    return platform.machine() + platform.node() * (not told) + "".join(sorted(set(told)))
+    described = [
+        line for line in lines if line.startswith(("model name", "flags", "Features", "CPU"))
+    ]
+    return platform.machine() + platform.node() * (not described) + "".join(sorted(set(described)))
 
 
 def _functions(library: ctypes.CDLL) -> dict[str, Callable[..., None]]:

@@ -121,8 +121,8 @@ def nearest(
         tensor([[0]])
     """
     if query.is_cuda:
-        found: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
-        return found
+        indices: Tensor = _on_gpu().nearest(query, points, query_mask, points_mask)
+        return indices
     index = torch.zeros(query.shape[:2], dtype=torch.long, device="cpu")
     _search(Padded(query, query_mask), Padded(points, points_mask), index, None, known)
     return index
@@ -255,26 +255,26 @@ class _Terms(torch.autograd.Function):
         ctx: Any,
         a: Tensor,
         b: Tensor,
-        found: tuple[Tensor, Tensor] | None,
+        indices: tuple[Tensor, Tensor] | None,
         masks: tuple[Tensor | None, Tensor | None] | None,
         searched: int,
         weight: float,
     ) -> tuple[Tensor, Tensor]:
         ctx.searched, ctx.weight = searched, weight
         if a.is_cuda:
-            assert found is None
-            made = _on_gpu().terms(a, b, masks or (None, None), searched, weight)
-            ctx.save_for_backward(a, b, *made[:2])
-            return made[2:]
-        if found is None:
+            assert indices is None
+            on_gpu = _on_gpu().terms(a, b, masks or (None, None), searched, weight)
+            ctx.save_for_backward(a, b, *on_gpu[:2])
+            return on_gpu[2:]
+        if indices is None:
             # views: rows of all features, of which the search reads the first
             sides = (a, b) if searched == a.shape[2] else (a[..., :searched], b[..., :searched])
-            found = nearest_both(*sides, *(masks or (None, None)))
+            indices = nearest_both(*sides, *(masks or (None, None)))
         terms = a.new_empty(a.shape[:2]), b.new_empty(b.shape[:2])
         shape = (a.shape[2], searched, weight)
-        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*found, *terms))
+        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (*indices, *terms))
         library.call("terms", a.dtype, arguments, library.share_out(len(a), a.numel() + b.numel()))
-        ctx.save_for_backward(a, b, *found)
+        ctx.save_for_backward(a, b, *indices)
         return terms
 
     @staticmethod
@@ -285,16 +285,21 @@ class _Terms(torch.autograd.Function):
             grads = _differentiable_backward(ctx, grad_a_terms, grad_b_terms)
             return *grads, None, None, None, None
         if a.is_cuda:
-            made = _gradients_on_gpu(ctx, grad_a_terms, grad_b_terms)
-            return *made, None, None, None, None
+            gradients = _gradients_on_gpu(ctx, grad_a_terms, grad_b_terms)
+            return *gradients, None, None, None, None
         wanted = [
             torch.zeros_like(side) if needed else None
             for side, needed in zip((a, b), ctx.needs_input_grad, strict=False)
         ]
-        given = [grad.contiguous() for grad in (grad_a_terms, grad_b_terms)]
+        incoming = [grad.contiguous() for grad in (grad_a_terms, grad_b_terms)]
         shape = (a.shape[2], ctx.searched, ctx.weight)
         pointers = [None if part is None else part.data_ptr() for part in wanted]
-        arguments = *_sizes(a, b), *shape, *map(Tensor.data_ptr, (to_b, to_a, *given)), *pointers
+        arguments = (
+            *_sizes(a, b),
+            *shape,
+            *map(Tensor.data_ptr, (to_b, to_a, *incoming)),
+            *pointers,
+        )
         library.call(
             "terms_backward", a.dtype, arguments, library.share_out(len(a), a.numel() + b.numel())
         )

@@ -85,16 +85,16 @@ def define(
     if not clouds_first:
         return
 
-    def mapped(info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Any, Any]:
+    def mapped(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
         size = info.batch_size
         folded = [
             _folded(part, dim, size) if isinstance(part, Tensor) else part
-            for part, dim in zip(given, in_dims, strict=True)
+            for part, dim in zip(arguments, in_dims, strict=True)
         ]
-        made = getattr(torch.ops.gconvae, name)(*folded)
-        if isinstance(made, Tensor):
-            return _unfolded(made, size), 0
-        return tuple(_unfolded(part, size) for part in made), (0,) * len(made)
+        outputs = getattr(torch.ops.gconvae, name)(*folded)
+        if isinstance(outputs, Tensor):
+            return _unfolded(outputs, size), 0
+        return tuple(_unfolded(part, size) for part in outputs), (0,) * len(outputs)
 
     operators.register_vmap(whole, mapped)
 

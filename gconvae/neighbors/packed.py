@@ -137,10 +137,10 @@ def one_cloud(
         _check_device(batch_points, points, "batch_points", "points")
         return batch_query, batch_points
     if batch_query is not None or batch_points is not None:
-        given, missing = "batch_query", "batch_points"
+        present, missing = "batch_query", "batch_points"
         if batch_query is None:
-            given, missing = missing, given
-        raise ValueError(f"{missing} must be given where {given} is, got None")
+            present, missing = missing, present
+        raise ValueError(f"{missing} must be given where {present} is, got None")
     sides = (
         torch.zeros(side.shape[0], dtype=torch.long, device=side.device)
         for side in (query, points)

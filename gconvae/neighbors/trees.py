@@ -155,9 +155,9 @@ def _with_masks(
     index = query.new_zeros(query.shape[:2], dtype=torch.long)
     if len(asking) == 0:
         return index
-    found = nearest_packed(asking, nodes, packing, 1)[:, 0]
+    indices = nearest_packed(asking, nodes, packing, 1)[:, 0]
     column = points_mask.nonzero()[:, 1]  # (P_p,), the place in its cloud of each packed point
-    index[query_mask] = column[found]
+    index[query_mask] = column[indices]
     return index
 
 
@@ -203,7 +203,7 @@ class _Candidates(NamedTuple):
 
     distances: Tensor  # (P_q, K), inf where there is no candidate
     indices: Tensor  # (P_q, K), -1 where there is no candidate
-    found: Tensor | None  # candidates of each query, (P_q,); None = all K
+    counts: Tensor | None  # candidates of each query, (P_q,); None = all K
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch-cluster cannot be traced
@@ -221,14 +221,14 @@ def _candidates(query: Tensor, points: Tensor, packing: Packing, k: int) -> _Can
     distance = dense.squared_distance(points.index_select(0, column), query.index_select(0, row))
     if len(row) == k * len(query):
         return _Candidates(distance.view(-1, k), column.view(-1, k), None)
-    found = torch.bincount(row, minlength=len(query))  # (P_q,)
-    place = torch.arange(len(row), device=row.device) - (found.cumsum(0) - found)[row]
+    counts = torch.bincount(row, minlength=len(query))  # (P_q,)
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     index = row.new_full((len(query), k), -1)
     index[row, place] = column
     every = distance.new_full((len(query), k), torch.inf)
     # behind all others, but ahead of the missing ones, where the distance overflows
     every[row, place] = distance.clamp(max=torch.finfo(distance.dtype).max)
-    return _Candidates(every, index, found)
+    return _Candidates(every, index, counts)
 
 
 def _out_of_range(query: Tensor, points: Tensor, distance: Tensor, index: Tensor) -> Tensor:

@@ -130,20 +130,20 @@ def gradients(
     """
     clouds, nodes, features = a.shape
     others = b.shape[1]
-    made = torch.empty_like(a, memory_format=torch.contiguous_format)
-    if made.numel() == 0:
-        return made
+    gradient = torch.empty_like(a, memory_format=torch.contiguous_format)
+    if gradient.numel() == 0:
+        return gradient
     rows, columns = _tile(nodes), _tile(others)
     blocks = triton.cdiv(nodes, rows)
     with torch.cuda.device_of(a):
         _gradient_kernel[(clouds * blocks,)](
-            a, b, to_b, to_a, grad_a, grad_b, made,
+            a, b, to_b, to_a, grad_a, grad_b, gradient,
             nodes, others, blocks,
             *a.stride(), *b.stride(), *grad_a.stride(), *grad_b.stride(),
             FEATURES=features, SEARCHED=searched, WEIGHT=weight, ROWS=rows, COLUMNS=columns,
             num_warps=_warps(rows, columns),
         )  # fmt: skip
-    return made
+    return gradient
 
 
 def _launch_search(
@@ -208,7 +208,7 @@ def _search_kernel(
     points += cloud * points_cloud
     first = tl.load(query, mask=real, other=0.0)
     best = tl.full((ROWS,), float("inf"), first.dtype)
-    found = tl.full((ROWS,), -1, tl.int32)
+    nearest_place = tl.full((ROWS,), -1, tl.int32)
     for start in range(0, others, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         there = column < others
@@ -228,24 +228,24 @@ def _search_kernel(
         at_least = (distance == least[:, None]) & there[None, :]
         place = tl.min(tl.where(at_least, column[None, :], others), axis=1)
         # the first of all even where its distance overflows
-        nearer = ((least < best) | (found < 0)) & (place < others)
-        found = tl.where(nearer, place, found)
+        nearer = ((least < best) | (nearest_place < 0)) & (place < others)
+        nearest_place = tl.where(nearer, place, nearest_place)
         best = tl.where(nearer, least, best)
-    found = tl.maximum(found, 0)
+    nearest_place = tl.maximum(nearest_place, 0)
     if first.dtype == tl.float32:
-        best, found = _asked_again(
-            query, points, points_mask, cloud, others, real, best, found,
+        best, nearest_place = _in_double_precision(
+            query, points, points_mask, cloud, others, real, best, nearest_place,
             query_feature, points_node, points_feature, SEARCHED, ROWS, COLUMNS,
         )  # fmt: skip
     if query_mask is not None:
         asked = tl.load(query_mask + cloud * nodes + row, mask=real, other=0) != 0
-        found = tl.where(asked, found, 0)
-    tl.store(index + row, found.to(tl.int64), mask=real)
+        nearest_place = tl.where(asked, nearest_place, 0)
+    tl.store(index + row, nearest_place.to(tl.int64), mask=real)
     if written is not None:
         rest = tl.zeros((ROWS,), first.dtype)
         for feature in tl.static_range(SEARCHED, FEATURES):
             q = tl.load(query + feature * query_feature, mask=real, other=0.0)
-            p = tl.load(points + found * points_node + feature * points_feature)
+            p = tl.load(points + nearest_place * points_node + feature * points_feature)
             rest += (q - p) * (q - p)
         if SEARCHED < FEATURES and WEIGHT != 0:
             best += WEIGHT * rest
@@ -253,8 +253,8 @@ def _search_kernel(
 
 
 @triton.jit
-def _asked_again(
-    query, points, points_mask, cloud, others, real, best, found,
+def _in_double_precision(
+    query, points, points_mask, cloud, others, real, best, nearest_place,
     query_feature, points_node, points_feature,
     SEARCHED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -263,12 +263,14 @@ def _asked_again(
     other = tl.zeros((ROWS,), tl.int32)
     for feature in tl.static_range(SEARCHED):
         q = tl.load(query + feature * query_feature, mask=real, other=0.0)
-        p = tl.load(points + found * points_node + feature * points_feature, mask=real, other=0.0)
+        p = tl.load(
+            points + nearest_place * points_node + feature * points_feature, mask=real, other=0.0
+        )
         other |= (q != p).to(tl.int32)
     doubtful = real & (other != 0) & (fine == 0)
     if tl.max(doubtful.to(tl.int32), axis=0) > 0:
         nearest = tl.full((ROWS,), float("inf"), tl.float64)
-        again = found
+        again = nearest_place
         for start in range(0, others, COLUMNS):
             column = start + tl.arange(0, COLUMNS)
             there = column < others
@@ -289,21 +291,23 @@ def _asked_again(
             nearer = (least < nearest) & (place < others)
             again = tl.where(nearer, place, again)
             nearest = tl.where(nearer, least, nearest)
-        found = tl.where(doubtful, again, found)
+        nearest_place = tl.where(doubtful, again, nearest_place)
         short = tl.zeros((ROWS,), tl.float32)
         for feature in tl.static_range(SEARCHED):
             q = tl.load(query + feature * query_feature, mask=real, other=0.0)
             p = tl.load(
-                points + found * points_node + feature * points_feature, mask=real, other=0.0
+                points + nearest_place * points_node + feature * points_feature,
+                mask=real,
+                other=0.0,
             )
             short += (q - p) * (q - p)
         best = tl.where(doubtful, short, best)
-    return best, found
+    return best, nearest_place
 
 
 @triton.jit
 def _gradient_kernel(
-    a, b, to_b, to_a, grad_a, grad_b, made,
+    a, b, to_b, to_a, grad_a, grad_b, gradient,
     nodes, others, blocks,
     a_cloud, a_node, a_feature, b_cloud, b_node, b_feature,
     grad_a_cloud, grad_a_node, grad_b_cloud, grad_b_node,
@@ -327,12 +331,12 @@ def _gradient_kernel(
             column = start + tl.arange(0, COLUMNS)
             there = column < others
             chosen = tl.load(to_a + cloud * others + column, mask=there, other=-1)
-            given = tl.load(
+            incoming = tl.load(
                 grad_b + cloud * grad_b_cloud + column * grad_b_node, mask=there, other=0.0
             )
             its = tl.load(b + column * b_node + feature * b_feature, mask=there, other=0.0)
-            parts = given[None, :] * (x[:, None] - its[None, :])  # (ROWS, COLUMNS)
+            parts = incoming[None, :] * (x[:, None] - its[None, :])  # (ROWS, COLUMNS)
             total += tl.sum(tl.where(chosen[None, :] == row[:, None], parts, 0.0), axis=1)
         if feature >= SEARCHED:
             total *= WEIGHT
-        tl.store(made + (cloud * nodes + row) * FEATURES + feature, 2 * total, mask=real)
+        tl.store(gradient + (cloud * nodes + row) * FEATURES + feature, 2 * total, mask=real)

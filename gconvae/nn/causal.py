@@ -103,13 +103,13 @@ class Reader:
 
     def next(self, hidden: Tensor) -> Tensor:
         """The next place of each sequence, shape (B, width), as the block reads it."""
-        read, queries, key, value = self._asked(hidden)
+        read, queries, key, value = self._attention_inputs(hidden)
         place = self.count
         self.keys[:, :, place], self.values[:, place] = key, value
         self.count += 1
         looked = -(-self.count // STRIDE) * STRIDE
         known = self.keys[:, :, :looked], self.values[:, :looked], self.later[place, :looked]
-        return self._answered(hidden, read, queries, *known)
+        return self._attention_output(hidden, read, queries, *known)
 
     def read(
         self, hidden: Tensor, keys: Tensor, values: Tensor, place: Tensor
@@ -124,14 +124,14 @@ class Reader:
         Returns:
             What :meth:`next` gives, and keys and values with those of this place.
         """
-        read, queries, key, value = self._asked(hidden)
+        read, queries, key, value = self._attention_inputs(hidden)
         here = torch.arange(len(self.later), device=hidden.device) == place
         keys = torch.where(here, key.unsqueeze(2), keys)
         values = torch.where(here.unsqueeze(1), value.unsqueeze(1), values)
         later = self.later.index_select(0, place.reshape(1)).squeeze(0)
-        return self._answered(hidden, read, queries, keys, values, later), keys, values
+        return self._attention_output(hidden, read, queries, keys, values, later), keys, values
 
-    def _asked(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _attention_inputs(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normal features, queries of each head, key and value of a place."""
         read, width = normal(hidden), hidden.shape[1]
         triple = torch.addmm(self.attended_bias, read, self.attended)  # (B, W + 2 W / H)
@@ -139,7 +139,7 @@ class Reader:
         queries = triple[:, :width].unflatten(1, self.queries[1:])  # (B, H, W / H)
         return read, queries, triple[:, width:last], triple[:, last:]
 
-    def _answered(
+    def _attention_output(
         self,
         hidden: Tensor,
         read: Tensor,

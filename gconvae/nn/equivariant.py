@@ -22,7 +22,7 @@ class SetLayer(nn.Module):
         g_i = \mathrm{LN}(h_i + U u), \quad
         A_i = \sum_j \mathrm{softmax}_j\left(\frac{q_i \cdot k_j}{\sqrt{d}}\right) v_j
 
-    with queries, keys and values of g, and a vector u of the whole set that all nodes are told.
+    with queries, keys and values of g, and a vector u of the whole set, added to all nodes.
     Permuting nodes permutes the result (equivariance); masked nodes are heard by nobody. Each head
     has queries of its own, all have the same keys and values, as in
     :class:`gconvae.nn.causal.CausalBlock`.
@@ -50,7 +50,7 @@ class SetLayer(nn.Module):
         if width % heads:
             raise ValueError(f"heads must divide the width {width}, got {heads}")
         self.head_width = width // heads
-        self.told = nn.Linear(width, width, bias=False)
+        self.of_set = nn.Linear(width, width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.queries_key_value = nn.Linear(width, width + 2 * self.head_width)
         self.out = nn.Linear(width, width)
@@ -67,7 +67,7 @@ class SetLayer(nn.Module):
         Returns:
             Shape (B, N, W).
         """
-        read = self.norm(nodes + self.told(vector).unsqueeze(1))
+        read = self.norm(nodes + self.of_set(vector).unsqueeze(1))
         sizes = [nodes.shape[2], self.head_width, self.head_width]
         queries, key, value = self.queries_key_value(read).split(sizes, dim=2)
         # the heads of a node are rows: (B, N H, W / H) against (B, N, W / H)

@@ -35,7 +35,7 @@ class DiagonalGaussian(nn.Linear):
         """The posterior of each cloud, event shape (L,), of h with shape (B, width)."""
         # in the weights' precision whatever the network's: the KL hangs on small differences
         with torch.autocast(hidden.device.type, enabled=False):
-            made = super().forward(hidden.to(self.weight.dtype))
-        mean, log_var = made.chunk(2, dim=1)  # (B, L) each
+            output = super().forward(hidden.to(self.weight.dtype))
+        mean, log_var = output.chunk(2, dim=1)  # (B, L) each
         stddev = torch.exp(0.5 * log_var)
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)

@@ -260,7 +260,7 @@ class GraphConvEncoder(nn.Module):
 
     .. math:: h_i' = h_i + \mathrm{ReLU}(\mathrm{norm}(\mathrm{conv}(h, \mathcal{N})_i))
 
-    The convolution is told what its signature asks for: the hidden features ``x``, the positions
+    The convolution gets what its signature asks for: the hidden features ``x``, the positions
     ``pos`` in about [-1, 1], the neighbours' offsets ``edge_attr``. Networks that it wants have
     two dense layers. Edge weights stay 1.
 
@@ -325,14 +325,14 @@ class GraphConvEncoder(nn.Module):
         """The posterior of each cloud; arguments as those of :class:`EdgeConvEncoder`."""
         nodes = _nodes(points, mask, self.num_positions, self.extent)
         edges = nodes.graph(self.neighbors, loop=False)
-        told = {
+        inputs = {
             "pos": nodes.unit[:, : nodes.num_positions],
             "edge_index": edges,
             "edge_attr": nodes.offsets(edges),
         }
         hidden = self.dense(nodes.unit)  # (P, width)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            change = torch.relu(norm(conv(hidden, told), nodes.batch))
+            change = torch.relu(norm(conv(hidden, inputs), nodes.batch))
             hidden = hidden + change if self.residual else change
         return self.readout(hidden, nodes.batch, nodes.num_clouds)
 

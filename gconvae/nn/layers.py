@@ -117,18 +117,18 @@ class Convolution(nn.Module):
     def _try(self, name: str, width: int, num_positions: int) -> None:
         """Some convolutions of PyG can be made, and need more when they are called."""
         edges, places = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, num_positions)
-        told = {"pos": places, "edge_index": edges, "edge_attr": places}
+        inputs = {"pos": places, "edge_index": edges, "edge_attr": places}
         try:
             with torch.no_grad():
-                shape = tuple(self(torch.zeros(2, width), told).shape)
+                shape = tuple(self(torch.zeros(2, width), inputs).shape)
         except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
             raise ValueError(f"conv must take (nodes, {width}), {name}: {error}") from error
         if shape != (2, width):
             raise ValueError(f"conv must give (nodes, {width}), {name} gives {shape}")
 
-    def forward(self, hidden: Tensor, told: Mapping[str, Tensor]) -> Tensor:
-        """New features (P, width) of nodes (P, width), told edges, positions and offsets."""
-        wanted = {name: value for name, value in told.items() if name in self.asks}
+    def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """New features (P, width) of nodes (P, width), with edges, positions and offsets."""
+        wanted = {name: value for name, value in inputs.items() if name in self.asks}
         return self.conv(x=hidden, **wanted)
 
 

@@ -104,8 +104,8 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
         return nn.functional.linear(a, b, bias)
     if a.is_cuda:
-        made = torch.mm(a, b.t())
-        return made if bias is None else made.add_(bias)
+        product = torch.mm(a, b.t())
+        return product if bias is None else product.add_(bias)
     # the operator that torch's own compiler puts into the place of a dense layer; private, so
     # _for_onednn looks whether it is there; it can go once torch's dense layer takes oneDNN here
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")

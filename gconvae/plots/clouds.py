@@ -185,8 +185,8 @@ def images_and_clouds(
         >>> len(images_and_clouds(images, clouds).axes)
         7
     """
-    given = points if mask is None else as_clouds(points, mask)
-    sample = as_samples({"points": given})["points"]
+    clouds = points if mask is None else as_clouds(points, mask)
+    sample = as_samples({"points": clouds})["points"]
     pictures = _as_images(images, len(sample.points))
     check_positive(rows=rows, columns=columns)
     height, width = pictures.shape[1:]

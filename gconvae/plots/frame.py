@@ -137,12 +137,12 @@ def _taken(nodes: Floats, whole: Limits, cell: float | None) -> Limits:
     unit = cell or min(widths) / 100
     side = (1 + 2 * _MARGIN) * max(high - low for low, high in ranges)
     side = unit * max(math.ceil(side / unit) + 1, round(_LEAST * min(widths) / unit))
-    found = []
+    taken = []
     for (low, high), (start, end), width in zip(ranges, whole, widths, strict=True):
         first = start + unit * round(((low + high - side) / 2 - start) / unit)
         first = min(max(start, first), max(start, end - side))
-        found.append((float(first), float(first + min(side, width))))
-    return found[0], found[1]
+        taken.append((float(first), float(first + min(side, width))))
+    return taken[0], taken[1]
 
 
 def count_outside(nodes: Floats, frame: Frame) -> int:

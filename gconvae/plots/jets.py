@@ -56,8 +56,8 @@ def _hardest(sample: Clouds) -> Floats:
 
 def _prongs(column: int) -> Callable[[Clouds], Floats]:
     def values(sample: Clouds) -> Floats:
-        found: Floats = jets.subjettiness_ratios(jets.n_subjettiness(sample))[:, column]
-        return found
+        ratios: Floats = jets.subjettiness_ratios(jets.n_subjettiness(sample))[:, column]
+        return ratios
 
     return values
 
@@ -102,9 +102,9 @@ def jet_spectra(
     for number, quantity in enumerate(QUANTITIES):
         row, column = divmod(number, columns)
         spectrum, ratio = grid[2 * row, column], grid[2 * row + 1, column]
-        found = {name: quantity.values(sample) for name, sample in checked.items()}
-        edges = _edges(next(iter(found.values())), quantity, bins)
-        _draw(spectrum, ratio, found, edges)
+        spectra = {name: quantity.values(sample) for name, sample in checked.items()}
+        edges = _edges(next(iter(spectra.values())), quantity, bins)
+        _draw(spectrum, ratio, spectra, edges)
         spectrum.set(title=quantity.label, xlim=(edges[0], edges[-1]), yscale="log")
         spectrum.tick_params(labelbottom=False)
         ratio.set(xlim=(edges[0], edges[-1]), ylim=RATIOS)
@@ -204,11 +204,11 @@ def _edges(values: Floats, quantity: _Quantity, bins: int) -> Floats:
     return np.linspace(*robust_range(values), bins + 1)
 
 
-def _draw(spectrum: Axes, ratio: Axes, found: Mapping[str, Floats], edges: Floats) -> None:
+def _draw(spectrum: Axes, ratio: Axes, samples: Mapping[str, Floats], edges: Floats) -> None:
     """Shares of each sample, and their ratios to the first."""
     first: Floats | None = None
     centres = (edges[1:] + edges[:-1]) / 2
-    for number, (name, values) in enumerate(found.items()):
+    for number, (name, values) in enumerate(samples.items()):
         counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(float)
         share, error = counts / len(values), np.sqrt(counts) / len(values)
         if first is None:

@@ -28,11 +28,11 @@ _MOST_PANELS = 4
 """Side by side."""
 
 
-def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = None) -> Figure:
+def settings(results: Mapping[str, Any], option: str, *, figure: Figure | None = None) -> Figure:
     """The metric of a sweep against one option, with errors over seeds; a line for the others.
 
     Args:
-        found: What :meth:`gconvae.studies.Sweep.to_dict` gives, or a saved ``sweep.json`` holds.
+        results: What :meth:`gconvae.studies.Sweep.to_dict` gives, or a saved ``sweep.json`` holds.
         option: The option to draw against; numbers over a factor of 10 or more are drawn on a
             logarithmic axis, words in their order.
         figure: Figure to draw into; None = a new one.
@@ -45,7 +45,7 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
         >>> figure.axes[0].get_xlabel(), figure.axes[0].get_xscale()
         ('beta', 'log')
     """
-    tried = [setting for setting in found["settings"] if setting["mean"] is not None]
+    tried = [setting for setting in results["settings"] if setting["mean"] is not None]
     if not tried or any(option not in setting["options"] for setting in tried):
         raise ValueError(f"option must be one of a sweep with values, got {option!r}")
     figure = spread(figure, (6.4, 4.0))
@@ -81,7 +81,7 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
     if is_number and len(set(values)) <= _MOST_LINES:
         axes.set_xticks(sorted(set(values)), [f"{value:g}" for value in sorted(set(values))])
         axes.minorticks_off()
-    axes.set(xlabel=option, ylabel=found["metric"])
+    axes.set(xlabel=option, ylabel=results["metric"])
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[1]:
         figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
@@ -89,7 +89,7 @@ def settings(found: Mapping[str, Any], option: str, *, figure: Figure | None = N
 
 
 def leaderboard(
-    found: Mapping[str, Any],
+    results: Mapping[str, Any],
     metrics: Sequence[str] | None = None,
     *,
     figure: Figure | None = None,
@@ -100,7 +100,7 @@ def leaderboard(
     no worse than. The best variant and those within one combined error of it are filled.
 
     Args:
-        found: What :meth:`gconvae.studies.Leaderboard.to_dict` gives, or a ``leaderboard.json``
+        results: What :meth:`gconvae.studies.Leaderboard.to_dict` gives, or a ``leaderboard.json``
             holds.
         metrics: Panels; None = those of a table.
         figure: Figure to draw into; None = a new one.
@@ -115,9 +115,9 @@ def leaderboard(
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['a', 'b']
     """
-    known = found["metrics"]
+    known = results["metrics"]
     names = [name for name in _TABLE if name in known] if metrics is None else list(metrics)
-    tried = [variant for variant in found["variants"] if variant["metrics"]]
+    tried = [variant for variant in results["variants"] if variant["metrics"]]
     if not names or not tried or any(name not in known for name in names):
         raise ValueError(
             f"metrics must be out of {', '.join(known) or 'none'}, with values, got {metrics}"

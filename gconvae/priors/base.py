@@ -186,9 +186,9 @@ class Prior(nn.Module, ABC):
     def _checked_context(self, context: Tensor | None, leading: Sequence[int]) -> Tensor | None:
         """The context, or None where C is 0."""
         wanted = (*leading, self.context_dim)
-        given = None if context is None else tuple(context.shape)
-        if given != wanted and (given is not None or self.context_dim):
-            raise ValueError(f"context must have shape {wanted}, got {given}")
+        shape = None if context is None else tuple(context.shape)
+        if shape != wanted and (shape is not None or self.context_dim):
+            raise ValueError(f"context must have shape {wanted}, got {shape}")
         return context if self.context_dim else None
 
     def extra_repr(self) -> str:

@@ -65,11 +65,11 @@ class Flow(Prior):
         super().__init__(latent_dim, num_classes, ragged, num_conditions)
         check_counts(transforms=transforms)
         check_widths("hidden", hidden)
-        made = getattr(_zuko_flows(), self.family)(
+        flow = getattr(_zuko_flows(), self.family)(
             latent_dim, self.context_dim, transforms=transforms, hidden_features=hidden, **options
         )
         # the rest of zuko's flow is its base, which cannot be drawn from with a generator
-        self.transform = made.transform
+        self.transform = flow.transform
         self.register_buffer("location", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.ones(latent_dim))
 
@@ -209,7 +209,7 @@ class NeuralSplineFlow(Flow):
         super().__init__(*shape, bins=bins)
 
 
-def _undone(step: Any, made: Tensor, context: Tensor | None) -> Tensor:
+def _undone(step: Any, target: Tensor, context: Tensor | None) -> Tensor:
     """Inverse of a masked autoregressive transformation of zuko, shape (B, L).
 
     Each of its passes settles one latent, by those before it. zuko's own computes parameters and
@@ -221,16 +221,16 @@ def _undone(step: Any, made: Tensor, context: Tensor | None) -> Tensor:
     # rows of all parameters of a latent, which see the latents before it only
     weight = (last.mask * last.weight).unflatten(0, (-1, step.total))  # (L, P, H)
     bias = last.bias.unflatten(0, (-1, step.total))  # (L, P)
-    order, found = step.order.tolist(), torch.zeros_like(made)
+    order, solved = step.order.tolist(), torch.zeros_like(target)
     for rank in range(step.passes):
         now = [latent for latent, place in enumerate(order) if place == rank]
-        seen = found if context is None else torch.cat([found, context], -1)
+        seen = solved if context is None else torch.cat([solved, context], -1)
         for layer in hidden:
             seen = layer(seen)
         raw = nn.functional.linear(seen, weight[now].flatten(0, 1), bias[now].flatten())
         parameters = unpack(raw.unflatten(-1, (len(now), step.total)), step.shapes)
-        found[:, now] = step.univariate(*parameters).inv(made[:, now])
-    return found
+        solved[:, now] = step.univariate(*parameters).inv(target[:, now])
+    return solved
 
 
 def _zuko_flows() -> Any:

@@ -176,8 +176,8 @@ def _fit_mixture(
     else:
         held_out = valid.draw(generator(seed, "held-out latents")).double().cpu().numpy()
         best = _best_size(z, held_out, min(clouds, MOST_COMPONENTS), seed)
-    found = (best.weights_, best.means_, best.precisions_cholesky_.swapaxes(1, 2))
-    weights, means, lower = (torch.from_numpy(values) for values in found)
+    parameters = (best.weights_, best.means_, best.precisions_cholesky_.swapaxes(1, 2))
+    weights, means, lower = (torch.from_numpy(values) for values in parameters)
     return weights, means, lower
 
 

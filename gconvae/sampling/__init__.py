@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gconvae.sampling.clouds import interpolations, reconstructions, samples, wanted
+from gconvae.sampling.clouds import checked_request, interpolations, reconstructions, samples
 from gconvae.sampling.noise import Generative, Request
 
-__all__ = ["Generative", "Request", "interpolations", "reconstructions", "samples", "wanted"]
+__all__ = [
+    "Generative",
+    "Request",
+    "interpolations",
+    "reconstructions",
+    "samples",
+    "checked_request",
+]

@@ -29,13 +29,13 @@ from gconvae.sampling.noise import (
 from gconvae.sampling.recorded import Draw, draws
 from gconvae.threads import side_by_side
 
-__all__ = ["interpolations", "reconstructions", "samples", "wanted"]
+__all__ = ["interpolations", "reconstructions", "samples", "checked_request"]
 
 CACHED_NODES = 2**16
 """Nodes that go through a network on a CPU at a time, where a likelihood asks for more clouds."""
 
 
-def wanted(
+def checked_request(
     model: Generative,
     num_samples: int | None,
     label: Any = None,
@@ -63,8 +63,8 @@ def wanted(
     name_of = model.schema.class_index
     if model.schema.classes and label is not None and not isinstance(label, Tensor):
         each = [label] if isinstance(label, str) or np.ndim(label) == 0 else label
-        found = torch.tensor([name_of(one) for one in each], device="cpu")
-        label = found if len(found) > 1 or np.ndim(label) else found[0]
+        indices = torch.tensor([name_of(one) for one in each], device="cpu")
+        label = indices if len(indices) > 1 or np.ndim(label) else indices[0]
     labels = model.conditioning.check_wanted(label, count)
     rows = model.conditioning.check_conditions(conditions, count, wanted=True)
     return count, Request(labels, z, conditions=None if rows is None else rows.cpu())
@@ -74,7 +74,7 @@ def samples(
     model: Generative,
     num_samples: int,
     seed: int,
-    given: Request | None = None,
+    request: Request | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Clouds]:
     r"""New clouds in data units, some at a time.
@@ -88,10 +88,10 @@ def samples(
         model: Where they are drawn from.
         num_samples: How many in all.
         seed: The same seed gives the same clouds.
-        given: What is not to be drawn, a row a cloud.
+        request: What is not to be drawn, a row a cloud.
         part: Which of how many processes this is; each draws every so many-th piece.
     """
-    given, (rank, size) = given or Request(), part
+    request, (rank, size) = request or Request(), part
     nodes, threads = model.conditioning.num_points, torch.get_num_threads()
     most = min(model.likelihood.blocks_together * noise.BLOCK, CACHED_NODES // nodes)
     if model.device.type == "cuda":  # where there is no cache to stay in
@@ -99,12 +99,12 @@ def samples(
     else:
         rows = _rows(num_samples, most // noise.BLOCK, threads if size == 1 else size)
     rows = max(noise.BLOCK, rows)
-    kind = kind_of(model, rows, given.mask)
+    kind = kind_of(model, rows, request.mask)
     draw = draws(model.likelihood, model.device)
 
     def piece(start: int) -> Clouds:
         stop = min(start + rows, num_samples)
-        asked = Request(*(None if each is None else each[start:stop] for each in given))
+        asked = Request(*(None if each is None else each[start:stop] for each in request))
         with torch.no_grad():  # not around the yield, where the caller's code runs
             return _piece(model, start, stop - start, seed, asked, kind, draw)
 
@@ -202,8 +202,8 @@ def _decoded(model: Generative, latents: Clouds) -> Clouds:
 
 def _around(model: Generative, latents: Clouds, seed: int) -> Clouds:
     """Draws around the mean clouds of latents."""
-    given = Request(latents.labels, latents.points, latents.mask, latents.conditions)
-    return joined(list(samples(model, len(latents.points), seed, given)))
+    request = Request(latents.labels, latents.points, latents.mask, latents.conditions)
+    return joined(list(samples(model, len(latents.points), seed, request)))
 
 
 @full_precision
@@ -212,22 +212,22 @@ def _piece(
     start: int,
     count: int,
     seed: int,
-    given: Request,
+    request: Request,
     kind: Kind,
     draw: Draw,
 ) -> Clouds:
     """Clouds from ``start`` on, which is the first of a block."""
     blocks = range(start // noise.BLOCK, -(-(start + count) // noise.BLOCK))
-    labels, mask, conditions = conditions_of(seed, blocks, given, kind)
-    numbers = numbers_of(model, blocks, seed, kind, with_latents=given.latents is None)
+    labels, mask, conditions = conditions_of(seed, blocks, request, kind)
+    numbers = numbers_of(model, blocks, seed, kind, with_latents=request.latents is None)
     if numbers.latent is not None:
         context = kind.conditioning.context(kind.rows, labels, mask, conditions)
         context = None if context is None else context.to(model.scaling.low)
         # on the CPU, so that every device makes the same choices of it
         z = model.prior.from_noise(numbers.latent, context)
     else:
-        assert given.latents is not None
-        z = filled(given.latents, kind.rows)
+        assert request.latents is not None
+        z = filled(request.latents, kind.rows)
     z = sent(z, model.device).to(model.scaling.low.dtype)  # (R, L)
     labels = None if labels is None else sent(labels, model.device)
     conditions = None if conditions is None else sent(conditions, model.device)

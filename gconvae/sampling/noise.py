@@ -144,7 +144,7 @@ def kind_of(model: Generative, rows: int, mask: Tensor | None = None) -> Kind:
 
 def drawn_at(
     model: Generative,
-    given: Request,
+    request: Request,
     node: Tensor | None,
     noise: Tensor,
     kind: Kind,
@@ -154,7 +154,7 @@ def drawn_at(
 
     Args:
         model: Whose decoder, scaling and schema they are of.
-        given: Latents, labels and conditions of each; ``mask`` None = all nodes are real.
+        request: Latents, labels and conditions of each; ``mask`` None = all nodes are real.
         node: Noise of the decoder's nodes, shape (B, N, W); None = it takes none.
         noise: Of the likelihood, shape (B, ...).
         kind: What is known of the model.
@@ -162,13 +162,13 @@ def drawn_at(
     Returns:
         Data units in canonical order, shape (B, N, F), and the mask, shape (B, N).
     """
-    labels, z, mask, conditions = given
+    labels, z, mask, conditions = request
     assert z is not None
     mean = model.decode_unit(
         z, labels, mask, node, full=kind.always_full, conditions=conditions
     )  # (B, N, F)
     asked = model.likelihood.conditioned_on
-    context = kind.conditioning.told(asked, z, labels, conditions)
+    context = kind.conditioning.likelihood_context(asked, z, labels, conditions)
     drawn = model.scaling.unscale(model.scaling.from_unit(draw(mean, noise, mask, context)))
     if kind.rounded:
         drawn = model.likelihood.quantize(drawn, model.scaling.low, model.scaling.high)
@@ -225,22 +225,23 @@ def numbers_of(
 
 
 def conditions_of(
-    seed: int, blocks: range, given: Request, kind: Kind
+    seed: int, blocks: range, request: Request, kind: Kind
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Labels, masks and conditions, on the CPU unless given, of as many clouds as rows.
 
     Args:
         seed: Of those that are drawn.
         blocks: Numbers of the blocks.
-        given: What is not to be drawn.
+        request: What is not to be drawn.
         kind: What is known of the model.
     """
-    count = kind.rows if given.mask is not None else len(blocks) * BLOCK
+    count = kind.rows if request.mask is not None else len(blocks) * BLOCK
     labels, wanted = (
-        None if each is None else filled(each, count) for each in (given.labels, given.conditions)
+        None if each is None else filled(each, count)
+        for each in (request.labels, request.conditions)
     )
-    if given.mask is not None:
-        return labels, filled(given.mask, kind.rows), wanted
+    if request.mask is not None:
+        return labels, filled(request.mask, kind.rows), wanted
     drawn = []
     for number, block in enumerate(blocks):
         rows = slice(number * BLOCK, (number + 1) * BLOCK)
@@ -250,8 +251,8 @@ def conditions_of(
     if labels is None and drawn[0].labels is not None:
         labels = torch.cat([each.labels for each in drawn if each.labels is not None])
     mask = torch.cat([each.mask for each in drawn])
-    made = [each.conditions for each in drawn if each.conditions is not None]
-    conditions = filled(torch.cat(made), kind.rows) if made else None
+    parts = [each.conditions for each in drawn if each.conditions is not None]
+    conditions = filled(torch.cat(parts), kind.rows) if parts else None
     labels = None if labels is None else filled(labels, kind.rows)
     return labels, filled(mask, kind.rows), conditions
 

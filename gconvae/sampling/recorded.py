@@ -30,22 +30,22 @@ def draws(likelihood: Likelihood, device: torch.device) -> Draw:
         device: Where its numbers lie.
     """
 
-    def now(*given: Any) -> Tensor:
-        return likelihood.draw(*given[:3], **likelihood.further(given[3]))
+    def now(*arguments: Any) -> Tensor:
+        return likelihood.draw(*arguments[:3], **likelihood.further(arguments[3]))
 
     if not records(likelihood, device):
         return now
-    made: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
 
-    def write(*given: Any) -> None:
-        made["clouds"].copy_(now(*given))
+    def write(*arguments: Any) -> None:
+        buffers["clouds"].copy_(now(*arguments))
 
     recorder = Recorder(write, device)
 
-    def draw(*given: Any) -> Tensor:
-        if "clouds" not in made:  # all pieces have one shape
-            made["clouds"] = torch.empty_like(given[0])
-        recorder(*given)
-        return made["clouds"]
+    def draw(*arguments: Any) -> Tensor:
+        if "clouds" not in buffers:  # all pieces have one shape
+            buffers["clouds"] = torch.empty_like(arguments[0])
+        recorder(*arguments)
+        return buffers["clouds"]
 
     return draw

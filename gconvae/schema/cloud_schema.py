@@ -122,9 +122,11 @@ class CloudSchema:
                 f"distance must be {len(names)} factors above 0, got {list(self.distance)}"
             )
         for entry in ("changes", "symmetries"):
-            given = getattr(self, entry)
-            if set(given) - set(CHANGES):
-                raise ValueError(f"{entry} must be out of {', '.join(CHANGES)}, got {list(given)}")
+            entries = getattr(self, entry)
+            if set(entries) - set(CHANGES):
+                raise ValueError(
+                    f"{entry} must be out of {', '.join(CHANGES)}, got {list(entries)}"
+                )
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must have names of their own, got {list(self.classes)}")
         conditions = [condition.name for condition in self.conditions]

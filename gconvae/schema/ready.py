@@ -23,7 +23,8 @@ def points(
         classes: Names of the labels.
     Returns:
         Ranges, lattices and distances are taken from the clouds. Two positions may be turned,
-        stretched and mirrored at random: a model is told of it, and asked for clouds as they are.
+        stretched and mirrored at random: a model is conditioned on it, and asked for clouds as
+        they are.
     Raises:
         ValueError: If a name repeats, or there is no position.
     Example:

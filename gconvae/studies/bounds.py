@@ -17,7 +17,7 @@ from gconvae.likelihoods.lattice import STEPS, lattice_step
 from gconvae.training import run_folder
 from gconvae.vae import VAE
 
-__all__ = ["Bound", "bound", "found_bound"]
+__all__ = ["Bound", "bound", "bound_of_run"]
 
 MOST_CLOUDS, SAMPLES = 100, 5
 """Test clouds, and draws of each: the density of a flow has a derivative for every number."""
@@ -86,14 +86,14 @@ def _sides(model: VAE) -> Tensor | None:
     return ((model.scaling.high - model.scaling.low) / likelihood.lattice_steps).cpu()
 
 
-def found_bound(place: Path, test: CloudDataset | CloudFile, seed: int) -> Bound | None:
+def bound_of_run(place: Path, test: CloudDataset | CloudFile, seed: int) -> Bound | None:
     """That of a finished run, found or made."""
     file = place / "bound.json"
     if not file.exists():
         few = test.in_memory() if isinstance(test, CloudFile) else test
-        made = bound(run_folder.load(place), few, seed=seed)
+        result = bound(run_folder.load(place), few, seed=seed)
         with files.whole(file) as temporary:
-            known = None if made is None else dataclasses.asdict(made)
+            known = None if result is None else dataclasses.asdict(result)
             temporary.write_text(json.dumps(known) + "\n")
     try:
         known = json_text.read(file)

@@ -12,7 +12,7 @@ from gconvae.metrics.report import Report, Row
 from gconvae.studies.experiment import Splits
 from gconvae.training import run_folder
 
-__all__ = ["floors", "judge", "judged", "row_key"]
+__all__ = ["floors", "judge", "report_of", "row_key"]
 
 SET_CLOUDS = 300
 """Clouds on each side of the metrics of sets, whose cost grows as the square of it."""
@@ -71,7 +71,7 @@ def judge(
     return dataclasses.replace(reports[0], rows=rows, left_out=left_out)
 
 
-def judged(place: Path, splits: Splits, seed: int, groups: Sequence[str]) -> Report:
+def report_of(place: Path, splits: Splits, seed: int, groups: Sequence[str]) -> Report:
     """The report of a finished run, found or made."""
     file = place / "report.json"
     if file.exists():

@@ -170,8 +170,8 @@ class Leaderboard:
 
     def __repr__(self) -> str:
         """One line, for lists and debuggers."""
-        found = [name for name in self._usual() if self.best(name)]
-        best = f"; best {found[0]}: {self.best(found[0])[0]}" if found else ""
+        metrics = [name for name in self._usual() if self.best(name)]
+        best = f"; best {metrics[0]}: {self.best(metrics[0])[0]}" if metrics else ""
         return (
             f"<Leaderboard of {len(self.variants)} variants, {len(self.seeds)} seeds, "
             f"{self.epochs} epochs{best}>"

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from gconvae import metrics
 from gconvae.metrics.report import Report
 from gconvae.options import DataOptions, ModelOptions, TrainingOptions
-from gconvae.studies.bounds import Bound, found_bound
+from gconvae.studies.bounds import Bound, bound_of_run
 from gconvae.studies.experiment import Experiment, Splits
-from gconvae.studies.judging import floors, judged, row_key
+from gconvae.studies.judging import floors, report_of, row_key
 from gconvae.studies.leaderboard import BOUND, Leaderboard, Variant
 from gconvae.training import run_folder
 from gconvae.training.callbacks import STATE
@@ -104,7 +104,7 @@ def rank(
     base = Experiment(data, model, dataclasses.replace(training, patience=None))
     planned = {name: _with(base, name, options) for name, options in variants.items()}
     out = Path(out)
-    found: dict[str, list[_Finished | str]] = {name: [] for name in wanted}
+    trainings: dict[str, list[_Finished | str]] = {name: [] for name in wanted}
     for seed in numbers:
         splits = _seeded(base, seed).splits  # once for all variants
         for name in wanted:
@@ -114,13 +114,15 @@ def rank(
             try:
                 _train(experiment, place, shared, splits, progress)
             except FloatingPointError as error:
-                found[name].append(str(error))
+                trainings[name].append(str(error))
                 continue
-            report = judged(place, splits, seed, groups)
-            found[name].append(_Finished(place, report, found_bound(place, splits.test, seed)))
+            report = report_of(place, splits, seed, groups)
+            trainings[name].append(
+                _Finished(place, report, bound_of_run(place, splits.test, seed))
+            )
     floor = floors(out, _seeded(base, 0).splits, groups)
     board = Leaderboard(
-        variants=tuple(_variant(name, variants[name], found[name]) for name in wanted),
+        variants=tuple(_variant(name, variants[name], trainings[name]) for name in wanted),
         floors={row_key(row): row for row in floor.rows},
         seeds=numbers,
         epochs=base.training.epochs,
@@ -214,9 +216,11 @@ def _network(experiment: Experiment) -> Any:
     return {key: value for key, value in config.items() if key not in later}
 
 
-def _variant(name: str, options: Mapping[str, Any], found: Sequence[_Finished | str]) -> Variant:
-    finished = [entry for entry in found if not isinstance(entry, str)]
-    failures = [entry for entry in found if isinstance(entry, str)]
+def _variant(
+    name: str, options: Mapping[str, Any], trainings: Sequence[_Finished | str]
+) -> Variant:
+    finished = [entry for entry in trainings if not isinstance(entry, str)]
+    failures = [entry for entry in trainings if isinstance(entry, str)]
     if not finished:
         return Variant(name, dict(options), 0, math.nan, failure=failures[0])
     manifests = [run_folder.read_manifest(each.place) for each in finished]

@@ -28,7 +28,7 @@ from gconvae.training.history import History, of_stage, read_history
 from gconvae.training.optimization import Optimization
 from gconvae.training.preparation import identity, train_and_valid
 from gconvae.training.run import Run
-from gconvae.training.watching import STAGES, made_callbacks, said, said_callbacks
+from gconvae.training.watching import STAGES, callback_texts, create_callbacks, option_text
 from gconvae.vae import VAE
 
 __all__ = ["Difference", "Reproduction", "reproduce"]
@@ -202,7 +202,7 @@ def reproduce(
 def _ended_after(epochs: int, callbacks: Any) -> dict[str, list[Any]]:
     """Callbacks of a run, and one that ends its network's stage."""
     if not isinstance(callbacks, Mapping):
-        every = made_callbacks(callbacks)
+        every = create_callbacks(callbacks)
         callbacks = dict.fromkeys(STAGES, every)
     return {**callbacks, "network": [*callbacks.get("network", []), EndAfter(epochs)]}
 
@@ -275,9 +275,9 @@ def _same_clouds(
     return train, valid
 
 
-def _same_model(manifest: Mapping[str, Any], given: VAE | None) -> VAE:
+def _same_model(manifest: Mapping[str, Any], supplied: VAE | None) -> VAE:
     """The model that the run began with."""
-    begun, model = manifest["model"], given
+    begun, model = manifest["model"], supplied
     if model is None:
         if begun.get("initial_seed") is None:
             raise ValueError("model must be given: the run began with weights of unknown seed")
@@ -287,7 +287,7 @@ def _same_model(manifest: Mapping[str, Any], given: VAE | None) -> VAE:
     now = run_folder.describe(model, with_scaling=keeps_scaling)["weights_sha256"]
     if now == then:
         return model
-    if given is None:
+    if supplied is None:
         raise ValueError(
             f"model must be given: the run began with weights {then[:SHOWN]}, and a new model of "
             f"seed {begun['initial_seed']} has {now[:SHOWN]}; it had been changed, or this "
@@ -298,33 +298,33 @@ def _same_model(manifest: Mapping[str, Any], given: VAE | None) -> VAE:
     )
 
 
-def _same_loss(name: str, given: nn.Module | None) -> str | nn.Module:
-    if given is None:
+def _same_loss(name: str, loss: nn.Module | None) -> str | nn.Module:
+    if loss is None:
         try:
             losses.create(name)
         except ValueError:
             raise ValueError(f"loss must be given: the run was trained with {name}") from None
         return name
-    if repr(given) != name:
-        raise ValueError(f"loss must be {name}, got {given!r}")
-    return given
+    if repr(loss) != name:
+        raise ValueError(f"loss must be {name}, got {loss!r}")
+    return loss
 
 
-def _same(options: TrainingOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+def _same(options: TrainingOptions, objects: Mapping[str, Any]) -> dict[str, Any]:
     """Callbacks, optimizer, schedule and strategy of the run, by name or as they are given."""
     known: dict[str, Callable[[Any], object]] = {
-        "callbacks": made_callbacks,
+        "callbacks": create_callbacks,
         "optimizer": lambda name: Optimization(optimizer=name),
         "scheduler": lambda name: Optimization(scheduler=name),
         "strategy": lambda name: Hardware(strategy=name),
     }
-    unknown = sorted(given.keys() - known.keys())
+    unknown = sorted(objects.keys() - known.keys())
     if unknown:
         raise ValueError(f"objects must be out of {', '.join(known)}, got {unknown[0]}")
     same = {}
     for name, make in known.items():
-        then, say = getattr(options, name), said_callbacks if name == "callbacks" else said
-        if name not in given:
+        then, say = getattr(options, name), callback_texts if name == "callbacks" else option_text
+        if name not in objects:
             try:
                 make(then)
             except ValueError as error:
@@ -332,9 +332,9 @@ def _same(options: TrainingOptions, given: Mapping[str, Any]) -> dict[str, Any]:
                     f"{name} must be given: the run was trained with {then}, which is no name "
                     f"({error})"
                 ) from None
-        elif say(given[name]) != then:
-            raise ValueError(f"{name} must be those of the run, {then}, got {say(given[name])}")
-        same[name] = given.get(name, then)
+        elif say(objects[name]) != then:
+            raise ValueError(f"{name} must be those of the run, {then}, got {say(objects[name])}")
+        same[name] = objects.get(name, then)
     return same
 
 

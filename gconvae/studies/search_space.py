@@ -219,9 +219,9 @@ class Plan:
         ]
         self.grid = [dict(zip(self.space, values, strict=True)) for values in product(*ends)]
         self.size = len(self.grid) if trials is None else trials
-        given = _dataset(data)
-        schema = None if given is None else given.schema
-        self._given = None if given is None else (given, _dataset(valid, schema))
+        dataset = _dataset(data)
+        schema = None if dataset is None else dataset.schema
+        self._given = None if dataset is None else (dataset, _dataset(valid, schema))
         self._clouds: dict[int, tuple[CloudDataset, CloudDataset]] = {}
         self._identities: dict[int, list[Any]] = {}
         self._check_trainings()

@@ -112,10 +112,10 @@ def sweep(
         ):
             _begin(folder)
             work(study, plan, folder, bar, heartbeat)
-            found = Sweep(plan.metric, plan.seeds, finished(study, plan, folder), plan.better)
-    _keep_another(folder / "sweep.json", found)
-    found.save(folder / "sweep.json")
-    return found
+            result = Sweep(plan.metric, plan.seeds, finished(study, plan, folder), plan.better)
+    _keep_another(folder / "sweep.json", result)
+    result.save(folder / "sweep.json")
+    return result
 
 
 def _begin(folder: Path) -> None:
@@ -127,11 +127,11 @@ def _begin(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _keep_another(file: Path, found: Sweep) -> None:
+def _keep_another(file: Path, result: Sweep) -> None:
     """Renames the result of a sweep over other options or by another metric."""
     if not file.exists():
         return
-    new = found.to_dict()
+    new = result.to_dict()
     try:
         old = json_text.read(file)
         before = old["metric"], set(old["settings"][0]["options"])

@@ -110,11 +110,11 @@ def _live(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
     """
     from optuna.trial import TrialState
 
-    found: dict[str, optuna.trial.FrozenTrial] = {}
+    first_of: dict[str, optuna.trial.FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
         if "key" in trial.user_attrs and trial.state != TrialState.FAIL:
-            found.setdefault(trial.user_attrs["key"], trial)
-    return found
+            first_of.setdefault(trial.user_attrs["key"], trial)
+    return first_of
 
 
 def _states(study: optuna.Study, plan: Plan) -> list[optuna.trial.TrialState]:
@@ -217,30 +217,30 @@ def _measured(
         report = Report.load(saved)
     else:
         train, valid = plan.clouds(seed)
-        made = run_folder.load(place).sample(len(valid), seed=seed)
-        report = metrics.compare(valid, made, training=train, metrics=plan.group, seed=seed)
+        generated = run_folder.load(place).sample(len(valid), seed=seed)
+        report = metrics.compare(valid, generated, training=train, metrics=plan.group, seed=seed)
     row = report.row(name, kind)
     return row.value, row.floor
 
 
 def finished(study: optuna.Study, plan: Plan, folder: Path) -> tuple[Setting, ...]:
     """The finished settings, those of a grid in its order."""
-    found = {k: t.user_attrs for k, t in _live(study).items() if t.state.is_finished()}
-    keys = list(found) if plan.has_range else [plan.key(options) for options in plan.grid]
-    return tuple(_setting(found[key], folder) for key in keys)
+    attributes = {k: t.user_attrs for k, t in _live(study).items() if t.state.is_finished()}
+    keys = list(attributes) if plan.has_range else [plan.key(options) for options in plan.grid]
+    return tuple(_setting(attributes[key], folder) for key in keys)
 
 
-def _setting(found: Mapping[str, Any], folder: Path) -> Setting:
-    names = found.get("folders", ())
+def _setting(attributes: Mapping[str, Any], folder: Path) -> Setting:
+    names = attributes.get("folders", ())
     # our own folder first: the machine that trained may have the same one at another place
-    places = [folder / RUNS, Path(found.get("runs", folder / RUNS))]
+    places = [folder / RUNS, Path(attributes.get("runs", folder / RUNS))]
     seen = [place for place in places if all((place / name).is_dir() for name in names)]
     place = seen[0] if seen else places[1]
     return Setting(
-        options=found["options"],
-        values=tuple(found.get("values", ())),
-        floors=tuple(floor for floor in found.get("floors", ()) if floor is not None),
+        options=attributes["options"],
+        values=tuple(attributes.get("values", ())),
+        floors=tuple(floor for floor in attributes.get("floors", ()) if floor is not None),
         folders=tuple(place / name for name in names),
-        failure=found.get("failure"),
-        host=None if seen else found.get("host"),
+        failure=attributes.get("failure"),
+        host=None if seen else attributes.get("host"),
     )

@@ -89,14 +89,14 @@ class BuildLimit(TorchDispatchMode):
             raise ValueError("it must be built in fewer steps: it has more layers than weights")
         inputs = [each for each in _flat((args, list(kwargs.values())))]
         tensors = [each for each in inputs if isinstance(each, torch.Tensor)]
-        self._take(_asked(args) if not tensors else _joined(tensors))
-        made = func(*args, **kwargs)
+        self._take(_num_requested(args) if not tensors else _joined(tensors))
+        result = func(*args, **kwargs)
         known = {each.untyped_storage()._cdata for each in tensors}
-        for each in _flat((made,)):
+        for each in _flat((result,)):
             if isinstance(each, torch.Tensor) and each.untyped_storage()._cdata not in known:
                 self.left -= each.numel()
         self._take(0)
-        return made
+        return result
 
     def _take(self, numbers: int) -> None:
         if numbers > self.left:
@@ -113,7 +113,7 @@ def _flat(values: Any) -> Iterator[Any]:
             yield value
 
 
-def _asked(args: Any) -> int:
+def _num_requested(args: Any) -> int:
     """Numbers that an operation without tensors is asked for: a shape, or a count."""
     if not args:
         return 0

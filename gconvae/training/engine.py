@@ -150,7 +150,7 @@ class Engine:
             except MisconfigurationException as error:  # of a callback, or a logger
                 raise ValueError(f"stage {stage.name}: {error}") from None
             except FloatingPointError as error:
-                raise FloatingPointError(f"{error}{self._kept()}") from None
+                raise FloatingPointError(f"{error}{self._last_good_state()}") from None
             finally:
                 for watcher in watchers:
                     leave(watcher)
@@ -158,7 +158,7 @@ class Engine:
                 trainer.fit_loop.teardown()
                 stage.forget_recordings()
 
-    def _kept(self) -> str:
+    def _last_good_state(self) -> str:
         """Where the last good state is, if there is one."""
         state = None if self.folder is None else self.folder / STATE
         if state is None or not state.exists():
@@ -212,15 +212,15 @@ class Engine:
 
     def _watchers(self, stage: Stage) -> list[Callback]:
         """The caller's callbacks of a stage, those of Lightning as they were at the beginning."""
-        given = self.callbacks
-        if given is None:
+        callbacks = self.callbacks
+        if callbacks is None:
             return []
-        if isinstance(given, Callback):
-            given = [given]
-        if isinstance(given, Mapping):
-            given = given.get(stage.name, [])
+        if isinstance(callbacks, Callback):
+            callbacks = [callbacks]
+        if isinstance(callbacks, Mapping):
+            callbacks = callbacks.get(stage.name, [])
         watchers = []
-        for watcher in given:
+        for watcher in callbacks:
             if not stage.is_monitored and isinstance(watcher, GradientAccumulationScheduler):
                 continue  # it has no gradients
             metric = getattr(watcher, "monitor", None)

@@ -47,11 +47,11 @@ from gconvae.training.stages.later import later_stages
 from gconvae.training.stages.network import NetworkStage
 from gconvae.training.stages.stage import Stage
 from gconvae.training.watching import (
+    callback_texts,
     check_time,
-    made_callbacks,
-    made_logger,
-    said,
-    said_callbacks,
+    create_callbacks,
+    create_logger,
+    option_text,
 )
 from gconvae.vae import VAE
 
@@ -214,31 +214,31 @@ def fit(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        optimizer=said(optimizer),
-        scheduler=said(scheduler),
+        optimizer=option_text(optimizer),
+        scheduler=option_text(scheduler),
         patience=patience,
-        max_time=said(max_time),
+        max_time=option_text(max_time),
         seed=seed,
         neighbors=neighbors,
         scaling=scaling,
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy=said(strategy) or "auto",
+        strategy=option_text(strategy) or "auto",
         precision=precision,
         threads=threads,
         workers=workers,
-        callbacks=said_callbacks(callbacks),
-        logger=said(logger),
+        callbacks=callback_texts(callbacks),
+        logger=option_text(logger),
     )
     hardware = Hardware(
         resolved_accelerator(options.accelerator), options.devices, options.num_nodes, strategy
     )
     hardware.check_script()
     optimization = Optimization(optimizer, scheduler, options.precision)
-    watchers = made_callbacks(callbacks)
+    watchers = create_callbacks(callbacks)
     check_time(max_time)
-    listener = made_logger(logger, None if out is None else Path(out).expanduser())
+    listener = create_logger(logger, None if out is None else Path(out).expanduser())
     warn_of_slow(options.precision, hardware.accelerator)
     train, judged = train_and_valid(data, valid, options.seed, model.given_schema)
     trained = copy.deepcopy(model).train()

@@ -61,8 +61,8 @@ def of_stage(history: Mapping[str, list[Any]], stage: str) -> History:
     if stages is None:
         return {name: list(column) for name, column in history.items()}
     rows = [row for row, name in enumerate(stages) if name == stage]
-    found = {name: [column[row] for row in rows] for name, column in history.items()}
-    return {name: column for name, column in found.items() if any(v is not None for v in column)}
+    columns = {name: [column[row] for row in rows] for name, column in history.items()}
+    return {name: column for name, column in columns.items() if any(v is not None for v in column)}
 
 
 def joined_history(first: History, second: History) -> History:

@@ -99,9 +99,9 @@ class Muon(torch.optim.Optimizer):
             # a rate may be a tensor, in a step that a GPU records
             rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
             sizes = [updates[n].numel() // math.prod(shape) for n in numbers]
-            made = (orthogonalized(stacked) * rate).split(sizes)
+            steps = (orthogonalized(stacked) * rate).split(sizes)
             ours = [weights[n] for n in numbers]
-            shaped = [one.view_as(weight) for one, weight in zip(made, ours, strict=True)]
+            shaped = [one.view_as(weight) for one, weight in zip(steps, ours, strict=True)]
             torch._foreach_sub_(ours, shaped)
 
         calls = [functools.partial(move, *pair) for pair in by_shape.items()]

@@ -88,12 +88,13 @@ class Optimization:
         asked = self.optimizer
         assert asked is not None
         if not isinstance(asked, str):
-            made = _made("optimizer", asked, parameters)
-            if not isinstance(made, Optimizer):
+            optimizer = _create("optimizer", asked, parameters)
+            if not isinstance(optimizer, Optimizer):
                 raise ValueError(
-                    f"optimizer must be a function that returns a torch Optimizer, got {made!r}"
+                    f"optimizer must be a function that returns a torch Optimizer, got "
+                    f"{optimizer!r}"
                 )
-            return made
+            return optimizer
         name, options = _named("optimizer", asked)
         kinds = _optimizers()
         if name not in kinds:
@@ -121,13 +122,13 @@ class Optimization:
         asked = self.scheduler
         assert asked is not None
         if not isinstance(asked, str):
-            made = _made("scheduler", asked, optimizer)
-            if not hasattr(made, "step"):
+            scheduler = _create("scheduler", asked, optimizer)
+            if not hasattr(scheduler, "step"):
                 raise ValueError(
                     "scheduler must be a function that returns a torch scheduler of the "
-                    f"learning rate, got {made!r}"
+                    f"learning rate, got {scheduler!r}"
                 )
-            return made
+            return scheduler
         name, options = _named("scheduler", asked)
         if name not in _SCHEDULES:
             known, hint = ", ".join(_SCHEDULES), did_you_mean(name, _SCHEDULES)
@@ -140,16 +141,16 @@ class Optimization:
             ) from None
 
 
-def _made(kind: str, make: Any, given: Any) -> Any:
+def _create(kind: str, make: Any, arguments: Any) -> Any:
     """What a function makes, which may be none, or one of other arguments."""
     takes = "the list of parameters" if kind == "optimizer" else "the optimizer"
     try:
-        inspect.signature(make).bind(given)
+        inspect.signature(make).bind(arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{kind} must be a name, or a function of {takes}, got {make!r:.80}: {error}"
         ) from None
-    return make(given)
+    return make(arguments)
 
 
 def scheduled(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:
@@ -230,15 +231,15 @@ def muon(
     matrices = list(matrices) or [weight for weight in parameters if weight.dim() == 2]
     ours = {id(weight) for weight in matrices}
     rest = [weight for weight in parameters if id(weight) not in ours]
-    made: list[Optimizer] = []
+    optimizers: list[Optimizer] = []
     if matrices:
         rate = lr * 20 / 3 if matrix_lr is None else matrix_lr
-        made.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
+        optimizers.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
     if rest:
         rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "betas": betas}
         on_gpu = any(weight.is_cuda for weight in rest)  # where a step may be recorded
-        made.append(AdamW(rest, **rates, fused=True, capturable=on_gpu))
-    return made[0] if len(made) == 1 else Joined(made)
+        optimizers.append(AdamW(rest, **rates, fused=True, capturable=on_gpu))
+    return optimizers[0] if len(optimizers) == 1 else Joined(optimizers)
 
 
 class Unwatched(Optimizer):

@@ -79,11 +79,11 @@ def identity(data: CloudDataset | CloudFile) -> dict[str, Any]:
 
 def describe(model: VAE, train: CloudDataset | CloudFile, scaling: Scaling) -> None:
     """Gives a model the schema of its training clouds, and feature ranges that hold them."""
-    wanted, given = model.schema.num_features, train.schema.num_features
-    if wanted != given:
+    wanted, features = model.schema.num_features, train.schema.num_features
+    if wanted != features:
         raise ValueError(
-            f"data must have {wanted} features a node like the model, got {given}; "
-            f"models.create(num_features={given}) makes one for them"
+            f"data must have {wanted} features a node like the model, got {features}; "
+            f"models.create(num_features={features}) makes one for them"
         )
     conditions = chosen_conditions(train.schema, model.conditioning.names)
     model.schema = train.schema.replace(conditions=conditions)
@@ -94,7 +94,7 @@ def describe(model: VAE, train: CloudDataset | CloudFile, scaling: Scaling) -> N
     if isinstance(train, CloudFile):
         ends = train.summary()
         low, high = (torch.tensor(end, dtype=torch.float64) for end in (ends.low, ends.high))
-        fitted = FeatureScaling.seen(train.schema, low, high, known=known)
+        fitted = FeatureScaling.of_range(train.schema, low, high, known=known)
     else:
         fitted = FeatureScaling.fitted(train.schema, train.points, train.mask, known=known)
     model.scaling = fitted.to(model.scaling.low)
@@ -173,7 +173,7 @@ def check_trainable(
             f"free_bits must be 0 with joint_prior, whose KL is not a sum over latents, "
             f"got {options.free_bits:g}"
         )
-    model.conditioning.check_told(model.likelihood.conditioned_on, model.prior.latent_dim)
+    model.conditioning.check_likelihood(model.likelihood.conditioned_on, model.prior.latent_dim)
     if options.joint_steps and not _has_bound(model):
         raise ValueError(
             "joint_steps must be 0 unless the likelihood is autoregressive, whose loss is minus "
@@ -187,9 +187,9 @@ def check_trainable(
         return  # it takes clouds of any sizes
     first = torch.arange(min(2, len(data)), device="cpu")
     clouds = data.take(first) if isinstance(data, CloudFile) else data[:2].clouds
-    made = model.conditioning.nodes(clouds.mask)  # (2, N)
-    output = clouds.points.new_zeros(*made.shape, clouds.points.shape[-1])
-    masks = () if clouds.mask.all() and made.all() else (clouds.mask, made)
+    nodes = model.conditioning.nodes(clouds.mask)  # (2, N)
+    output = clouds.points.new_zeros(*nodes.shape, clouds.points.shape[-1])
+    masks = () if clouds.mask.all() and nodes.all() else (clouds.mask, nodes)
     try:
         loss(clouds.points, output, *masks)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -27,7 +27,7 @@ from gconvae.training.stages import prior as priors
 from gconvae.training.stages.later import later_stages
 from gconvae.training.stages.reconstructions import held_out
 from gconvae.training.stages.temperature import has_temperatures, temperature_stage
-from gconvae.training.watching import made_callbacks
+from gconvae.training.watching import create_callbacks
 from gconvae.vae import VAE
 
 __all__ = ["fit_later_stages", "with_likelihood", "with_prior"]
@@ -91,7 +91,7 @@ def with_likelihood(
             "num_conditions": len(model.conditioning.names),
         }
         model.likelihood = _created("likelihood", likelihood, shape, seed, options)
-    model.conditioning.check_told(model.likelihood.conditioned_on, model.prior.latent_dim)
+    model.conditioning.check_likelihood(model.likelihood.conditioned_on, model.prior.latent_dim)
     device = model.device
     model.likelihood.to(model.scaling.low)
     model.likelihood.set_schema(model.schema)
@@ -126,7 +126,7 @@ def fit_later_stages(model: VAE, train: Any, valid: Any, options: TrainingOption
     set_budget(model, options)
     look_at(model, clouds[0], options.seed)
     optimization = Optimization(options.optimizer, options.scheduler, options.precision)
-    engine = Engine(callbacks=made_callbacks(options.callbacks), max_time=options.max_time)
+    engine = Engine(callbacks=create_callbacks(options.callbacks), max_time=options.max_time)
     row = later_stages(
         model,
         *clouds,
@@ -142,8 +142,8 @@ def fit_later_stages(model: VAE, train: Any, valid: Any, options: TrainingOption
 def _clouds(model: VAE, data: Any, valid: Any) -> tuple[TrainingClouds, TrainingClouds | None]:
     """Checked, in order and scaled, once; on the model's device."""
     pairs = (("data", data), ("valid", valid))
-    made = [None if part is None else _taken(model, part, name) for name, part in pairs]
-    clouds, held = (None if part is None else part.to(model.device) for part in made)
+    taken = [None if part is None else _taken(model, part, name) for name, part in pairs]
+    clouds, held = (None if part is None else part.to(model.device) for part in taken)
     assert clouds is not None
     return clouds, held
 

@@ -372,7 +372,7 @@ def _version(package: str) -> str | None:
 def _processor_name() -> str:
     """The model of the processor; on Linux, Python knows its family only."""
     try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        match = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
-        found = None
-    return platform.processor() if found is None else found[1]
+        match = None
+    return platform.processor() if match is None else match[1]

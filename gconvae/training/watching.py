@@ -23,10 +23,10 @@ __all__ = [
     "begin_anew",
     "check_time",
     "leave",
-    "made_callbacks",
-    "made_logger",
-    "said",
-    "said_callbacks",
+    "create_callbacks",
+    "create_logger",
+    "option_text",
+    "callback_texts",
 ]
 
 LOGS = "logs"
@@ -74,40 +74,43 @@ def _copied(value: Any) -> Any:
         return value
 
 
-def made_callbacks(given: Any) -> Any:
+def create_callbacks(callbacks: Any) -> Any:
     """Callbacks, those that are asked for by name made.
 
     Args:
-        given: A callback or its name, a list of these, or a dict from a stage's name to a list.
+        callbacks: A callback or its name, a list of these, or a dict from a stage's name to a
+            list.
     Raises:
         ValueError: If it is none of these, or there is no such callback or stage.
     """
-    if isinstance(given, Mapping):
-        unknown = sorted(set(given) - set(STAGES))
+    if isinstance(callbacks, Mapping):
+        unknown = sorted(set(callbacks) - set(STAGES))
         if unknown:
             raise ValueError(
                 f"callbacks must be for stages out of {', '.join(STAGES)}, got {unknown[0]!r}"
             )
-        return {stage: [_callback(one) for one in _listed(part)] for stage, part in given.items()}
-    return [_callback(one) for one in _listed(given)]
+        return {
+            stage: [_callback(one) for one in _listed(part)] for stage, part in callbacks.items()
+        }
+    return [_callback(one) for one in _listed(callbacks)]
 
 
-def made_logger(given: Any, folder: Path | None) -> Any:
+def create_logger(logger: Any, folder: Path | None) -> Any:
     """Loggers, those that are asked for by name made.
 
     Args:
-        given: A logger or a name, a list of these, or None.
+        logger: A logger or a name, a list of these, or None.
         folder: The run folder; None = names write into the current folder.
     Raises:
         ValueError: If there is no such logger.
         ModuleNotFoundError: If what it needs is not installed.
     """
-    if given is None or given is False:
+    if logger is None or logger is False:
         return None
-    if given is True:
-        given = "csv"
-    made = [_logger(one, folder) for one in _listed(given)]
-    return made[0] if len(made) == 1 else made
+    if logger is True:
+        logger = "csv"
+    loggers = [_logger(one, folder) for one in _listed(logger)]
+    return loggers[0] if len(loggers) == 1 else loggers
 
 
 def check_time(limit: Any) -> None:
@@ -131,55 +134,59 @@ def check_time(limit: Any) -> None:
         )
 
 
-def said(given: Any) -> str | None:
+def option_text(options: Any) -> str | None:
     """An option as a manifest has it: a name, or what a function or object is called."""
-    if given is None or given is False:
+    if options is None or options is False:
         return None
-    if isinstance(given, str | timedelta):
-        return str(given)
-    if isinstance(given, list | tuple):
-        return " + ".join(str(said(one)) for one in given)
-    name = getattr(given, "__qualname__", None)
+    if isinstance(options, str | timedelta):
+        return str(options)
+    if isinstance(options, list | tuple):
+        return " + ".join(str(option_text(one)) for one in options)
+    name = getattr(options, "__qualname__", None)
     if name is not None:
         return str(name)
-    return str(given) if isinstance(given, Mapping | bool) else type(given).__name__
+    return str(options) if isinstance(options, Mapping | bool) else type(options).__name__
 
 
-def said_callbacks(given: Any) -> list[str] | None:
+def callback_texts(callbacks: Any) -> list[str] | None:
     """Callbacks as a manifest has them."""
-    if given is None:
+    if callbacks is None:
         return None
-    if isinstance(given, Mapping):
-        return [f"{stage}: {said(one)}" for stage, part in given.items() for one in _listed(part)]
-    return [str(said(one)) for one in _listed(given)]
+    if isinstance(callbacks, Mapping):
+        return [
+            f"{stage}: {option_text(one)}"
+            for stage, part in callbacks.items()
+            for one in _listed(part)
+        ]
+    return [str(option_text(one)) for one in _listed(callbacks)]
 
 
-def _listed(given: Any) -> list[Any]:
-    if given is None:
+def _listed(value: Any) -> list[Any]:
+    if value is None:
         return []
-    is_several = isinstance(given, Sequence) and not isinstance(given, str)
-    return list(given) if is_several else [given]
+    is_several = isinstance(value, Sequence) and not isinstance(value, str)
+    return list(value) if is_several else [value]
 
 
-def _callback(given: Any) -> Callback:
-    if isinstance(given, Callback):
-        return given
-    if not isinstance(given, str):
-        raise ValueError(f"callbacks must be callbacks of Lightning or their names, got {given!r}")
-    made = _named("callback", given, known_callbacks)
-    assert isinstance(made, Callback)
-    return made
+def _callback(asked: Any) -> Callback:
+    if isinstance(asked, Callback):
+        return asked
+    if not isinstance(asked, str):
+        raise ValueError(f"callbacks must be callbacks of Lightning or their names, got {asked!r}")
+    callback = _named("callback", asked, known_callbacks)
+    assert isinstance(callback, Callback)
+    return callback
 
 
-def _logger(given: Any, folder: Path | None) -> Logger:
-    if isinstance(given, Logger):
-        return given
-    if not isinstance(given, str):
-        raise ValueError(f"logger must be a logger of Lightning or its name, got {given!r}")
+def _logger(asked: Any, folder: Path | None) -> Logger:
+    if isinstance(asked, Logger):
+        return asked
+    if not isinstance(asked, str):
+        raise ValueError(f"logger must be a logger of Lightning or its name, got {asked!r}")
     place = Path() if folder is None else folder
-    if given == "csv":
+    if asked == "csv":
         return CSVLogger(place, name=LOGS)
-    if given == "tensorboard":
+    if asked == "tensorboard":
         try:
             return TensorBoardLogger(place, name=LOGS)
         except ModuleNotFoundError as error:
@@ -187,9 +194,9 @@ def _logger(given: Any, folder: Path | None) -> Logger:
                 'logger tensorboard needs TensorBoard: pip install "gconvae[tensorboard]"',
                 name=error.name,
             ) from None
-    made = _named("logger", given, known_loggers)
-    assert isinstance(made, Logger)
-    return made
+    logger = _named("logger", asked, known_loggers)
+    assert isinstance(logger, Logger)
+    return logger
 
 
 def _named(kind: Any, text: str, known: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from commands import assert_one_error
 
 from gconvae.cli import main as cli
-from gconvae.cli.messages import said
+from gconvae.cli.messages import error_message
 from gconvae.cli.words import check_options, chosen, option_names, with_dashes
 
 
@@ -216,7 +216,7 @@ def test_a_recipe_whose_options_were_not_taken_is_refused(
 def test_a_message_about_something_else_is_left_as_it_is() -> None:
     words, options = ["train", "--seed", "3"], ["seed", "data", "loss"]
     for message in ("runs/seed must not be there", "the seed is 3", "a part of the loss failed"):
-        assert said(ValueError(message), words, options, {}) == message
+        assert error_message(ValueError(message), words, options, {}) == message
 
 
 @pytest.mark.parametrize(
@@ -251,4 +251,4 @@ def test_a_number_in_a_message_does_not_blame_an_option_of_that_value(
         "30",
     ]
     options = ["data", "epochs", "num_points", "hidden"]
-    assert said(ValueError(message), words, options, {}) == wanted
+    assert error_message(ValueError(message), words, options, {}) == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,45 @@ def front_matter(card: str) -> dict[str, Any]:
 
 
 def test_the_hub_reads_the_front_matter(card: str) -> None:
-    assert front_matter(card) == {
+    assert {k: v for k, v in front_matter(card).items() if k != "model-index"} == {
         "library_name": "gconvae",
         "license": "cc-by-sa-3.0",
         "pipeline_tag": "other",
         "tags": ["gconvae", "point-cloud", "variational-autoencoder"],
     }
+
+
+def test_the_hub_reads_the_metrics_of_generated_clouds(card: str, run: gconvae.Run) -> None:
+    assert run.folder is not None
+    report = Report.load(run.folder / "report_generated.json")
+    results = ModelCard(card).data.eval_results
+    assert ModelCard(card).data.model_name == "eights"
+    assert [each.metric_name for each in results] == [
+        f"{row.name} {row.metric} ({row.unit})" if row.unit else f"{row.name} {row.metric}"
+        for row in report.rows
+    ]
+    first, row = results[0], report.rows[0]
+    assert (first.metric_type, first.metric_value) == (row.metric, row.value)
+    assert first.metric_args["real_against_real"] == row.floor
+    assert (first.dataset_name, first.dataset_config) == ("superpixel digits", "8")
+    assert first.dataset_split == "test"
+
+
+def test_a_model_alone_has_no_metrics_for_the_hub() -> None:
+    assert "model-index" not in front_matter(
+        model_card(model_of(CloudSchema(FEATURES)), "me/mine")
+    )
+
+
+def test_names_of_metrics_are_text_in_the_front_matter(run: gconvae.Run, tmp_path: Path) -> None:
+    assert run.folder is not None
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    report = Report.load(folder / "report_generated.json")
+    rows = (dataclasses.replace(report.rows[0], name=HOSTILE, unit=HOSTILE), *report.rows[1:])
+    dataclasses.replace(report, rows=rows).save(folder / "report_generated.json")
+    results = ModelCard(model_card(folder, "me/mine")).data.eval_results
+    assert results[0].metric_name == f"{HOSTILE} W1 ({HOSTILE})"
+    assert len(results) == len(rows)
 
 
 def test_a_card_has_its_sections_in_order(card: str) -> None:
@@ -223,7 +257,8 @@ def test_text_of_a_user_is_shown_and_not_read(run: gconvae.Run) -> None:
     told = gconvae.Run(model_of(schema, num_classes=1), run.history, manifest)
     card = model_card(told, "me/mine")
     assert front_matter(card).keys() == front_matter(model_card("pretrained:gluon")).keys() - {
-        "license"
+        "license",
+        "model-index",
     }
     for line in card.split("## Schema")[1].splitlines():
         assert "<script" not in line

@@ -1,4 +1,4 @@
-"""Tests of the random changes of clouds, told and untold ones."""
+"""Tests of the random changes of clouds that a likelihood learns from."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def clouds(count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_symmetries_are_not_told_and_changes_are() -> None:
     unit, mask = clouds()
-    _, told = augmented(
+    _, changed = augmented(
         unit, mask, CENTRE, torch.Generator().manual_seed(1), share=1.0, symmetries=["mirror"]
     )
-    assert not told.any()
-    _, told = augmented(
+    assert not changed.any()
+    _, changed = augmented(
         unit, mask, CENTRE, torch.Generator().manual_seed(1), share=1.0, changes=["mirror"]
     )
-    assert told.any(1).float().mean().item() == pytest.approx(0.75, abs=0.1)  # a mirror or two
+    assert changed.any(1).float().mean().item() == pytest.approx(0.75, abs=0.1)  # a mirror or two
 
 
 def test_each_position_is_mirrored_as_often_as_not() -> None:
@@ -56,9 +56,9 @@ def test_a_third_of_the_changed_clouds_is_left_at_the_end() -> None:
 def test_a_likelihood_takes_what_the_schema_says() -> None:
     likelihood, (unit, mask) = AutoregressiveLikelihood(num_points=6, width=8), clouds()
     likelihood.set_schema(JETS)
-    made, told = likelihood.changed(unit, mask, torch.Generator().manual_seed(0), 0.0)
-    assert not told.any()  # of mirrors nothing is told
+    made, changed = likelihood.changed(unit, mask, torch.Generator().manual_seed(0), 0.0)
+    assert not changed.any()  # it is not conditioned on mirrors
     assert not torch.equal(made, unit)
     likelihood.set_schema(SUPERPIXELS)
-    _, told = likelihood.changed(unit, mask, torch.Generator().manual_seed(0), 0.0)
-    assert told.any(1).float().mean().item() == pytest.approx(0.9, abs=0.1)
+    _, changed = likelihood.changed(unit, mask, torch.Generator().manual_seed(0), 0.0)
+    assert changed.any(1).float().mean().item() == pytest.approx(0.9, abs=0.1)

@@ -1,4 +1,4 @@
-"""Tests of what nodes are told of the nodes before them."""
+"""Tests of what nodes are conditioned on of the nodes before them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_node_is_told_sums_and_what_is_left_in_units_of_the_last_node() -> Non
     sums, cloud = RunningSums(5, 3, 8), torch.tensor([[[0.1, 0.2, 0.5], [-0.4, 0.0, 0.25]]])
     sums.weight = 2
     whole = torch.tensor([0.9, 0.15, 0.1, 0.055, 0.03])
-    found = sums.told(sums.totals(cloud), whole, cloud)[0, 1].tolist()
+    found = sums.summary(sums.totals(cloud), whole, cloud)[0, 1].tolist()
     moments = [0.05 - 0.1, 0.1, 0.005 + 0.04, 0.02]  # of both positions, then of their squares
     left = [0.2, 0.0, 0.01, 0.01]
     wanted = [0.75, *moments, *(m / 0.75 for m in moments)]
@@ -66,7 +66,7 @@ def test_once_its_weight_is_known_a_node_is_told_where_it_would_lie_as_the_last_
     assert torch.equal(
         sums.needed(left, last * torch.tensor([1.0, 0.0, 0.0])), sums.needed(left, last)
     )
-    assert list(sums.told_of_own(left, last, 1)) == [1, 2]  # features behind the weight
+    assert list(sums.own_features(left, last, 1)) == [1, 2]  # features behind the weight
 
 
 def test_sums_are_standardized_by_those_of_training_clouds() -> None:
@@ -75,7 +75,7 @@ def test_sums_are_standardized_by_those_of_training_clouds() -> None:
     mask[:20, 3:] = False
     whole = sums.totals(clouds)[:, -1]
     sums.fit(whole, clouds, mask)
-    totals = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
+    totals = sums.summary(sums.totals(clouds), whole.unsqueeze(1), clouds)
     torch.testing.assert_close(sums.mean[1], totals[:, 1].mean(0))
     torch.testing.assert_close(sums.spread[1], totals[:, 1].std(0))
     torch.testing.assert_close(sums.mean[4], totals[20:, 4].mean(0))  # of real nodes alone
@@ -100,8 +100,8 @@ def what_is_told(sums: RunningSums, clouds: Tensor, mask: Tensor) -> Tensor:
     whole = totals[:, -1]
     sums.fit(whole, clouds, mask)
     behind = whole - totals[:, 0]
-    own = sums.told_of_own(behind, clouds[:, 1] * torch.tensor([0.0, 0.0, 1.0]), 1)
-    told = sums(sums.told(totals, whole.unsqueeze(1), clouds)[:, :4], slice(4))
+    own = sums.own_features(behind, clouds[:, 1] * torch.tensor([0.0, 0.0, 1.0]), 1)
+    told = sums(sums.summary(totals, whole.unsqueeze(1), clouds)[:, :4], slice(4))
     return torch.cat([told.flatten(1), *own.values()], dim=1).detach()
 
 
@@ -111,7 +111,7 @@ def test_a_place_that_no_cloud_has_taken_tells_nothing_wild() -> None:
     mask[:, :2] = True
     whole = sums.totals(clouds)[:, 1]
     sums.fit(whole, clouds, mask)
-    told = sums.told(sums.totals(clouds), whole.unsqueeze(1), clouds)
+    told = sums.summary(sums.totals(clouds), whole.unsqueeze(1), clouds)
     assert torch.isfinite(sums(told, slice(5))).all()
 
 

@@ -222,7 +222,7 @@ def test_every_node_is_told_the_totals_beside_what_is_left() -> None:
     noise = likelihood.noise((5, 6, 3), random)
     before = likelihood.log_prob(unit, mean), likelihood.draw(mean, noise)
     with torch.no_grad():
-        totals.told[2].bias.add_(10 * torch.randn(16, dtype=torch.float64, generator=random))
+        totals.context[2].bias.add_(10 * torch.randn(16, dtype=torch.float64, generator=random))
     assert not torch.equal(likelihood.log_prob(unit, mean), before[0])
     assert not torch.equal(likelihood.draw(mean, noise), before[1])
 

@@ -38,7 +38,7 @@ def loop(layer: SetLayer, nodes: Tensor, vector: Tensor, heads: int) -> Tensor:
     """One cloud whose nodes are all real."""
     width = nodes.shape[1]
     size, result = width // heads, []
-    told = layer.told.weight @ vector
+    told = layer.of_set.weight @ vector
     read = [layer.norm(node + told) for node in nodes]
     triples = [layer.queries_key_value(row) for row in read]
     for node, row, triple in zip(nodes, read, triples, strict=True):

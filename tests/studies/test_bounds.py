@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gconvae import VAE, datasets, models
 from gconvae.schema import SUPERPIXELS
-from gconvae.studies.bounds import MOST_CLOUDS, SAMPLES, bound, found_bound
+from gconvae.studies.bounds import MOST_CLOUDS, SAMPLES, bound, bound_of_run
 from gconvae.training import run_folder
 
 SMALL = {"num_points": 6, "hidden": 8, "channels": (4, 4), "padding": 2}
@@ -104,6 +104,6 @@ def test_there_is_none_of_a_mass_on_unknown_places(
 
 def test_a_bound_is_found_again(tmp_path: Path, on_halves: datasets.CloudDataset) -> None:
     run_folder.save_model(model_of("gaussian", on_halves), tmp_path)
-    first = found_bound(tmp_path, on_halves, 0)
+    first = bound_of_run(tmp_path, on_halves, 0)
     (tmp_path / "model.json").unlink()  # nothing is left to compute it from
-    assert found_bound(tmp_path, on_halves, 0) == first
+    assert bound_of_run(tmp_path, on_halves, 0) == first

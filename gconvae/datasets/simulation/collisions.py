@@ -124,10 +124,10 @@ def jets(kind: str, seed: int) -> Iterator[SimulatedJet]:
     while True:
         if not pythia.next():  # a collision that Pythia could not finish, some in a million
             continue
-        found = list(_leading(pythia.event, fastjet, definition))
-        for particles, features in found:
+        leading = list(_leading(pythia.event, fastjet, definition))
+        for particles, features in leading:
             yield SimulatedJet(particles, features, event)
-        event += bool(found)
+        event += bool(leading)
 
 
 def started(kind: str, seed: int) -> Any:

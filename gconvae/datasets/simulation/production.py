@@ -134,7 +134,7 @@ def _claim(chunks: Path, settings: dict[str, Any]) -> None:
     """Makes the folder of chunks, or sees that what lies there is part of the same jets."""
     note = chunks / "settings.json"
     if chunks.is_file() or (chunks.is_dir() and any(chunks.iterdir())):
-        begun = _begun(note)
+        begun = _earlier_production(note)
         for name, value in settings.items():
             if begun.get(name) != value:
                 raise ValueError(
@@ -146,18 +146,18 @@ def _claim(chunks: Path, settings: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _begun(note: Path) -> dict[str, Any]:
+def _earlier_production(note: Path) -> dict[str, Any]:
     """What jets the chunks are of that lie there."""
     try:
-        found = json_text.read(note)
+        content = json_text.read(note)
     except (OSError, ValueError):  # no such file, no folder, or no JSON
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise ValueError(
             f"out must not lie beside other things of the name {note.parent.name}, and "
             f"{note} does not say that they are its chunks; remove {note.parent}"
         )
-    return found
+    return content
 
 
 def _fill(
@@ -165,17 +165,17 @@ def _fill(
 ) -> None:
     """Makes the chunks that are not there."""
     missing = [i for i, size in enumerate(sizes) if _stored(chunks, i) < size]
-    made = sum(sizes) - sum(sizes[i] for i in missing)
+    finished = sum(sizes) - sum(sizes[i] for i in missing)
     if not missing:
         return
-    _LOGGER.info("%d jets in %d processes", sum(sizes) - made, processes)
+    _LOGGER.info("%d jets in %d processes", sum(sizes) - finished, processes)
     # spawned, since a forked process would share the locks of threads that it does not have
     pool = ProcessPoolExecutor(
         min(processes, len(missing)), multiprocessing.get_context("spawn"), _prepare
     )
     with (
         pool,
-        tqdm(total=sum(sizes), initial=made, unit="jet", disable=not progress) as bar,
+        tqdm(total=sum(sizes), initial=finished, unit="jet", disable=not progress) as bar,
     ):
         futures: dict[Future[None], int] = {
             pool.submit(_make_chunk, _path(chunks, i), i, sum(sizes[:i]), sizes[i], settings): i

@@ -113,8 +113,8 @@ def check_inside(file: Any, name: str, path: Path) -> None:
     h5py = optional_package("h5py", f"the HDF5 file {path}")
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
         raise ValueError(f"{name} must lie in the file itself, got a link to another in {path}")
-    found = file[name] if name in file else None
-    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
+    entry = file[name] if name in file else None
+    if isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual):
         raise ValueError(f"{name} must lie in the file itself, {path} takes it from others")
 
 

@@ -30,7 +30,7 @@ PARTICLE = ("j1_etarel", "j1_phirel", "j1_ptrel", "j1_pt")
 CLASSES = ("j_g", "j_q", "j_w", "j_z", "j_t")
 """Columns of a jet, one of which is 1; classes are called by what follows the prefix."""
 
-TOLD = ("j_pt", "j_eta", "j_mass", "j_multiplicity")
+FEATURES_OF_JETS = ("j_pt", "j_eta", "j_mass", "j_multiplicity")
 """Columns of a jet that are conditions, in the order of ``JET_CONDITIONS``; any may be missing."""
 
 
@@ -63,8 +63,12 @@ class Hls4mlSource(Hdf5File):
             )
         self._particle = [particles.index(name) for name in PARTICLE]
         self._classes = [jets.index(name) for name in CLASSES if name in jets]
-        told = [(jets.index(n), c) for n, c in zip(TOLD, JET_CONDITIONS, strict=True) if n in jets]
-        self._told = [column for column, _ in told]
+        known = [
+            (jets.index(n), c)
+            for n, c in zip(FEATURES_OF_JETS, JET_CONDITIONS, strict=True)
+            if n in jets
+        ]
+        self._told = [column for column, _ in known]
         classes = tuple(name.removeprefix("j_") for name in CLASSES if name in jets)
         points = file[HLS4ML]
         return Layout(
@@ -75,8 +79,8 @@ class Hls4mlSource(Hdf5File):
             has_mask=True,
             has_labels=bool(classes),
             chunk=chunk_of(points),
-            schema=JETS.replace(classes=classes, conditions=tuple(each for _, each in told)),
-            num_conditions=len(told),
+            schema=JETS.replace(classes=classes, conditions=tuple(each for _, each in known)),
+            num_conditions=len(known),
         )
 
     def read_chunk(self, number: int) -> StoredRows:
@@ -106,10 +110,10 @@ class Hls4mlSource(Hdf5File):
             raise ValueError(
                 f"path must hold {names}, the columns of {table}, {self.path} lacks it"
             )
-        found = texts(file[names]).ravel().tolist()
-        if len(found) != file[table].shape[-1]:
+        column_names = texts(file[names]).ravel().tolist()
+        if len(column_names) != file[table].shape[-1]:
             raise ValueError(
-                f"{names} must name {file[table].shape[-1]} columns of {table}, got {len(found)} "
-                f"in {self.path}"
+                f"{names} must name {file[table].shape[-1]} columns of {table}, got "
+                f"{len(column_names)} in {self.path}"
             )
-        return [str(name) for name in found]
+        return [str(name) for name in column_names]

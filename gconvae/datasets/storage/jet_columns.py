@@ -125,11 +125,11 @@ class JetColumns:
             labels: Shape (n,), or None.
         """
         jet = np.repeat(np.arange(len(sizes)), sizes)  # (P,)
-        given = {name: column.astype(np.float64) for name, column in columns.items()}
-        pt = np.hypot(given[MOMENTA[0]], given[MOMENTA[1]])
+        values = {name: column.astype(np.float64) for name, column in columns.items()}
+        pt = np.hypot(values[MOMENTA[0]], values[MOMENTA[1]])
         with np.errstate(divide="ignore", invalid="ignore"):  # told of as numbers that are none
-            pt_rel = pt / given[JET_PT][jet]
-            eta, phi = self._angles(given, pt, jet)
+            pt_rel = pt / values[JET_PT][jet]
+            eta, phi = self._angles(values, pt, jet)
         order = np.lexsort((-pt_rel, jet))
         place = np.arange(len(jet)) - np.repeat(
             np.cumsum(sizes) - sizes, sizes
@@ -139,29 +139,29 @@ class JetColumns:
         features = np.stack([eta, phi, pt_rel], -1)[order]
         points[jet[kept], place[kept]] = features[kept]
         mask = np.arange(num_nodes) < sizes[:, None]
-        return StoredRows(points, mask, labels, self._conditions(given, sizes))
+        return StoredRows(points, mask, labels, self._conditions(values, sizes))
 
     def _angles(
-        self, given: Mapping[str, NDArray[Any]], pt: NDArray[Any], jet: NDArray[Any]
+        self, columns: Mapping[str, NDArray[Any]], pt: NDArray[Any], jet: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of the particles relative to the axis, shape (P,) each."""
-        if ANGLES[0] in given:
-            return given[ANGLES[0]], wrapped(given[ANGLES[1]])
-        axis_eta, axis_phi = (given[name][jet] for name in AXIS)
-        eta = np.arcsinh(given[MOMENTA[2]] / pt) - axis_eta
-        phi = np.arctan2(given[MOMENTA[1]], given[MOMENTA[0]]) - axis_phi
+        if ANGLES[0] in columns:
+            return columns[ANGLES[0]], wrapped(columns[ANGLES[1]])
+        axis_eta, axis_phi = (columns[name][jet] for name in AXIS)
+        eta = np.arcsinh(columns[MOMENTA[2]] / pt) - axis_eta
+        phi = np.arctan2(columns[MOMENTA[1]], columns[MOMENTA[0]]) - axis_phi
         return np.where(axis_eta > 0, eta, -eta), wrapped(phi)
 
-    def _conditions(self, given: Mapping[str, NDArray[Any]], sizes: NDArray[Any]) -> NDArray[Any]:
+    def _conditions(self, values: Mapping[str, NDArray[Any]], sizes: NDArray[Any]) -> NDArray[Any]:
         """Shape (n, C), in the order of ``JET_CONDITIONS``."""
-        found = {"pt": given[JET_PT], "num_particles": given.get(JET_COUNT, sizes)}
+        conditions = {"pt": values[JET_PT], "num_particles": values.get(JET_COUNT, sizes)}
         if "eta" in self.conditions:
-            found["eta"] = given[AXIS[0]]
+            conditions["eta"] = values[AXIS[0]]
         if "mass" in self.conditions:
-            momentum = given[JET_PT] * np.cosh(given[AXIS[0]])
-            square = given[JET_ENERGY] ** 2 - momentum**2
-            found["mass"] = np.sqrt(square.clip(min=0))  # rounding can leave less than 0
-        columns = [found[condition.name] for condition in self.schema.conditions]
+            momentum = values[JET_PT] * np.cosh(values[AXIS[0]])
+            square = values[JET_ENERGY] ** 2 - momentum**2
+            conditions["mass"] = np.sqrt(square.clip(min=0))  # rounding can leave less than 0
+        columns = [conditions[condition.name] for condition in self.schema.conditions]
         return np.stack(columns, -1).astype(np.float32)
 
 

@@ -42,7 +42,7 @@ class JetParquetSource(ParquetRows):
         with whole_parquet(self.path):
             table = self.table(number, [*columns.particles, *columns.jets])
             particles = {name: Lists(table, name) for name in columns.particles}
-            given = {name: lists.nodes()[:, 0] for name, lists in particles.items()}
+            values = {name: lists.nodes()[:, 0] for name, lists in particles.items()}
             jets = {name: self._numbers(table, name) for name in columns.jets}
         first, *others = particles.items()
         for name, lists in others:
@@ -52,7 +52,7 @@ class JetParquetSource(ParquetRows):
                 )
         start, stop = self.chunk_rows(number)
         labels = self.labels(start, stop) if columns.labels else None
-        return columns.rows(given | jets, first[1].sizes, self.layout.num_nodes, labels)
+        return columns.rows(values | jets, first[1].sizes, self.layout.num_nodes, labels)
 
     def labels(self, start: int, stop: int) -> NDArray[Any]:
         """Classes of consecutive jets."""

@@ -57,17 +57,17 @@ class RootSource(ChunkedSource):
         start, stop = self._chunk_rows(number)
         columns = self._columns
         particles = self._arrays(columns.particles, start, stop)
-        given, sizes = _flat(particles, self.path)
-        given |= {
+        values, sizes = _flat(particles, self.path)
+        values |= {
             n: np.asarray(each) for n, each in self._arrays(columns.jets, start, stop).items()
         }
         labels = self.labels(start, stop) if columns.labels else None
-        return columns.rows(given, sizes, self.layout.num_nodes, labels)
+        return columns.rows(values, sizes, self.layout.num_nodes, labels)
 
     def labels(self, start: int, stop: int) -> NDArray[Any]:
         """Classes of consecutive jets."""
-        found = self._arrays(self._columns.labels, start, stop)
-        rows = np.stack([np.asarray(found[name]) for name in self._columns.labels], -1)
+        arrays = self._arrays(self._columns.labels, start, stop)
+        rows = np.stack([np.asarray(arrays[name]) for name in self._columns.labels], -1)
         return one_hot_classes(rows, start, self.path)
 
     def _tree_of_jets(self) -> str:

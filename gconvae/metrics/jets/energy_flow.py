@@ -166,8 +166,8 @@ def _primes(theta: Array, z: Array) -> list[Array]:
 
 def _matvec(matrices: Array, vectors: Array) -> Array:
     """Matrices (B, N, N) times vectors (B, N), shape (B, N)."""
-    found: Array = np.matmul(matrices, vectors[..., None])[..., 0]
-    return found
+    products: Array = np.matmul(matrices, vectors[..., None])[..., 0]
+    return products
 
 
 def _connected(graph: Graph) -> list[Graph]:
@@ -178,8 +178,8 @@ def _connected(graph: Graph) -> list[Graph]:
     for edge in graph:
         touched = [part for part in parts if part & set(edge)]
         parts = [part for part in parts if part not in touched] + [set(edge).union(*touched)]
-    found = []
+    graphs = []
     for part in sorted(parts, key=min):
         names = {vertex: i for i, vertex in enumerate(sorted(part))}
-        found.append(tuple((names[a], names[b]) for a, b in graph if a in part))
-    return found
+        graphs.append(tuple((names[a], names[b]) for a, b in graph if a in part))
+    return graphs

@@ -61,8 +61,8 @@ def energy_movers_distances(
     number, same = len(columns.sizes), second is None
     spans = [range(i + 1 if same else 0, number) for i in range(len(rows.sizes))]
     matrix = np.zeros((len(spans), number), dtype=np.float32)
-    found = rows_of(rows, columns, spans, emd_measure(radius), workers=1)
-    for i, (span, values) in enumerate(zip(spans, found, strict=True)):
+    distances = rows_of(rows, columns, spans, emd_measure(radius), workers=1)
+    for i, (span, values) in enumerate(zip(spans, distances, strict=True)):
         matrix[i, span.start : span.stop] = values
     return matrix + matrix.T if same else matrix
 
@@ -114,7 +114,7 @@ def cov_mmd(
     rng = np.random.default_rng(randomness.derive_seed(seed, "coverage"))
     rows = packed_particles(particles(real, "real"))
     columns = packed_particles(particles(generated, "generated"))
-    measure, spans, found = emd_measure(radius), [range(num_eval_samples)] * num_eval_samples, []
+    measure, spans, values = emd_measure(radius), [range(num_eval_samples)] * num_eval_samples, []
     for _ in range(num_batches):
         some, others = (
             part.subset(rng.choice(len(part.sizes), num_eval_samples)) for part in (rows, columns)
@@ -122,8 +122,8 @@ def cov_mmd(
         matrix = np.stack(list(rows_of(some, others, spans, measure, workers=1)))
         # of a jet that was drawn twice one is the nearest: ties count once
         coverage = len(np.unique(matrix.argmin(0))) / num_eval_samples
-        found.append([coverage, sets.minimum_matching_distance(matrix)])
-    means, deviations = np.mean(found, axis=0), np.std(found, axis=0)
+        values.append([coverage, sets.minimum_matching_distance(matrix)])
+    means, deviations = np.mean(values, axis=0), np.std(values, axis=0)
     cov, mmd = (Estimate(float(m), float(d)) for m, d in zip(means, deviations, strict=True))
     return cov, mmd
 

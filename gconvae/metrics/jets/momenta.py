@@ -62,8 +62,8 @@ def mass(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
         >>> mass([[[0.1, 0.0, 0.5], [-0.1, 0.0, 0.5]]]).round(4)
         array([0.1002])
     """
-    found = mass_and_pt(particles(jets))[:, 0]
-    return _jet_pt(jet_pt, len(found)) * found
+    masses = mass_and_pt(particles(jets))[:, 0]
+    return _jet_pt(jet_pt, len(masses)) * masses
 
 
 def pt(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
@@ -84,8 +84,8 @@ def pt(jets: Any, *, jet_pt: ArrayLike = 1.0) -> Array:
         >>> pt([[[0.1, 0.0, 0.5], [-0.1, 0.0, 0.25]]])
         array([0.75])
     """
-    found = mass_and_pt(particles(jets))[:, 1]
-    return _jet_pt(jet_pt, len(found)) * found
+    momenta = mass_and_pt(particles(jets))[:, 1]
+    return _jet_pt(jet_pt, len(momenta)) * momenta
 
 
 def multiplicity(jets: Any) -> NDArray[np.intp]:

@@ -135,9 +135,9 @@ def kernel_median(
 
 def largest(polynomials: Array) -> Array:
     """What polynomials (B, K) of real jets are divided by, shape (K,)."""
-    found = np.abs(polynomials).max(0)
+    maxima = np.abs(polynomials).max(0)
     # a polynomial that is 0 for all jets, as those of single particles
-    return np.where(found == 0, 1.0, found)
+    return np.where(maxima == 0, 1.0, maxima)
 
 
 def _features(real: Any, generated: Any) -> tuple[Array, Array]:

@@ -101,8 +101,8 @@ def _emd_matrix(c: Comparison, size: int) -> NDArray[np.float32]:
     matrix = np.full((number, number), np.inf, dtype=np.float32)
     np.fill_diagonal(matrix, 0.0)
     total = sum(map(len, spans))
-    for i, found in enumerate(rows_of(jets, jets, spans, emd_measure(), workers=1)):
-        matrix[i, spans[i].start : spans[i].stop] = found
+    for i, row in enumerate(rows_of(jets, jets, spans, emd_measure(), workers=1)):
+        matrix[i, spans[i].start : spans[i].stop] = row
         c.progress.advance(len(spans[i]) / total)
     return np.minimum(matrix, matrix.T)
 

@@ -79,16 +79,16 @@ def _of_few(jets: Particles) -> Array:
     pt, is_axis = jets.pt.copy(), jets.mask.copy()
     apart = _squared(jets)  # (B, N, N)
     rows, total = np.arange(len(pt)), jets.pt.sum(1)
-    found, pairs = np.zeros((len(pt), MOST_AXES)), _Pairs(pt, is_axis, apart)
+    tau_1_to_3, pairs = np.zeros((len(pt), MOST_AXES)), _Pairs(pt, is_axis, apart)
     for left in range(pt.shape[1], 0, -1):
         if left <= MOST_AXES:
             nearest = np.where(is_axis[:, None], apart, np.inf).min(2)  # (B, N)
             tau = (jets.pt * np.sqrt(nearest)).sum(1) / np.where(total == 0, 1.0, total)
-            found[:, left - 1] = tau
+            tau_1_to_3[:, left - 1] = tau
         joined = is_axis.sum(1) >= left  # jets of fewer particles wait
         if left > 1 and joined.any():
             pairs.join(rows[joined])
-    return found
+    return tau_1_to_3
 
 
 class _Pairs:
@@ -131,12 +131,12 @@ class _Pairs:
         which, axis = (looks & self.is_axis[rows]).nonzero()
         which = rows[which]
         seen = self.distance[which, axis]  # (L, N)
-        self.nearest[which, axis] = found = seen.argmin(1)
-        self.least[which, axis] = seen[np.arange(len(seen)), found]
+        self.nearest[which, axis] = partner = seen.argmin(1)
+        self.least[which, axis] = seen[np.arange(len(seen)), partner]
 
 
 def _squared(jets: Particles) -> Array:
     """Squared angles between all particles, shape (B, N, N)."""
-    found: Array = (jets.eta[:, :, None] - jets.eta[:, None]) ** 2
-    found += (jets.phi[:, :, None] - jets.phi[:, None]) ** 2
-    return found
+    squared: Array = (jets.eta[:, :, None] - jets.eta[:, None]) ** 2
+    squared += (jets.phi[:, :, None] - jets.phi[:, None]) ** 2
+    return squared

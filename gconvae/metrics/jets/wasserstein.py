@@ -123,8 +123,8 @@ def w1p(
         eta, phi, pt, mask = particles(jets, name)
         samples.append(as_clouds(np.stack([eta, phi, pt], axis=-1), mask))
     numbers = [len(sample.points) for sample in samples]
-    found = _batches(w1_statistic(samples), numbers, num_eval_samples, num_batches, seed)
-    return BatchedW1(found.batches[:, :3])  # the fourth is of the number of particles
+    batches = _batches(w1_statistic(samples), numbers, num_eval_samples, num_batches, seed)
+    return BatchedW1(batches.batches[:, :3])  # the fourth is of the number of particles
 
 
 def w1efp(

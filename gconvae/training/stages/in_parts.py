@@ -47,8 +47,8 @@ def in_parts(
     start = rows.start
     pieces = [slice(start + p.start, start + p.stop) for p in parts(rows.stop - start)]
     if not torch.is_grad_enabled():
-        found = side_by_side([functools.partial(loss, piece) for piece in pieces])
-        values, kept = zip(*found, strict=True)
+        results = side_by_side([functools.partial(loss, piece) for piece in pieces])
+        values, kept = zip(*results, strict=True)
         return sum(values[1:], values[0]), _joined(kept)
     every: list[Sequence[Tensor]] = []
     total = _Sum.apply(loss, pieces, every, *weights)
@@ -70,10 +70,10 @@ class _Sum(torch.autograd.Function):
                 gradients = torch.autograd.grad(value, weights, allow_unused=True)
             return value.detach(), numbers, gradients
 
-        found = side_by_side([functools.partial(part, piece) for piece in pieces])
-        kept.extend(numbers for _, numbers, _ in found)
-        total, _, gradients = found[0]
-        for value, _, more in found[1:]:
+        results = side_by_side([functools.partial(part, piece) for piece in pieces])
+        kept.extend(numbers for _, numbers, _ in results)
+        total, _, gradients = results[0]
+        for value, _, more in results[1:]:
             total = total + value
             gradients = tuple(map(_added, gradients, more))
         ctx.gradients = gradients

@@ -75,8 +75,8 @@ class JointStage(SteppedStage):
         rows = torch.arange(min(len(held), MOST_HELD_OUT), device="cpu")
         unit, mask = held.clouds(rows, self._numbers("held-out clouds", 0))
         noise, node_noise = held.noise(len(rows), self._numbers("held-out means", 0))
-        given = held.labels(rows), node_noise, held.conditions(rows)
-        self.held_out = Batch(unit, mask, unit.new_zeros(len(unit), 1), noise, *given)
+        inputs = held.labels(rows), node_noise, held.conditions(rows)
+        self.held_out = Batch(unit, mask, unit.new_zeros(len(unit), 1), noise, *inputs)
         model.train()
 
     def _parts(self) -> nn.ModuleList:
@@ -142,13 +142,13 @@ class JointStage(SteppedStage):
             posterior = self.pairs.posterior(unit, mask)
         z = posterior.mean + posterior.base_dist.stddev * noise.to(unit)  # (B, L)
         taught = torch.where(changes.any(1, keepdim=True), z.detach(), z)
-        told = changes if is_train else None
+        seen = changes if is_train else None
         with self.in_precision():
             decoded = self.pairs.decoded_from(taught, mask, labels, node_noise, conditions)
             # numbers of few digits would be put on other places than in a draw
             mean = decoded.mean.to(unit)
             further = model.likelihood.further(decoded.context)
-            nll = self.likelihood.negative_log_likelihood(unit, mean, mask, told, **further)
+            nll = self.likelihood.negative_log_likelihood(unit, mean, mask, seen, **further)
         self.check_shape(nll, len(unit))
         context = model.conditioning.context(len(z), labels, mask, conditions)
         context = None if context is None else context.to(z)

@@ -150,12 +150,12 @@ def calibrate(model: VAE, clouds: Clouds, *, seed: int = 0) -> None:
         model.conditioning.num_points,
     )
     nodes = model.conditioning.nodes(clouds.mask)
-    made = Clouds(z, nodes, clouds.labels, clouds.schema, clouds.conditions)
+    latents = Clouds(z, nodes, clouds.labels, clouds.schema, clouds.conditions)
     means = []
-    for part in pieces(made, num_points):
+    for part in pieces(latents, num_points):
         numbers = model.node_noise(len(part.points), noise)
-        given = part.points, part.labels, part.mask, numbers
-        means.append(model.decode_unit(*given, conditions=part.conditions))
+        inputs = part.points, part.labels, part.mask, numbers
+        means.append(model.decode_unit(*inputs, conditions=part.conditions))
     unit = model.scaled(clouds) / model.scaling.extent
     # a network with fewer nodes than the clouds is held against their first ones
     missing = num_points - unit.shape[1]
@@ -206,8 +206,8 @@ class LikelihoodStage(SteppedStage):
         unit, mask = valid.clouds(rows, self._numbers("held-out clouds", 0))
         noise = valid.noise(len(rows), self._numbers("held-out means", 0))
         with alone():
-            given = valid.labels(rows), *noise, valid.conditions(rows)
-            self.held_out = unit, mask, valid.decoded(unit, mask, *given)
+            inputs = valid.labels(rows), *noise, valid.conditions(rows)
+            self.held_out = unit, mask, valid.decoded(unit, mask, *inputs)
         likelihood.network.train()
 
     def trained_parameters(self) -> list[nn.Parameter]:

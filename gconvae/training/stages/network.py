@@ -151,8 +151,8 @@ class NetworkStage(Stage):
     def training_step(self, block: Clouds, number: int) -> Tensor | None:
         """The loss of a batch; of a GPU that records, all steps of a block of batches."""
         if not self.is_recorded:
-            given = self._tensors("train", self.current_epoch, number, block)
-            return self.step_loss("train", *given)
+            tensors = self._tensors("train", self.current_epoch, number, block)
+            return self.step_loss("train", *tensors)
         for step, batch in self._batches(block, number):
             if step % FADING == 0:
                 self._forget_traces()
@@ -257,15 +257,15 @@ class NetworkStage(Stage):
         z = posterior.mean + stddev * noise.to(scaled)  # (B, L)
         # a GPU is not asked: it would have to be waited for, and a recording keeps an answer
         asked = not (mask.is_cuda or self.is_recorded)
-        made = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
+        nodes = None if self.full else self.model.conditioning.nodes(mask)  # (B, N)
         with self.in_precision():
-            full = None if asked else made is None
+            full = None if asked else nodes is None
             unit = self.model.decode_unit(
-                z, labels, made, numbers, full=full, conditions=conditions
+                z, labels, nodes, numbers, full=full, conditions=conditions
             )
         output = self.model.scaling.from_unit(unit.to(scaled))  # (B, N, F)
-        is_full = made is None or (asked and bool(mask.all() and made.all()))
-        rec = self.loss(scaled, output, *(() if is_full else (mask, made)))  # (B,)
+        is_full = nodes is None or (asked and bool(mask.all() and nodes.all()))
+        rec = self.loss(scaled, output, *(() if is_full else (mask, nodes)))  # (B,)
         if rec.shape != scaled.shape[:1]:
             raise ValueError(
                 f"loss must return one value a cloud, shape ({len(scaled)},), "

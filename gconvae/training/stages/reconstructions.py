@@ -37,7 +37,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         mean: The decoder's output, shape (B, N, F).
-        context: See :meth:`gconvae.conditioning.Conditioning.told`, shape (B, C), or None.
+        context: See :meth:`gconvae.conditioning.Conditioning.likelihood_context`, shape (B, C),
+            or None.
     """
 
     mean: Tensor
@@ -179,12 +180,12 @@ class Reconstructions:
             node_noise: Of the decoder, or None.
             conditions: Shape (b, C), or None.
         """
-        model, made = self.model, self.model.conditioning.nodes(mask)
+        model, nodes = self.model, self.model.conditioning.nodes(mask)
         # in a recording no mask can be looked at
         full = False if recording(z) else None
-        mean = model.decode_unit(z, labels, made, node_noise, full=full, conditions=conditions)
+        mean = model.decode_unit(z, labels, nodes, node_noise, full=full, conditions=conditions)
         asked = model.likelihood.conditioned_on
-        return Decoded(mean, model.conditioning.told(asked, z, labels, conditions))
+        return Decoded(mean, model.conditioning.likelihood_context(asked, z, labels, conditions))
 
     def _places(self, rows: Tensor) -> Tensor:
         return rows if self.rows is None else self.rows[rows]
@@ -215,12 +216,12 @@ def posteriors(model: VAE, clouds: Clouds) -> Latents:
     def posterior(part: Clouds) -> Independent[Any]:
         return model.posterior(model.scaled(part), part.mask)
 
-    found = side_by_side([functools.partial(posterior, part) for part in pieces(clouds)])
-    given = clouds.labels, clouds.mask, clouds.conditions
-    context = model.conditioning.context(len(clouds.points), *given)
+    parts = side_by_side([functools.partial(posterior, part) for part in pieces(clouds)])
+    inputs = clouds.labels, clouds.mask, clouds.conditions
+    context = model.conditioning.context(len(clouds.points), *inputs)
     return Latents(
-        torch.cat([posterior.mean for posterior in found]),
-        torch.cat([posterior.base_dist.stddev for posterior in found]),
+        torch.cat([posterior.mean for posterior in parts]),
+        torch.cat([posterior.base_dist.stddev for posterior in parts]),
         None if context is None else context.to(clouds.points),
     )
 

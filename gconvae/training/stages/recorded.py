@@ -134,8 +134,14 @@ class RecordedSteps(pl.LightningModule):
         return optimizer
 
     def _schedulers(self) -> list[Any]:
-        found = self.lr_schedulers()
-        return [] if found is None else [found] if not isinstance(found, list) else found
+        schedulers = self.lr_schedulers()
+        return (
+            []
+            if schedulers is None
+            else [schedulers]
+            if not isinstance(schedulers, list)
+            else schedulers
+        )
 
 
 @contextmanager

@@ -92,9 +92,9 @@ def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
         for higher in HIGHER:
             tried = [*chosen[:feature], higher, *chosen[feature + 1 :]]
             likelihood.temperature = tried
-            found = _excess(model, clouds, floor, seed)
-            if found < best - GAIN:
-                best, chosen = found, tried
+            excess = _excess(model, clouds, floor, seed)
+            if excess < best - GAIN:
+                best, chosen = excess, tried
     likelihood.temperature = chosen
 
 
@@ -121,9 +121,9 @@ def _excess(model: VAE, clouds: Clouds, floor: np.ndarray[Any, Any], seed: int) 
 def _floor(clouds: Clouds, seed: int) -> np.ndarray[Any, Any]:
     """Mean distance of two samples as large as this one, shape (F,): that of halves, shrunk."""
     random = torch.Generator().manual_seed(seed)
-    size, found = len(clouds.points), []
+    size, distances = len(clouds.points), []
     for _ in range(HALVES):
         order = torch.randperm(size, generator=random)
         halves = (clouds.subset(rows) for rows in order.to(clouds.points.device).chunk(2))
-        found.append(feature_w1(*halves))
-    return np.mean(found, axis=0) / np.sqrt(2)
+        distances.append(feature_w1(*halves))
+    return np.mean(distances, axis=0) / np.sqrt(2)

@@ -195,12 +195,12 @@ def test_wrong_jets_are_an_error(
 def test_jets_are_compared_by_it_and_other_clouds_are_not() -> None:
     nodes = torch.rand(5, 3)
     for schema in (JETS, JETS.with_classes(("g", "t"))):
-        found = vectors.known(None, schema, nodes)
+        found = vectors.user_embedding(None, schema, nodes)
         assert found is not None
         assert found.name == "embedding"
     own = points("eta phi", "pt")
-    assert vectors.known(None, own, nodes) is None
-    assert vectors.known(None, SUPERPIXELS, 50 * nodes) is None
+    assert vectors.user_embedding(None, own, nodes) is None
+    assert vectors.user_embedding(None, SUPERPIXELS, 50 * nodes) is None
 
 
 def test_rows_of_the_embedding_are_of_its_features() -> None:

@@ -19,7 +19,7 @@ from gconvae.training.history import of_stage
 from gconvae.training.stages import joint
 from gconvae.training.stages.joint import JointStage
 
-LIKELIHOOD = "autoregressive(width=16, heads=2, components=3, batch_size=32, told=%s)"
+LIKELIHOOD = "autoregressive(width=16, heads=2, components=3, batch_size=32, condition_on=%s)"
 
 PARTS = ("encoder", "decoder", "prior", "likelihood")
 
@@ -41,10 +41,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joint, "CHECK_EVERY", 20)
 
 
-def model(told: str = "('mean', 'latents')", **options: Any) -> gconvae.VAE:
+def model(condition_on: str = "('mean', 'latents')", **options: Any) -> gconvae.VAE:
     given = {"prior": "nsf(transforms=1, hidden=[8])", "num_classes": 2, "seed": 0} | options
     return gconvae.models.create(
-        "deep_sets", likelihood=LIKELIHOOD % told, num_points=4, latent_dim=3, **given
+        "deep_sets", likelihood=LIKELIHOOD % condition_on, num_points=4, latent_dim=3, **given
     )
 
 
@@ -57,15 +57,15 @@ def bound(made: gconvae.VAE) -> Tensor:
     return made.log_likelihood(clouds(40, seed=1), samples=8).value.mean()
 
 
-@pytest.mark.parametrize("told", ["('mean', 'latents')", "('mean',)", "('latents',)"])
-def test_every_part_learns_and_the_bound_rises(told: str) -> None:
-    before, after = fit(model(told)).model, fit(model(told), joint_steps=60).model
+@pytest.mark.parametrize("condition_on", ["('mean', 'latents')", "('mean',)", "('latents',)"])
+def test_every_part_learns_and_the_bound_rises(condition_on: str) -> None:
+    before, after = fit(model(condition_on)).model, fit(model(condition_on), joint_steps=60).model
     assert bound(after) > bound(before) + 1
     for name in PARTS:
         first, second = (getattr(each, name).state_dict() for each in (before, after))
         same = all(torch.equal(first[key], second[key]) for key in first)
         # a decoder that nobody hears cannot be taught
-        assert same == (name == "decoder" and "mean" not in told), name
+        assert same == (name == "decoder" and "mean" not in condition_on), name
 
 
 def test_its_loss_is_the_bound_of_clouds_as_they_are() -> None:

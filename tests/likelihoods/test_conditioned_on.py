@@ -1,4 +1,4 @@
-"""What likelihoods are told beside the mean: latents, labels and conditions."""
+"""What likelihoods are conditioned on beside the mean: latents, labels and conditions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 import gconvae
 from gconvae import datasets
 from gconvae.clouds import Clouds
-from gconvae.conditioning import Told, told_of
+from gconvae.conditioning import ConditionedOn, conditioned_on
 from gconvae.likelihoods import AutoregressiveLikelihood, FlowMatchingLikelihood
 from gconvae.likelihoods.places import Places
 from gconvae.models import create
@@ -22,13 +22,19 @@ from gconvae.training.stages import likelihood as stage
 
 SMALL = "width=8, heads=2, steps=6, batch_size=8"
 
-AUTOREGRESSIVE = f"autoregressive({SMALL}, components=2, told=%s)"
+AUTOREGRESSIVE = f"autoregressive({SMALL}, components=2, condition_on=%s)"
 
 
-def likelihood(*told: str, **options: Any) -> AutoregressiveLikelihood:
+def likelihood(*condition_on: str, **options: Any) -> AutoregressiveLikelihood:
     with initial_weights(0):
         return AutoregressiveLikelihood(
-            num_points=4, width=8, heads=2, components=2, told=told, latent_dim=3, **options
+            num_points=4,
+            width=8,
+            heads=2,
+            components=2,
+            condition_on=condition_on,
+            latent_dim=3,
+            **options,
         )
 
 
@@ -58,26 +64,28 @@ def fitted(text: str, steps: int | None = None, **shape: Any) -> gconvae.VAE:
     return gconvae.fit(model, stored(two_kinds()), threads=1, **options).model
 
 
-# what is told ------------------------------------------------------------------------------------
+# what it is conditioned on -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [(), ("latents",), ("mean",), ("mean", "latents")])
+@pytest.mark.parametrize("condition_on", [(), ("latents",), ("mean",), ("mean", "latents")])
 def test_a_likelihood_depends_on_what_it_is_told_and_on_nothing_else(
-    told: tuple[str, ...],
+    condition_on: tuple[str, ...],
 ) -> None:
-    made = likelihood(*told, num_classes=2, num_conditions=1)
-    assert made.conditioned_on == Told("mean" in told, 3 * ("latents" in told), 2, 1)
+    made = likelihood(*condition_on, num_classes=2, num_conditions=1)
+    assert made.conditioned_on == ConditionedOn(
+        "mean" in condition_on, 3 * ("latents" in condition_on), 2, 1
+    )
     unit, mean, mask = numbers(5, 4, 3), numbers(5, 4, 3, seed=1), torch.ones(5, 4).bool()
     width = made.conditioned_on.context_dim
-    assert width == 3 + 3 * ("latents" in told)
+    assert width == 3 + 3 * ("latents" in condition_on)
     context = numbers(5, width, seed=2)
     first = made.cloud_log_prob(unit, mean, mask, context)
     assert not torch.equal(first, made.cloud_log_prob(unit, mean, mask, 1 - context))
     is_same = torch.equal(first, made.cloud_log_prob(unit, 1 - mean, mask, context))
-    assert is_same == ("mean" not in told)
+    assert is_same == ("mean" not in condition_on)
     noise = made.noise((5, 4, 3), torch.Generator().manual_seed(0))
     draws = [made.draw(m, noise, None, context) for m in (mean, 1 - mean)]
-    assert torch.equal(*draws) == ("mean" not in told)
+    assert torch.equal(*draws) == ("mean" not in condition_on)
     assert not torch.equal(draws[0], made.draw(mean, noise, None, -50 * context))
 
 
@@ -90,23 +98,23 @@ def test_a_context_that_is_missing_or_too_short_is_refused(context: Tensor | Non
 
 
 @pytest.mark.parametrize(
-    "told", ["mean", ("z",), ("mean", "label"), None, 5, [["mean"]], {"mean": 1}]
+    "condition_on", ["mean", ("z",), ("mean", "label"), None, 5, [["mean"]], {"mean": 1}]
 )
-def test_it_is_told_nothing_that_is_not_there(told: Any) -> None:
-    with pytest.raises(ValueError, match="told must be a list of mean and latents, got"):
-        AutoregressiveLikelihood(told=told)
+def test_it_is_told_nothing_that_is_not_there(condition_on: Any) -> None:
+    with pytest.raises(ValueError, match="condition_on must be a list of mean and latents, got"):
+        AutoregressiveLikelihood(condition_on=condition_on)
 
 
 def test_a_number_of_classes_or_conditions_is_a_whole_one() -> None:
     with pytest.raises(ValueError, match="num_classes must be a whole number"):
-        told_of(("mean",), 3, num_classes=-1)
+        conditioned_on(("mean",), 3, num_classes=-1)
     with pytest.raises(ValueError, match="num_conditions must be a whole number"):
-        told_of(("mean",), 3, num_conditions=0.5)  # type: ignore[arg-type]
+        conditioned_on(("mean",), 3, num_conditions=0.5)  # type: ignore[arg-type]
 
 
 def test_noise_around_a_mean_needs_the_mean() -> None:
-    with pytest.raises(ValueError, match="told must name the mean"):
-        FlowMatchingLikelihood(told=("latents",))
+    with pytest.raises(ValueError, match="condition_on must name the mean"):
+        FlowMatchingLikelihood(condition_on=("latents",))
 
 
 def test_a_gradient_flows_to_mean_and_latents_and_changes_no_value() -> None:
@@ -148,16 +156,16 @@ def test_the_gradient_is_that_of_what_is_seen_of_the_mean() -> None:
 
 def test_a_model_tells_what_its_likelihood_asks_for() -> None:
     z = numbers(2, 3)
-    for told, options, wanted in (
+    for condition_on, options, wanted in (
         ("('mean',)", {}, None),
         ("('latents',)", {}, z),
         ("()", {"num_classes": 2}, torch.eye(2)),
         ("('latents',)", {"num_classes": 2, "ragged": True}, torch.cat([z, torch.eye(2)], 1)),
     ):
-        text = AUTOREGRESSIVE % told
+        text = AUTOREGRESSIVE % condition_on
         made = create("deep_sets", likelihood=text, num_points=4, latent_dim=3, **options)
         labels = torch.tensor([0, 1]) if options else None
-        found = made.conditioning.told(made.likelihood.conditioned_on, z, labels)
+        found = made.conditioning.likelihood_context(made.likelihood.conditioned_on, z, labels)
         assert (found is None) == (wanted is None)
         if wanted is not None:
             torch.testing.assert_close(found, wanted)
@@ -168,15 +176,22 @@ def test_a_likelihood_may_ask_for_some_of_what_there_is() -> None:
     made = create("deep_sets", num_points=4, latent_dim=3, num_classes=2, ragged=True,
                   schema=schema, conditions=[schema.conditions[0].name])  # fmt: skip
     z, labels, rows = numbers(2, 3), torch.tensor([0, 1]), torch.tensor([[1.0], [3.0]])
-    for wanted, width in ((Told(True, 0, 2, 0), 2), (Told(True, 3, 0, 1), 4), (Told(), 0)):
-        found = made.conditioning.told(wanted, z, labels, rows)
+    for wanted, width in (
+        (ConditionedOn(True, 0, 2, 0), 2),
+        (ConditionedOn(True, 3, 0, 1), 4),
+        (ConditionedOn(), 0),
+    ):
+        found = made.conditioning.likelihood_context(wanted, z, labels, rows)
         assert (0 if found is None else found.shape[1]) == width
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"told": ("latents",)}, "latent_dim of the likelihood must be the model's, 3, got 10"),
+        (
+            {"condition_on": ("latents",)},
+            "latent_dim of the likelihood must be the model's, 3, got 10",
+        ),
         ({"num_classes": 4}, "num_classes of the likelihood must be the model's, 2, got 4"),
         ({"num_conditions": 1}, "num_conditions of the likelihood must be the model's, 0, got 1"),
     ],
@@ -215,7 +230,9 @@ def test_conditions_are_told_standardized() -> None:
         )
     )
     asked = made.likelihood.conditioned_on
-    found = made.conditioning.told(asked, numbers(2, 3), None, torch.tensor([[1.0], [3.0]]))
+    found = made.conditioning.likelihood_context(
+        asked, numbers(2, 3), None, torch.tensor([[1.0], [3.0]])
+    )
     torch.testing.assert_close(found, torch.tensor([[-1.0], [1.0]]))
 
 
@@ -223,7 +240,7 @@ def test_a_fit_learns_what_a_label_says_though_no_mean_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stage, "WARMUP", 10)
-    text = "autoregressive(width=16, heads=2, batch_size=32, components=3, told=())"
+    text = "autoregressive(width=16, heads=2, batch_size=32, components=3, condition_on=())"
     model = fitted(text, 150, num_classes=2)
     clouds = two_kinds(20)
     right = model.log_likelihood(clouds, samples=2).value
@@ -249,8 +266,8 @@ def test_without_mean_and_latents_the_likelihood_of_a_cloud_is_exact() -> None:
 
 @pytest.mark.parametrize("kind", ["autoregressive", "flow_matching"])
 def test_labels_and_latents_reach_a_likelihood_on_every_way(kind: str, tmp_path: Path) -> None:
-    model = fitted(f"{kind}({SMALL}, told=('mean', 'latents'))", num_classes=2)
-    assert model.likelihood.conditioned_on == Told(True, 3, 2, 0)
+    model = fitted(f"{kind}({SMALL}, condition_on=('mean', 'latents'))", num_classes=2)
+    assert model.likelihood.conditioned_on == ConditionedOn(True, 3, 2, 0)
     drawn = model.sample(300, label=1, seed=3)
     assert torch.equal(drawn[:70], model.sample(70, label=1, seed=3))
     assert torch.isfinite(model.log_likelihood(two_kinds(6), samples=2).value).all()
@@ -263,7 +280,7 @@ def test_labels_and_latents_reach_a_likelihood_on_every_way(kind: str, tmp_path:
 def test_a_likelihood_that_is_put_in_later_is_told_the_same(tmp_path: Path) -> None:
     model = fitted("mean", num_classes=2)
     changed = model.with_likelihood(
-        f"autoregressive({SMALL}, told=('latents',))", stored(two_kinds()), seed=0
+        f"autoregressive({SMALL}, condition_on=('latents',))", stored(two_kinds()), seed=0
     )
-    assert changed.likelihood.conditioned_on == Told(False, 3, 2, 0)
+    assert changed.likelihood.conditioned_on == ConditionedOn(False, 3, 2, 0)
     assert changed.sample(3, label=0).shape == (3, 4, 3)

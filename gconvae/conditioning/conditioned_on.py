@@ -1,4 +1,4 @@
-"""What a likelihood asks to be told of a cloud beside the nodes that are written already."""
+"""What a likelihood is conditioned on, beside the nodes that it has drawn already."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 from gconvae.registry import check_counts
 
-__all__ = ["MEAN_ALONE", "Told", "told_of"]
+__all__ = ["MEAN_ALONE", "ConditionedOn", "conditioned_on"]
 
 PARTS = ("mean", "latents")
 """What a likelihood can choose of."""
 
 
-class Told(NamedTuple):
+class ConditionedOn(NamedTuple):
     r"""What stands behind the bar of :math:`p(x | \hat x, z, y, c)`.
 
-    The mean is told node by node, the rest as a context vector: latents, the label one-hot, and
+    The mean enters node by node, the rest as a context vector: latents, the label one-hot, and
     conditions. How many nodes a cloud has is in its mask.
 
     Attributes:
-        mean: Whether the decoder's mean is told.
-        latent_dim: L, where the latents are told; else 0.
-        num_classes: Labels that are told apart; 0 = none.
+        mean: Whether the decoder's mean is one of them.
+        latent_dim: L, where the latents are; else 0.
+        num_classes: Labels; 0 = none.
         num_conditions: Standardized conditions of a cloud; 0 = none.
     """
 
@@ -37,31 +37,32 @@ class Told(NamedTuple):
         return self.latent_dim + self.num_classes + self.num_conditions
 
 
-MEAN_ALONE = Told()
+MEAN_ALONE = ConditionedOn()
 """The decoder's mean and nothing else."""
 
 
-def told_of(
-    told: Sequence[str], latent_dim: int, num_classes: int = 0, num_conditions: int = 0
-) -> Told:
+def conditioned_on(
+    condition_on: Sequence[str], latent_dim: int, num_classes: int = 0, num_conditions: int = 0
+) -> ConditionedOn:
     """What the options of a likelihood say.
 
     Args:
-        told: Some of ``"mean"`` and ``"latents"``, or none.
+        condition_on: Some of ``"mean"`` and ``"latents"``, or none.
         latent_dim: L of the model.
         num_classes: Of the model.
         num_conditions: Of the model.
     Raises:
-        ValueError: If ``told`` names something else, or a number is out of range.
+        ValueError: If ``condition_on`` names something else, or a number is out of range.
     Example:
-        >>> told_of(("mean", "latents"), 10, num_classes=2).context_dim
+        >>> conditioned_on(("mean", "latents"), 10, num_classes=2).context_dim
         12
     """
-    if not isinstance(told, list | tuple) or any(part not in PARTS for part in told):
-        raise ValueError(f"told must be a list of {' and '.join(PARTS)}, got {told!r}")
+    names = condition_on
+    if not isinstance(names, list | tuple) or any(name not in PARTS for name in names):
+        raise ValueError(f"condition_on must be a list of {' and '.join(PARTS)}, got {names!r}")
     check_counts(latent_dim=latent_dim)
     for name, count in (("num_classes", num_classes), ("num_conditions", num_conditions)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ValueError(f"{name} must be a whole number of at least 0, got {count!r}")
-    latents = latent_dim if "latents" in told else 0
-    return Told("mean" in told, latents, num_classes, num_conditions)
+    latents = latent_dim if "latents" in names else 0
+    return ConditionedOn("mean" in names, latents, num_classes, num_conditions)
