@@ -82,7 +82,7 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
         augmented: Share of the clouds that are changed in the first step; in the last it is a
             third of that, since it is unchanged clouds that are drawn.
         temperature: Of draws (``discretized_logistic.sample``), or one of each feature; None =
-            0.9, but where a training finds that it shifts held-out features. 1 for jets.
+            0.9 until a training chooses one of each feature on held-out clouds. 1 for jets.
         least_share: Components of a mixture with a smaller share are not drawn from: a fit
             hedges with wide ones, below 1 / ``components``; 0.003 for jets.
         average: See :class:`LearnedLikelihood`, below 1; 0.99 where sums over nodes matter.

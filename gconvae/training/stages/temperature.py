@@ -2,7 +2,7 @@ r"""The stage that chooses the temperatures of draws, by the features of held-ou
 
 Below 1, draws keep to what is likely, which takes errors away that a network would go on from; but
 what is drawn first then shifts what follows: where y grows by a little less from node to node,
-the last ones lie too high. So a feature is drawn at a higher one where that takes shifts away.
+the last ones lie too high. So a feature is drawn at another one where that takes shifts away.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from gconvae.vae import VAE
 
 __all__ = ["choose_temperatures", "has_temperatures", "temperature_stage"]
 
-HIGHER = (0.95, 1.0)
-"""What is tried in place of the usual one."""
+TRIED = (0.8, 0.85, 0.9, 0.95, 1.0)
+"""Of each feature."""
+
+PASSES = 2
+"""Through all features: what is chosen for a later one may change what suits an earlier one."""
 
 MOST, FEWEST = 5000, 100
 """Held-out clouds that are looked at; with fewer, chance decides, and the usual one stays."""
@@ -35,7 +38,7 @@ HALVES = 10
 """Cuts of them into random halves, whose distance says how far apart real samples are."""
 
 GAIN = 0.1
-"""Floors, of all features together, that a higher temperature must gain."""
+"""Floors, of all features together, that another temperature must gain."""
 
 
 def has_temperatures(likelihood: Likelihood) -> bool:
@@ -87,14 +90,23 @@ def choose_temperatures(model: VAE, clouds: Clouds, seed: int) -> None:
     if len(clouds.points) < FEWEST:
         return
     floor = _floor(clouds, seed)
-    best = _excess(model, clouds, floor, seed)
-    for feature in likelihood.order.columns:
-        for higher in HIGHER:
-            tried = [*chosen[:feature], higher, *chosen[feature + 1 :]]
+    known: dict[tuple[float, ...], float] = {}
+
+    def excess(tried: list[float]) -> float:
+        if tuple(tried) not in known:
             likelihood.temperature = tried
-            excess = _excess(model, clouds, floor, seed)
-            if excess < best - GAIN:
-                best, chosen = excess, tried
+            known[tuple(tried)] = _excess(model, clouds, floor, seed)
+        return known[tuple(tried)]
+
+    for _ in range(PASSES):
+        before = chosen
+        for feature in likelihood.order.columns:
+            for heat in TRIED:
+                tried = [*chosen[:feature], heat, *chosen[feature + 1 :]]
+                if excess(tried) < excess(chosen) - GAIN:
+                    chosen = tried
+        if chosen == before:
+            break
     likelihood.temperature = chosen
 
 

@@ -78,6 +78,27 @@ def test_a_feature_that_is_shifted_gets_a_higher_one(
     assert found == [1.0 if column == feature else 0.9 for column in range(3)]
 
 
+@pytest.mark.parametrize("feature", [0, 1, 2])
+def test_a_feature_that_errs_gets_a_lower_one(
+    monkeypatch: pytest.MonkeyPatch, feature: int
+) -> None:
+    found = chosen(
+        monkeypatch,
+        lambda heat: [100 * (t - 0.8) * (f == feature) for f, t in enumerate(heat)],
+        clouds(),
+    )
+    assert found == [0.8 if column == feature else 0.9 for column in range(3)]
+
+
+def test_what_suits_an_earlier_feature_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x, written after y, is at 0.8 best; only then y is best at 1."""
+
+    def shifts(heat: list[float]) -> list[float]:
+        return [100 * (heat[0] - 0.8), 40 * abs(heat[1] - (1 if heat[0] < 0.9 else 0.9)), 0.0]
+
+    assert chosen(monkeypatch, shifts, clouds()) == [0.8, 1.0, 0.9]
+
+
 def test_no_higher_one_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = chosen(monkeypatch, lambda heat: [0.0, 40 * max(0, 0.95 - heat[1]), 0.0], clouds())
     assert found == [0.9, 0.95, 0.9]
