@@ -115,7 +115,7 @@ def register(kind: Kind, name: str, *, also: str | None = None) -> Callable[[typ
 
 
 def import_parts(source: str) -> None:
-    """Runs Python code of one's own that registers parts; no run folder ever does.
+    """Runs custom Python code that registers parts; no run folder ever does.
 
     Args:
         source: A file such as ``my_encoder.py``, or the name of a module, looked for in the

@@ -72,7 +72,7 @@ class Experiment:
 
         Raises:
             ValueError: If ``config`` lacks the options of the data, as a run of ``gconvae.fit`` on
-                clouds of one's own does.
+                custom clouds does.
         """
         needed = ["data", "digit"]
         if not set(needed) <= config.keys():

@@ -260,7 +260,7 @@ def _same_clouds(
         train, valid = Experiment.from_config(config).splits[:2]
     else:
         raise ValueError(
-            "data must be given for a run on clouds of one's own, and wherever valid is: "
+            "data must be given for a run on custom clouds, and wherever valid is: "
             "in Python, gconvae.reproduce(folder, data)"
         )
     for name, key, part in (("data", "train", train), ("valid", "valid", valid)):

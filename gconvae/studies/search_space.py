@@ -250,7 +250,7 @@ class Plan:
         return self._clouds[seed]
 
     def run_config(self, experiment: Experiment) -> dict[str, Any]:
-        """What the run folder keeps: of clouds of one's own, not where they came from."""
+        """What the run folder keeps: of custom clouds, not where they came from."""
         config = experiment.config()
         if self._given is not None:
             for field in dataclasses.fields(experiment.data):

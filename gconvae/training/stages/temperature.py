@@ -42,7 +42,7 @@ GAIN = 0.1
 
 
 def has_temperatures(likelihood: Likelihood) -> bool:
-    """Whether there are any to choose, which a class of one's own must have as an option."""
+    """Whether there are any to choose, which a custom class must have as an option."""
     if not isinstance(likelihood, AutoregressiveLikelihood) or likelihood.temperature is not None:
         return False
     return "temperature" in getattr(likelihood, "part_options", {})
