@@ -26,7 +26,8 @@ def sort_nodes(
         points: Shape (B, N, F).
         mask: Shape (B, N), or None for all real.
         schema: Says the order; None = that of a schema with two positions that says none: by the
-            first further feature, the largest first, ties by the second position, then the first.
+            first further feature, the largest first, ties by the second position, then the first,
+            then the other features.
     Returns:
         The sorted points (masked nodes are 0) and the sorted mask.
     Example:

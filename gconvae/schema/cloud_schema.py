@@ -35,8 +35,9 @@ class CloudSchema:
     Attributes:
         features: In the order of a tensor's columns, positions first.
         order: Canonical node order: names, the most significant first, ``"-name"`` = the largest
-            first; empty = by the first further feature, the largest first, then the second and
-            the first position; of positions alone, the last one first.
+            first; empty = by the first further feature, the largest first. What is not named
+            follows: positions, the last one first, then further features. So all nodes that
+            differ have one order.
         extent: Length of each feature's scaled range, in units of the loss.
         distance: Factor of each feature in distances between clouds; None = 1 / its spread in
             the real clouds, positions of one unit sharing theirs, heavy tails in their log.
@@ -155,16 +156,14 @@ class CloudSchema:
 
     @property
     def order_keys(self) -> OrderKeys:
-        """Columns of the canonical order and whether each descends."""
+        """Every column in the canonical order, and whether it descends."""
         if not self.order:
             return default_order_keys(self.num_features, self.num_positions)
-        names = self.names
-        return tuple(
-            (names.index(key), False)
-            if key in names
-            else (names.index(key.removeprefix("-")), True)
-            for key in self.order
-        )
+        names, keys = self.names, dict[int, bool]()
+        for key in self.order:
+            column = names.index(key if key in names else key.removeprefix("-"))
+            keys.setdefault(column, key not in names)
+        return _completed(keys, self.num_features, self.num_positions)
 
     def index(self, name: str) -> int:
         """Column of a feature.
@@ -324,11 +323,17 @@ def default_order_keys(num_features: int, num_positions: int) -> OrderKeys:
     """The order of a schema that says none, see :class:`CloudSchema`.
 
     Example:
-        >>> default_order_keys(3, 2)
-        ((2, True), (1, False), (0, False))
+        >>> default_order_keys(4, 2)
+        ((2, True), (1, False), (0, False), (3, False))
     """
-    further = ((num_positions, True),) if num_features > num_positions else ()
-    return (*further, *((column, False) for column in reversed(range(num_positions))))
+    first = {num_positions: True} if num_features > num_positions else {}
+    return _completed(first, num_features, num_positions)
+
+
+def _completed(keys: dict[int, bool], num_features: int, num_positions: int) -> OrderKeys:
+    """Keys, then the columns that are missing: positions, the last one first, then the others."""
+    rest = (*reversed(range(num_positions)), *range(num_positions, num_features))
+    return tuple((keys | {column: False for column in rest if column not in keys}).items())
 
 
 def _feature(entry: Any) -> Feature:

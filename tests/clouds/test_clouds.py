@@ -260,7 +260,7 @@ def test_messages_call_the_clouds_by_the_given_name() -> None:
 
 def sorted_loop(cloud: list[list[float]], real: list[bool]) -> list[list[float]]:
     nodes = [node for node, is_real in zip(cloud, real, strict=True) if is_real]
-    nodes.sort(key=lambda node: (-node[2], node[1], node[0]))
+    nodes.sort(key=lambda node: (-node[2], node[1], node[0], *node[3:]))
     return nodes + [[0.0] * len(cloud[0])] * (len(cloud) - len(nodes))
 
 
@@ -287,7 +287,7 @@ def test_nodes_are_sorted_as_by_the_loop(
     got, got_mask = sort_nodes(points.to(device), mask.to(device) if masked else None)
     pairs = zip(points.tolist(), mask.tolist(), strict=True)
     wanted = torch.tensor([sorted_loop(*pair) for pair in pairs], dtype=torch.float64)
-    # nodes that tie in all three keys may differ in the fourth feature: they keep their order
+    # nodes that tie in three keys differ in the fourth feature, the last key
     assert torch.equal(got.cpu(), wanted.to(dtype))
     assert torch.equal(got_mask.sum(1).cpu(), mask.sum(1))
     assert not (got_mask[:, 1:] & ~got_mask[:, :-1]).any()

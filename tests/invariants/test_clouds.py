@@ -40,15 +40,19 @@ def test_scaling_inverts_and_fills_its_range(schema: CloudSchema, seed: int) -> 
 
 
 @cases
-@given(clouds(features=3), st.integers(0, 10**6))  # a fourth feature is no key of the order
+@given(clouds(features=6), st.integers(0, 10**6), st.sampled_from(["usual", "a", "-b", "-a b"]))
 def test_the_order_of_nodes_does_not_depend_on_the_order_they_come_in(
-    cloud: torch.Tensor, seed: int
+    cloud: torch.Tensor, seed: int, order: str
 ) -> None:
+    cloud = cloud.floor()  # nodes that tie in the first keys
+    names = "a b c d e f"[: 2 * cloud.shape[-1] - 1]
+    asked = [key for key in order.split() if key.removeprefix("-") in names]
+    schema = None if order == "usual" else points(names).replace(order=tuple(asked))
     shuffled = cloud[:, torch.rand(cloud.shape[1], generator=random(seed)).argsort()]
-    wanted, mask = sort_nodes(cloud)
-    assert torch.equal(sort_nodes(shuffled)[0], wanted)
-    assert torch.equal(sort_nodes(wanted)[0], wanted)
-    assert in_order(wanted, mask).all()
+    wanted, mask = sort_nodes(cloud, schema=schema)
+    assert torch.equal(sort_nodes(shuffled, schema=schema)[0], wanted)
+    assert torch.equal(sort_nodes(wanted, schema=schema)[0], wanted)
+    assert in_order(wanted, mask, schema).all()
 
 
 @cases

@@ -80,7 +80,7 @@ def test_only_a_plane_is_changed_at_random(positions: str, features: str, change
     ("features", "positions", "keys"),
     [
         (3, 2, ((2, True), (1, False), (0, False))),
-        (5, 3, ((3, True), (2, False), (1, False), (0, False))),
+        (5, 3, ((3, True), (2, False), (1, False), (0, False), (4, False))),
         (2, 2, ((1, False), (0, False))),
         (1, 1, ((0, False),)),
     ],
@@ -92,7 +92,8 @@ def test_the_usual_order_is_by_the_first_further_feature(
 
 
 def test_an_order_is_read_from_names() -> None:
-    assert plane(order=("y", "-charge")).order_keys == ((1, False), (2, True))
+    assert plane(order=("y", "-charge")).order_keys == ((1, False), (2, True), (0, False))
+    assert plane(order=("-x", "x")).order_keys == ((0, True), (1, False), (2, False))
 
 
 def test_a_feature_whose_name_begins_with_a_minus_can_be_sorted_by() -> None:
