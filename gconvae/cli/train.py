@@ -6,7 +6,7 @@ import shlex
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -28,6 +28,9 @@ from gconvae.options import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gconvae.clouds import Clouds
     from gconvae.datasets import CloudDataset
     from gconvae.metrics.report import Report
     from gconvae.training.run import Run
@@ -56,6 +59,12 @@ def _parser() -> ArgumentParser:
         "--out", type=str | None, help="new run folder; by default a free one in runs/"
     )
     parser.add_argument(
+        "--figure-format",
+        type=Literal["png", "svg", "pdf"],
+        default="png",
+        help="of the figures in the run folder",
+    )
+    parser.add_argument(
         "--resume", type=str | None, help="go on with the stopped training in this run folder"
     )
     return parser
@@ -63,7 +72,7 @@ def _parser() -> ArgumentParser:
 
 def _run(options: Namespace, explicit: Namespace) -> None:
     started = time.perf_counter()
-    quiet, recipe = options.quiet, options.recipe
+    quiet, recipe, figure_format = options.quiet, options.recipe, options.figure_format
     if options.resume is not None:
         recipe = None
         options = _as_begun(options.resume, explicit)
@@ -106,7 +115,8 @@ def _run(options: Namespace, explicit: Namespace) -> None:
                 run = experiment.run(folder, **asked)
         if rank > 0:
             return  # of several processes, the first one draws and writes
-        _describe(run, in_memory(valid, training.seed), in_memory(test, training.seed), drawn)
+        held_out = in_memory(valid, training.seed), in_memory(test, training.seed)
+        _describe(run, *held_out, drawn, figure_format)
     except KeyboardInterrupt:
         raise StoppedError(_how_to_go_on(folder)) from None
     print(f"{time.perf_counter() - started:.0f} s in all; everything is in {folder}")
@@ -168,7 +178,13 @@ def _as_begun(folder: str, explicit: Namespace) -> Namespace:
     return Namespace(**begun, out=folder, resume=folder)
 
 
-def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: SampleOptions) -> None:
+def _describe(
+    run: Run,
+    valid: CloudDataset,
+    test: CloudDataset,
+    options: SampleOptions,
+    figure_format: str,
+) -> None:
     """Samples, compares with held-out clouds, draws and prints."""
     from gconvae import datasets, metrics, plots
     from gconvae.metrics.jets.particles import are_jets
@@ -191,18 +207,26 @@ def _describe(run: Run, valid: CloudDataset, test: CloudDataset, options: Sample
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     samples = {"real": test.clouds} | {name: sample.clouds for name, sample in datasets_of.items()}
-    plots.save(plots.compare_grids(samples, rows=5, columns=5), folder / "clouds.png")
-    if test.schema.picture.cell is not None:
-        rasters = plots.compare_grids(samples, rows=5, columns=5, raster=True)
-        plots.save(rasters, folder / "images.png")
-    plots.save(plots.feature_histograms(samples), folder / "features.png")
-    if are_jets(test.schema):
-        plots.save(plots.jet_spectra(samples), folder / "spectra.png")
-        plots.save(plots.jet_images(samples), folder / "mean_images.png")
-    plots.save(plots.loss_curves(run.history), folder / "losses.png")
+    for name, figure in _figures(samples, test, run).items():
+        plots.save(figure, folder / f"{name}.{figure_format}")
     _print_result(run, reports)
     if model.conditioning.num_classes:
         print(class_shares({"real": test, "generated": datasets_of["generated"]}), end="\n\n")
+
+
+def _figures(samples: dict[str, Clouds], test: CloudDataset, run: Run) -> dict[str, Figure]:
+    """Name of a file to what is drawn of a run."""
+    from gconvae import plots
+    from gconvae.metrics.jets.particles import are_jets
+
+    figures = {"clouds": plots.compare_grids(samples, rows=5, columns=5)}
+    if test.schema.picture.cell is not None:
+        figures["images"] = plots.compare_grids(samples, rows=5, columns=5, raster=True)
+    figures["features"] = plots.feature_histograms(samples)
+    if are_jets(test.schema):
+        figures["spectra"] = plots.jet_spectra(samples)
+        figures["mean_images"] = plots.jet_images(samples)
+    return figures | {"losses": plots.loss_curves(run.history)}
 
 
 def class_shares(samples: dict[str, CloudDataset]) -> str:

@@ -172,7 +172,11 @@ def test_own_points_with_long_tails_train(tmp_path: Path) -> None:
     points[..., 2] = points[..., 2].exp()
     file = datasets.to_file(datasets.from_points(points), tmp_path / "own.npz")
     words = ["train", "--data", str(file), "--out", str(tmp_path / "run"), *TINY]
-    assert cli.main(words) == 0
+    assert cli.main([*words, "--figure-format", "svg"]) == 0
+    figures = {
+        file.name for file in (tmp_path / "run").iterdir() if file.suffix in (".png", ".svg")
+    }
+    assert figures == {"clouds.svg", "features.svg", "losses.svg"}
 
 
 def test_the_saved_config_runs_the_same_again(
