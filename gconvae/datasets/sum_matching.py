@@ -66,9 +66,8 @@ def matched_sums(generated: Any, real: Any, *, schema: CloudSchema | None = None
         _sums(seen, column, positions, "real"),
         _sums(drawn, column, positions, "generated"),
     )
-    target = np.stack(
-        [_of_rank(real_sums[:, k], drawn_sums[:, k]) for k in range(1 + positions)], axis=1
-    )
+    ranked = [_of_rank(real_sums[:, k], drawn_sums[:, k]) for k in range(1 + positions)]
+    target = np.stack(ranked, axis=1)
     points = drawn.points.double().clone()
     scale = torch.from_numpy(target[:, 0] / drawn_sums[:, 0])  # (B,)
     shift = torch.from_numpy(target[:, 1:] - drawn_sums[:, 1:])  # (B, D)
@@ -103,8 +102,7 @@ def _sums(sample: Clouds, column: int, positions: int, name: str) -> Array:
 
 def _of_rank(real: Array, generated: Array) -> Array:
     """Real values at the ranks of generated ones."""
-    ranks = np.empty(len(generated))
-    ranks[np.argsort(generated, kind="stable")] = (np.arange(len(generated)) + 0.5) / len(
-        generated
-    )
+    count = len(generated)
+    ranks = np.empty(count)
+    ranks[np.argsort(generated, kind="stable")] = (np.arange(count) + 0.5) / count
     return np.quantile(real, ranks, method="hazen")  # the k-th of n has the rank (k - 0.5) / n

@@ -157,9 +157,8 @@ def _front_matter(license: str | None, folder: str, known: Source) -> str:
 
 def _results(known: Source) -> list[dict[str, Any]]:
     """Figures of generated clouds in the form of the hub's ``model-index``."""
-    name, split = (
-        ("generated", "test") if "generated" in known.reports else ("valid", "validation")
-    )
+    name = "generated" if "generated" in known.reports else "valid"
+    split = {"generated": "test", "valid": "validation"}[name]
     rows = known.reports[name].rows if name in known.reports else ()
     metrics = [
         {

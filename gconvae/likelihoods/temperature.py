@@ -27,11 +27,9 @@ def temperatures(temperature: float | Sequence[float] | None, num_features: int)
         ([0.9, 0.9, 0.9], [0.9, 1.0, 0.9])
     """
     temperature = USUAL if temperature is None else plain(temperature)
-    each = (
-        list(temperature)
-        if isinstance(temperature, list | tuple)
-        else [temperature] * num_features
-    )
+    each = [temperature] * num_features
+    if isinstance(temperature, list | tuple):
+        each = list(temperature)
     if len(each) != num_features:
         raise ValueError(f"temperature must be one number or {num_features}, got {each}")
     for one in each:

@@ -84,10 +84,8 @@ class VelocityNetwork(nn.Module):
         super().__init__()
         check_counts(num_features=num_features, layers=layers, mean_layers=mean_layers)
         self.spread, seen = spread, num_features * (1 + 2 * WAVES)
-        self.mean, self.taken = (
-            nn.Linear(seen, width),
-            nn.Linear(1 + conditioned_on.context_dim, width),
-        )
+        self.mean = nn.Linear(seen, width)
+        self.taken = nn.Linear(1 + conditioned_on.context_dim, width)
         self.of_mean = nn.ModuleList(SetLayer(width, heads) for _ in range(mean_layers))
         self.counterpart, self.whole = nn.Linear(width, width), nn.Linear(width, width)
         self.time = nn.Linear(1 + 2 * TIME_WAVES, width)

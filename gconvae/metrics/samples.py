@@ -157,10 +157,8 @@ class Comparison:
     def judged(self) -> Judged:
         """What rows of an embedding are of."""
         real = self.cut.subset(slice(0, 2 * self.size))
-        judged, embedding = (
-            self,
-            vectors.user_embedding(self.embedder, self.schema, real.points[real.mask]),
-        )
+        judged, nodes = self, real.points[real.mask]
+        embedding = vectors.user_embedding(self.embedder, self.schema, nodes)
         if embedding is None:
             if "training" in self.samples:
                 known = self.samples["training"]

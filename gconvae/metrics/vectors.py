@@ -76,9 +76,8 @@ def _own_vectors(embedder: Embedder, sample: Clouds) -> Array:
     except Exception as error:  # whatever it raises is its own
         raise ValueError(f"embedding raised {type(error).__name__}: {error}") from error
     try:
-        outputs = (
-            outputs.detach().cpu().double().numpy() if isinstance(outputs, Tensor) else outputs
-        )
+        if isinstance(outputs, Tensor):
+            outputs = outputs.detach().cpu().double().numpy()
         vectors = np.asarray(outputs, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(

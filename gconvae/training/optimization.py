@@ -91,7 +91,7 @@ class Optimization:
             optimizer = _create("optimizer", asked, parameters)
             if not isinstance(optimizer, Optimizer):
                 raise ValueError(
-                    f"optimizer must be a function that returns a torch Optimizer, got "
+                    "optimizer must be a function that returns a torch Optimizer, got "
                     f"{optimizer!r}"
                 )
             return optimizer

@@ -135,13 +135,9 @@ class RecordedSteps(pl.LightningModule):
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers()
-        return (
-            []
-            if schedulers is None
-            else [schedulers]
-            if not isinstance(schedulers, list)
-            else schedulers
-        )
+        if schedulers is None:
+            return []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
 
 
 @contextmanager
