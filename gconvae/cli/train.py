@@ -28,8 +28,6 @@ from gconvae.options import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from gconvae.clouds import Clouds
     from gconvae.datasets import CloudDataset
     from gconvae.metrics.report import Report
@@ -214,7 +212,7 @@ def _describe(
         print(class_shares({"real": test, "generated": datasets_of["generated"]}), end="\n\n")
 
 
-def _figures(samples: dict[str, Clouds], test: CloudDataset, run: Run) -> dict[str, Figure]:
+def _figures(samples: dict[str, Clouds], test: CloudDataset, run: Run) -> dict[str, Any]:
     """Name of a file to what is drawn of a run."""
     from gconvae import plots
     from gconvae.metrics.jets.particles import are_jets
