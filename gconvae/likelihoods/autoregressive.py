@@ -90,8 +90,7 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
             written before them (:class:`Totals`), each knows how much is missing
             (:class:`RunningSums`), and may lie by one before (:class:`NearNodes`); F at least 2.
         condition_on: Some of ``"mean"`` and ``"latents"``: what of a model it is conditioned on.
-        latent_dim, num_classes, num_conditions: Of the model; labels and conditions enter
-            where it has some.
+        latent_dim, num_classes, num_conditions: Of the model.
     Attributes:
         order: In which features and nodes are written.
     Raises:
@@ -229,8 +228,7 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
             mean: The decoder's output, in [0, 1], shape (B, N, F).
             noise: From :meth:`noise`, shape (B, N F + T, 3).
             mask: True for the first n nodes of each cloud, shape (B, N); None = all.
-            context: From :meth:`gconvae.conditioning.Conditioning.likelihood_context`, shape
-                (B, C), or None.
+            context: From ``Conditioning.likelihood_context``, shape (B, C), or None.
         Returns:
             In [0, 1], nodes in order, masked ones 0, shape (B, N, F): on the lattice of a feature
             that has one, else anywhere in the cell of a place.
@@ -343,9 +341,8 @@ class AutoregressiveLikelihood(Tempered, LearnedLikelihood):
         """Of nodes on the lattice, in order, shape (B, N, F); of totals; and that order."""
         places = self._places(unit)
         place, order = self.order.of_nodes(self._place(unit, places), mask, places.steps)
-        mean_in_order, its_order = self.order.of_nodes(
-            self._place(mean, places), mask, places.steps
-        )
+        placed = self._place(mean, places)
+        mean_in_order, its_order = self.order.of_nodes(placed, mask, places.steps)
         real, condition = mask.gather(1, order), self._condition(mask, changes, context)
         # nodes that there are not teach nothing
         known = self.order.written(self.cells(mean)).masked_fill(~mask.unsqueeze(-1), 0.0)
