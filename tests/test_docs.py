@@ -159,6 +159,7 @@ def run_blocks(page: Path, namespace: dict[str, Any]) -> None:
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to run in, a network of a hundredth of the size, one epoch."""
     create, fit, compare = gconvae.models.create, gconvae.fit, gconvae.metrics.compare
+    train = gconvae.train
 
     def small_model(*args: Any, **options: Any) -> Any:
         return create(*args, **options | {"hidden": 16, "channels": (2, 2, 2)})
@@ -167,6 +168,10 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if "likelihood_steps" in options:
             args, options["likelihood_steps"] = (args[0], args[1][:200]), 2
         return fit(*args, **options | {"epochs": 1, "progress": False})
+
+    def short_train(recipe: str, data: Any, **options: Any) -> Any:
+        few = {"epochs": 1, "prior_steps": 20, "likelihood_steps": 2, "progress": False}
+        return train(recipe, data[:200], **options | few | {"hidden": 16})
 
     def rough_compare(*args: Any, **options: Any) -> Any:
         few = {name: options[name][:60] for name in ("reference", "training") if name in options}
@@ -186,6 +191,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gconvae.registry, "_PARTS", held)
     monkeypatch.setattr(gconvae.models, "create", small_model)
     monkeypatch.setattr(gconvae, "fit", short_fit)
+    monkeypatch.setattr(gconvae, "train", short_train)
     monkeypatch.setattr(gconvae.metrics, "compare", rough_compare)
     monkeypatch.setattr(gconvae.priors.flows.Flow, "fit_steps", 20)
     # the module, whose name stands for its function in gconvae.metrics

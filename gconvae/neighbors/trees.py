@@ -67,7 +67,7 @@ def nearest_packed(
     if k == 1 and own is None and _checked_in_cpp(query):
         return _checked(query, points, packing).unsqueeze(1)
     kept = k if own is None else k + 1
-    candidates = _candidates(query, points, packing, min(kept + 1, packing.longest))
+    candidates: _Candidates = _candidates(query, points, packing, min(kept + 1, packing.longest))
     distance, index = candidates.distances, candidates.indices
     if own is not None:
         # first in line, to be left out; only a tie with all candidates keeps it from being one
@@ -75,10 +75,10 @@ def nearest_packed(
     if kept > 1:  # the tree's own order is wrong for near ties only, and of 2 those are redone
         distance, index = dense.in_order(distance, index)
     doubtful = _near_ties(distance, kept, points.shape[1])
-    if candidates.found is not None:
+    if candidates.counts is not None:
         counts = packing.counts[packing.batch_query]
         # torch-cluster leaves out points whose squared distance overflows
-        doubtful = (doubtful & (counts > kept)) | (candidates.found < counts.clamp(max=kept + 1))
+        doubtful = (doubtful & (counts > kept)) | (candidates.counts < counts.clamp(max=kept + 1))
     kept_distance, index = distance[:, kept - k : kept], index[:, kept - k : kept]
     doubtful |= _out_of_range(query, points, kept_distance, index)
     index = dense.fit(index, k)  # (P_q, k)

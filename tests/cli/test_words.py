@@ -124,6 +124,7 @@ WRONG = {
     "logger": "tensorbord",
     "count": "0",
     "out": ".",
+    "figure-format": "gif",
     "resume": "absent",
     "recipe": "slide",
     "config": "absent.yaml",
